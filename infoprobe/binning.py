@@ -1,0 +1,218 @@
+r"""Grids of bins, and counts on them.
+
+Two kinds of grid cover the real line:
+
+* :class:`DyadicGrid`: bins :math:`[i\,2^e, (i+1)\,2^e)` for integers :math:`i`. Their width is a
+  power of two and zero is always an edge, so two neighbours of one level are exactly one bin of
+  the next. A grid can therefore widen after the fact without looking at the data again, and any
+  two counts can be brought onto the same bins without loss. This is what makes one pass enough.
+* :class:`UniformGrid`: equal-width bins between a given low and high, the last one closed, with
+  exactly the counts of :func:`numpy.histogram`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Counting proceeds in blocks that stay in the processor's cache; a GPU wants large ones.
+_BLOCK = 1 << 16
+_BLOCK_CUDA = 1 << 24
+
+# The exponent of the narrowest bin. Its inverse is still a finite float64.
+_FINEST = -1022
+# Bin numbers stay below 2**52 in magnitude, so that floor() is exact in float64.
+_INDEX_BITS = 52
+# Within these limits, powers of two (and their inverses) and bin numbers are exact in float32.
+_FLOAT32_EXPONENT = 126
+_FLOAT32_INDEX = 1 << 24
+
+
+@dataclass(frozen=True)
+class DyadicGrid:
+    r"""The bins :math:`[i\,2^e, (i+1)\,2^e)`, :math:`f \le i < f + size`.
+
+    Attributes:
+        bins: The most bins the grid may ever have.
+        exponent: The level :math:`e`.
+        first: The number :math:`f` of the first bin.
+        size: The number of bins.
+    """
+
+    bins: int
+    exponent: int
+    first: int
+    size: int
+
+    @classmethod
+    def spanning(cls, low: float, high: float, bins: int) -> DyadicGrid:
+        """The finest grid with at most ``bins`` bins that covers ``low`` and ``high``."""
+        magnitude = max(abs(low), abs(high))
+        exponent = _FINEST
+        if magnitude > 0:
+            exponent = max(exponent, math.frexp(magnitude)[1] - _INDEX_BITS)
+        # Halved before subtracting: the difference of two float64 extremes overflows.
+        half_width = (high / 2 - low / 2) / bins
+        if half_width > 0:
+            # One level below a bin width that is surely too narrow or just right.
+            exponent = max(exponent, math.frexp(half_width)[1] - 1)
+        first, last = _bin_number(low, exponent), _bin_number(high, exponent)
+        return cls(bins, exponent, first, last - first + 1)._widened()
+
+    def _widened(self) -> DyadicGrid:
+        """Coarser until there are no more than ``bins`` bins."""
+        exponent, first, last = self.exponent, self.first, self.first + self.size - 1
+        while last - first >= self.bins:
+            exponent, first, last = exponent + 1, first >> 1, last >> 1
+        return DyadicGrid(self.bins, exponent, first, last - first + 1)
+
+    def joined(self, other: DyadicGrid) -> DyadicGrid:
+        """The finest grid that both can be merged into."""
+        exponent = max(self.exponent, other.exponent)
+        first = min(grid._at(exponent)[0] for grid in (self, other))
+        last = max(grid._at(exponent)[1] for grid in (self, other))
+        return DyadicGrid(self.bins, exponent, first, last - first + 1)._widened()
+
+    def _at(self, exponent: int) -> tuple[int, int]:
+        """The first and last bin number after widening to ``exponent``."""
+        shift = exponent - self.exponent
+        return self.first >> shift, (self.first + self.size - 1) >> shift
+
+    def edges(self) -> Tensor:
+        """The ``size + 1`` edges, in float64; an edge beyond its range is infinite."""
+        numbers = torch.arange(self.first, self.first + self.size + 1, dtype=torch.float64)
+        return numbers * 2.0 ** (self.exponent - 1) * 2  # 2**1024 is no float64
+
+    def rebin(self, values: Tensor, grid: DyadicGrid) -> Tensor:
+        """Counts on this grid, moved onto a coarser or larger ``grid``."""
+        if grid == self:
+            return values
+        shift = min(grid.exponent - self.exponent, 63)  # beyond 63 a shift is undefined
+        numbers = torch.arange(self.first, self.first + self.size, device=values.device) >> shift
+        return values.new_zeros(grid.size).index_add_(0, numbers - grid.first, values)
+
+    def index(self, x: Tensor) -> Tensor:
+        """The place of each value among the bins: exact, as int32."""
+        if x.dtype == torch.float32 and not self._exact_in_float32():
+            x = x.to(torch.float64)
+        if self.exponent > 0:
+            # floor(x / 2^e) = floor(floor(x) / 2^e), and the latter cannot underflow.
+            x = x.floor()
+        # Multiplying by a power of two is exact, so no value lands in a neighbour's bin.
+        return x.mul(2.0**-self.exponent).floor_().sub_(self.first).to(torch.int32)
+
+    def _exact_in_float32(self) -> bool:
+        largest = max(abs(self.first), abs(self.first + self.size))
+        return abs(self.exponent) <= _FLOAT32_EXPONENT and largest <= _FLOAT32_INDEX
+
+
+def _bin_number(value: float, exponent: int) -> int:
+    if exponent > 0:
+        value = math.floor(value)
+        return value >> exponent
+    return math.floor(math.ldexp(value, -exponent))
+
+
+@dataclass(frozen=True)
+class UniformGrid:
+    """``size`` bins of equal width from ``low`` to ``high``, the last one closed.
+
+    A grid whose ``low`` equals its ``high`` puts everything into bin ``size // 2``, as
+    :func:`numpy.histogram` does with constant data.
+    """
+
+    low: float
+    high: float
+    size: int
+
+    def edges(self) -> Tensor:
+        """The ``size + 1`` edges, in float64."""
+        return torch.from_numpy(_linear_edges(self.low, self.high, self.size).copy())
+
+    def index(self, x: Tensor) -> Tensor:
+        """The place of each value among the bins, as int32; all must lie within the grid."""
+        if self.low == self.high:
+            return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
+        x = x.to(torch.float64)
+        edges = torch.from_numpy(_linear_edges(self.low, self.high, self.size)).to(x.device)
+        index = x.sub(self.low).mul_(self.size).div_(self.high - self.low).to(torch.int64)
+        index.clamp_(max=self.size - 1)
+        # Rounding may have put a value one bin beside its edges.
+        index -= (x < edges[index]).to(torch.int64)
+        index += ((x >= edges[index + 1]) & (index < self.size - 1)).to(torch.int64)
+        return index.to(torch.int32)
+
+
+@functools.lru_cache(maxsize=64)
+def _linear_edges(low: float, high: float, size: int) -> np.ndarray:
+    return np.linspace(low, high, size + 1)
+
+
+Grid = DyadicGrid | UniformGrid
+
+
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """How many values fell into each bin of a grid.
+
+    Counts are additive: ``a + b`` equals the counts of both streams seen at once, to the last
+    count and in any order.
+
+    Attributes:
+        grid: The bins.
+        values: An int64 tensor with one count a bin.
+    """
+
+    grid: Grid
+    values: Tensor
+
+    def __add__(self, other: Counts) -> Counts:
+        a, b = share(self, other)
+        return Counts(a.grid, a.values + b.values)
+
+    def to(self, device: torch.device | str) -> Counts:
+        """The same counts on another device."""
+        return Counts(self.grid, self.values.to(device))
+
+    @property
+    def total(self) -> int:
+        """The number of values counted."""
+        return int(self.values.sum())
+
+
+def count(x: Tensor, grid: Grid) -> Counts:
+    """Counts the values of ``x``, all of which must lie within ``grid``.
+
+    Memory beyond ``x``: one block of values and one int64 a bin.
+    """
+    values = torch.zeros(grid.size, dtype=torch.int64, device=x.device)
+    for block in torch.split(_flat(x), _BLOCK_CUDA if x.is_cuda else _BLOCK):
+        values += torch.bincount(grid.index(block), minlength=grid.size)
+    return Counts(grid, values)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """All values in the order of memory, which for a dense tensor of any layout is a view."""
+    return x.permute(sorted(range(x.dim()), key=x.stride, reverse=True)).reshape(-1)
+
+
+def share(a: Counts, b: Counts) -> tuple[Counts, Counts]:
+    """Both counts on the same bins, without loss.
+
+    Raises:
+        ValueError: They lie on different uniform grids, which have no common bins.
+    """
+    if a.grid == b.grid:
+        return a, b
+    if not (isinstance(a.grid, DyadicGrid) and isinstance(b.grid, DyadicGrid)):
+        raise ValueError(
+            f"counts on {a.grid} and on {b.grid} have no common bins. "
+            "Count both with one explicit (low, high), or on dyadic grids."
+        )
+    grid = a.grid.joined(b.grid)
+    return Counts(grid, a.grid.rebin(a.values, grid)), Counts(grid, b.grid.rebin(b.values, grid))

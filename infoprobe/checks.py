@@ -1,0 +1,117 @@
+"""Arguments in, clear errors out.
+
+Every message names the argument, what was expected, what came and the way out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Integers below 2**53 in magnitude are exact in float64; 2**53 + 1 is the first that is not.
+_EXACT_INTEGERS = 2**53
+
+
+def as_tensor(x: Any, name: str) -> Tensor:
+    """A tensor of real numbers with at least one element.
+
+    Arguments:
+        x: Anything that :func:`torch.as_tensor` takes.
+        name: What the caller calls it, for the error message.
+
+    Raises:
+        TypeError: It is no array of real numbers.
+        ValueError: It is empty.
+    """
+    try:
+        if not isinstance(x, Tensor) and hasattr(x, "__array__"):
+            x = np.require(x, requirements=["C", "W"])
+        tensor = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"{name}: expected a tensor or an array of real numbers, got "
+            f"{type(x).__name__}{_dtype_of(x)} ({error}). "
+            "Convert it to a numeric torch tensor first."
+        ) from error
+    if tensor.is_complex():
+        raise TypeError(
+            f"{name}: expected real numbers, got dtype {tensor.dtype}. "
+            "Measure torch.view_as_real(x), or its abs() or angle()."
+        )
+    if tensor.numel() == 0:
+        raise ValueError(
+            f"{name}: expected at least one value, got an empty tensor of shape "
+            f"{tuple(tensor.shape)}. Check the slice or the batch that it comes from."
+        )
+    return tensor
+
+
+def _dtype_of(x: Any) -> str:
+    return f" of dtype {x.dtype}" if hasattr(x, "dtype") else ""
+
+
+def exact_float(x: Tensor, name: str) -> Tensor:
+    """``x`` as float32 or float64, whichever holds each of its values exactly.
+
+    Raises:
+        ValueError: An integer reaches 2**53 in magnitude, from where on float64 rounds.
+    """
+    if x.dtype in (torch.float32, torch.float64):
+        return x
+    if x.is_floating_point() or x.element_size() <= 2:
+        return x.to(torch.float32)
+    if x.element_size() == 8 and not _within_exact_integers(x):
+        raise ValueError(
+            f"{name}: expected integers below 2**53 in magnitude, got {x.dtype} with larger "
+            "ones, which float64 cannot tell apart. Subtract an offset or divide first."
+        )
+    return x.to(torch.float64)
+
+
+def _within_exact_integers(x: Tensor) -> bool:
+    # Compared as float64: uint64 has no reductions, and rounding keeps the order.
+    low, high = torch.aminmax(x.to(torch.float64))
+    return bool(low > -_EXACT_INTEGERS) and bool(high < _EXACT_INTEGERS)
+
+
+def extent(x: Tensor, name: str) -> tuple[float, float]:
+    """The least and the greatest value of ``x``.
+
+    Raises:
+        ValueError: ``x`` holds NaN or infinite values; the message says how many.
+    """
+    low, high = (bound.item() for bound in torch.aminmax(x))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        nan = int(x.isnan().sum())
+        infinite = int(x.isinf().sum())
+        share = (nan + infinite) / x.numel()
+        raise ValueError(
+            f"{name}: expected finite values, got {nan:,} NaN and {infinite:,} infinite among "
+            f"{x.numel():,} ({share:.3%}), shape {tuple(x.shape)}. "
+            "Find where they arise, or pass x[x.isfinite()] if they may be left out."
+        )
+    return low, high
+
+
+def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
+    """Raises a ValueError that lists the choices unless ``value`` is one of them."""
+    choices = tuple(choices)
+    if value not in choices:
+        expected = ", ".join(map(repr, choices))
+        raise ValueError(f"{name}: expected one of {expected}, got {value!r}.")
+
+
+def integer(value: Any, low: int, high: int | None, name: str) -> None:
+    """Raises unless ``value`` is an integer in ``[low, high]``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(
+            f"{name}: expected an integer, got {value!r} of type {type(value).__name__}."
+        )
+    if value < low or (high is not None and value > high):
+        bounds = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
+        raise ValueError(f"{name}: expected an integer {bounds}, got {value:,}.")

@@ -1,0 +1,72 @@
+"""Information measures as plain functions, for people in a hurry.
+
+Each calls the method of the same name on an estimator and converts the unit.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor
+
+from infoprobe.estimators import Histogram
+
+_HISTOGRAM = Histogram()
+
+
+def entropy(x: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+    r"""Entropy of ``x``.
+
+    Arguments:
+        x: Samples along the first axis; what the rest means is up to the estimator.
+        estimator: Says which random variable, and how it is estimated.
+        base: Base of the logarithm: ``math.e`` for nats, 2 for bits.
+
+    Returns:
+        A 0-dim float64 tensor on the device of ``x``.
+
+    Raises:
+        TypeError: The estimator has no ``entropy``, or the input is not numeric.
+        ValueError: The base is not a positive number other than 1, or the input is empty or
+            not finite.
+
+    Example:
+        >>> float(ip.entropy([0.0, 1.0, 2.0, 3.0], base=2))
+        2.0
+    """
+    return _measure("entropy", estimator, base, x)
+
+
+def cross_entropy(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+    """Cross-entropy of ``q`` relative to ``p``. Otherwise as :func:`entropy`."""
+    return _measure("cross_entropy", estimator, base, p, q)
+
+
+def kl_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+    r"""Relative entropy :math:`KL(P \| Q)` of two samples. Otherwise as :func:`entropy`.
+
+    Infinite under the default estimator where ``p`` has values in a bin that ``q`` leaves empty.
+    """
+    return _measure("kl_divergence", estimator, base, p, q)
+
+
+def js_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+    """Jensen-Shannon divergence between two samples. Otherwise as :func:`entropy`."""
+    return _measure("js_divergence", estimator, base, p, q)
+
+
+def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
+    if not (base > 0 and base != 1 and math.isfinite(base)):
+        raise ValueError(
+            f"base: expected a finite positive number other than 1, got {base!r}. "
+            "Use math.e for nats or 2 for bits."
+        )
+    method = getattr(estimator, name, None)
+    if method is None:
+        raise TypeError(
+            f"estimator: expected one that offers {name}(), such as ip.Histogram(), "
+            f"got {estimator!r}."
+        )
+    value: Tensor = method(*tensors)
+    return value if base == math.e else value / math.log(base)

@@ -1,0 +1,96 @@
+"""Figures of measures over layers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def layers(
+    rows: list[dict[str, Any]], measure: str, reference: str | None, ax: Axes | None
+) -> Axes:
+    """A line a reference and estimator over the layers, in the order of their calls.
+
+    The inverse pass is set apart by its background; infinite values are triangles at the top.
+    """
+    chosen = [
+        row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
+    ]
+    if not chosen:
+        there = sorted({(row["measure"], row["reference"]) for row in rows}, key=str)
+        raise ValueError(
+            f"measure: no row has measure {measure!r} and reference {reference!r}. "
+            f"The report has (measure, reference): {', '.join(map(str, there))}."
+        )
+    ax = _new_axes() if ax is None else ax
+    places = list(dict.fromkeys(_place(row) for row in chosen))
+    series: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
+    for row in chosen:
+        if row["value"] is not None:
+            series.setdefault((row["reference"], row["estimator"]), []).append(row)
+    estimators = {estimator for _, estimator in series}
+    names = [
+        label(measure, of) + (f", {estimator}" if len(estimators) > 1 else "")
+        for of, estimator in series
+    ]
+    for name, line in zip(names, series.values(), strict=True):
+        _draw(ax, [(places.index(_place(row)), row["value"]) for row in line], name)
+    for i, (_, direction, _) in enumerate(places):
+        if direction == "inverse":
+            ax.axvspan(i - 0.5, i + 0.5, color="0.94", linewidth=0, zorder=0)
+    ax.set_xticks(range(len(places)), [_tick(*place) for place in places], rotation=90)
+    ax.set_xlim(-0.5, len(places) - 0.5)
+    # A single line is named by the axis, several by the legend.
+    ax.set_ylabel(f"{names[0] if len(names) == 1 else measure} ({chosen[0]['unit']})")
+    if len(names) > 1:
+        ax.legend(frameon=False)
+    ax.grid(axis="y", color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def label(measure: str, reference: str | None) -> str:
+    """How a measure is written in tables and figures."""
+    if measure == "entropy":
+        return "H(output)"
+    if measure == "divergence":
+        return f"KL({reference}‖output)"
+    return measure if reference is None else f"{measure}({reference})"
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str, int]:
+    return row["layer"], row["direction"], row["call"]
+
+
+def _tick(layer: str, direction: str, call: int) -> str:
+    return layer + ("⁻¹" if direction == "inverse" else "") + (f" #{call}" if call else "")
+
+
+def _draw(ax: Axes, points: list[tuple[int, float]], name: str) -> None:
+    x = [i for i, _ in points]
+    # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
+    y = [value if math.isfinite(value) else math.nan for _, value in points]
+    (line,) = ax.plot(x, y, marker="o", markersize=4, label=name)
+    infinite = [i for i, value in points if math.isinf(value)]
+    if infinite:
+        ax.plot(
+            infinite,
+            [0.98] * len(infinite),
+            marker="^",
+            linestyle="none",
+            color=line.get_color(),
+            transform=ax.get_xaxis_transform(),
+            label=f"{name} = ∞",
+        )
+
+
+def _new_axes() -> Axes:
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
+    _, ax = pyplot.subplots(layout="constrained")
+    return ax

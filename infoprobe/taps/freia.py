@@ -1,0 +1,95 @@
+"""What a tap must know of FrEIA.
+
+An invertible module is called as ``module((x, ...), c=(...), rev=..., jac=...)`` and returns
+``((z, ...), log_det)``; ``rev=True`` runs it backwards. A :class:`GraphINN` or
+:class:`SequenceINN` is such a module made of others. FrEIA is not imported here: unless somebody
+else has, there is no module of its to recognise.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+Direction = str  # "forward" or "inverse"
+
+
+def is_invertible(module: nn.Module) -> bool:
+    """Whether this is one of FrEIA's invertible modules, graphs included."""
+    modules = sys.modules.get("FrEIA.modules")
+    return modules is not None and isinstance(module, modules.InvertibleModule)
+
+
+def is_graph(module: nn.Module) -> bool:
+    """Whether this is a whole network of FrEIA's: GraphINN, SequenceINN or their old aliases."""
+    framework = sys.modules.get("FrEIA.framework")
+    return framework is not None and isinstance(
+        module, (framework.GraphINN, framework.SequenceINN)
+    )
+
+
+def node_names(graph: Any) -> dict[nn.Module, str]:
+    """The names that the user gave to the nodes of a graph, by the node's module."""
+    return {
+        node.module: node.name
+        for node in getattr(graph, "node_list", [])
+        if node.module is not None and _is_named(node)
+    }
+
+
+def end_names(graph: Any) -> tuple[list[str], list[str]]:
+    """The names of a graph's inputs and of its outputs, as the user or we call them."""
+    return (
+        _end_names(getattr(graph, "in_nodes", [None]), "input"),
+        _end_names(getattr(graph, "out_nodes", [None]), "output"),
+    )
+
+
+def _end_names(nodes: list[Any], default: str) -> list[str]:
+    return [
+        node.name
+        if node is not None and _is_named(node)
+        else default + (str(i) if len(nodes) > 1 else "")
+        for i, node in enumerate(nodes)
+    ]
+
+
+def _is_named(node: Any) -> bool:
+    # FrEIA's own name for an unnamed node is a piece of its address, another one in every run.
+    return bool(node.name != hex(id(node))[-6:])
+
+
+def direction(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Direction:
+    """Which way a call runs an invertible module."""
+    if "rev" in kwargs:
+        reverse = kwargs["rev"]
+    elif len(args) > 1:
+        # The place of `rev` differs between FrEIA's modules.
+        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+        reverse = bound.arguments.get("rev", False)
+    else:
+        reverse = False
+    return "inverse" if reverse else "forward"
+
+
+def inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What goes into an invertible module's call, without conditions."""
+    return args[0] if args else kwargs.get("x_or_z", kwargs.get("x"))
+
+
+def outputs(module: Any, way: Direction, output: Any) -> Any:
+    """What comes out of an invertible module's call, without the log-determinant."""
+    values = output if isinstance(output, Tensor) else output[0]
+    if isinstance(values, dict):  # intermediate_outputs=True: every node's, by (node, channel)
+        ends = module.out_nodes if way == "forward" else module.in_nodes
+        return tuple(values[node, 0] for node in ends)
+    return values
+
+
+def tensors(value: Any) -> list[Tensor]:
+    """The tensors of FrEIA's argument or result: a tensor, a tuple or a list of them."""
+    return [value] if isinstance(value, Tensor) else list(value or [])

@@ -1,0 +1,309 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from FrEIA.modules import HaarDownsampling
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import infoprobe as ip
+from tests import textbook
+
+PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
+
+samples = hnp.arrays(
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(1, 60),
+    elements=st.floats(-1000, 1000, width=32),
+)
+histograms = st.builds(
+    ip.Histogram,
+    bins=st.integers(2, 50),
+    range=st.sampled_from(["dyadic", "minmax", "own", (-1000, 1000)]),
+    pseudocount=st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+class TestGoldenValues:
+    """The model-independent values of Callahan & Paskett (2021), figures 3 and 4."""
+
+    def test_mnist(self, mnist_test_images):
+        x = mnist_test_images / 255
+        (haar,), _ = HaarDownsampling([(1, 28, 28)])((x,))
+        assert PAPER.entropy(x).item() == pytest.approx(1.331631, abs=1e-6)
+        # Many Haar coefficients lie on edges of bins, so rounding moves the fourth digit.
+        assert PAPER.entropy(haar).item() == pytest.approx(1.9538, abs=2e-3)
+        assert PAPER.kl_divergence(x, haar).item() == pytest.approx(7.4290, abs=2e-3)
+
+    def test_cifar10(self, cifar10_test_images):
+        x = cifar10_test_images / 255
+        (haar,), _ = HaarDownsampling([(3, 32, 32)])((x,))
+        assert PAPER.entropy(x).item() == pytest.approx(5.488225, abs=1e-4)
+        assert PAPER.entropy(haar).item() == pytest.approx(5.327101, abs=1e-4)
+        assert PAPER.kl_divergence(x, haar).item() == pytest.approx(2.469802, abs=1e-4)
+
+    def test_the_definition_is_blind_to_affine_maps(self, mnist_test_images):
+        x = mnist_test_images[:100] / 255
+        assert PAPER.kl_divergence(x, 2 * x.flip(0)).item() == 0.0
+
+    def test_and_sees_an_invisible_noise(self, mnist_test_images):
+        x = mnist_test_images / 255
+        noisy = x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+        # More than the 5.54 of uniform noise in place of the digits; 10.22 +- 0.6 by seed.
+        assert PAPER.kl_divergence(x, noisy).item() > 9.5
+
+
+class TestClosedForms:
+    def test_uniform_on_its_bins(self):
+        x = torch.arange(64).repeat(7)
+        for bins in (2, 4, 16, 64):
+            assert ip.Histogram(bins).entropy(x).item() == pytest.approx(math.log(bins))
+
+    def test_a_constant_has_no_entropy(self):
+        for mode in ("dyadic", "minmax", "own", (0, 1)):
+            assert ip.Histogram(range=mode).entropy([0.3, 0.3]).item() == 0.0
+
+    @pytest.mark.parametrize("share", [0.01, 0.3, 0.5])
+    def test_bernoulli(self, share):
+        n = 1000
+        x = torch.arange(n) < share * n
+        expected = scipy.stats.bernoulli(share).entropy()
+        assert ip.Histogram().entropy(x).item() == pytest.approx(expected)
+
+    def test_a_gaussian_in_narrow_bins_approaches_its_differential_entropy(self):
+        # H(bins of width w) -> h(X) - ln w
+        x = torch.randn(1_000_000, dtype=torch.float64)
+        width = ip.Histogram(256).count(x).grid.edges().diff()[0].item()
+        expected = scipy.stats.norm().entropy() - math.log(width)
+        assert ip.Histogram(256).entropy(x).item() == pytest.approx(expected, abs=2e-3)
+
+    def test_divergence_of_shifted_gaussians(self):
+        # KL(N(0, 1) || N(m, 1)) = m**2 / 2; bins lose a little of it
+        p, q = torch.randn(2, 1_000_000, dtype=torch.float64)
+        h = ip.Histogram(1000, pseudocount=0.5)
+        assert h.kl_divergence(p, q + 0.8).item() == pytest.approx(0.32, abs=0.01)
+
+    def test_divergence_of_two_coins(self):
+        p, q = torch.arange(10) < 3, torch.arange(100) < 60
+        expected = 0.3 * math.log(0.3 / 0.6) + 0.7 * math.log(0.7 / 0.4)
+        assert ip.Histogram().kl_divergence(p, q).item() == pytest.approx(expected)
+
+    def test_disjoint_supports(self):
+        h, p, q = ip.Histogram(), torch.zeros(5), torch.ones(7)
+        assert h.kl_divergence(p, q).item() == math.inf
+        assert h.cross_entropy(p, q).item() == math.inf
+        assert h.js_divergence(p, q).item() == pytest.approx(math.log(2))
+        assert h.uncovered(p, q).item() == 1.0
+
+
+class TestAgainstOthers:
+    @given(samples, samples, st.integers(2, 50), st.sampled_from([0.0, 0.5, 1.0]))
+    def test_dyadic_equals_the_textbook(self, x, y, bins, pseudocount):
+        counts = textbook.dyadic_counts(x.tolist(), y.tolist(), bins=bins)
+        p, q = (textbook.probabilities(c, pseudocount) for c in counts)
+        h = ip.Histogram(bins, pseudocount=pseudocount)
+        assert h.kl_divergence(x, y).item() == pytest.approx(textbook.kl_divergence(p, q))
+        alone = textbook.dyadic_counts(x.tolist(), bins=bins)[0]
+        expected = textbook.entropy(textbook.probabilities(alone, pseudocount))
+        assert h.entropy(x).item() == pytest.approx(expected)
+
+    @given(samples, samples, st.integers(1, 50), st.sampled_from([0.0, 0.5, 1.0]))
+    def test_the_other_ranges_equal_scipy_on_numpy_counts(self, x, y, bins, pseudocount):
+        x, y = x.astype(np.float64), y.astype(np.float64)
+        joint = (min(x.min(), y.min()), max(x.max(), y.max()))
+        cases = {"own": [None, None], "minmax": [joint, joint], (-1e3, 1e3): [(-1e3, 1e3)] * 2}
+        for mode, limits in cases.items():
+            p, q = (
+                _numpy_counts(values, bins, limit) + pseudocount
+                for values, limit in zip([x, y], limits, strict=True)
+            )
+            h = ip.Histogram(bins, range=mode, pseudocount=pseudocount)
+            assert h.kl_divergence(x, y).item() == pytest.approx(scipy.stats.entropy(p, q))
+            mixture = (p / p.sum() + q / q.sum()) / 2
+            js = (scipy.stats.entropy(p, mixture) + scipy.stats.entropy(q, mixture)) / 2
+            assert h.js_divergence(x, y).item() == pytest.approx(js, abs=1e-12)
+            if mode != "minmax":
+                assert h.entropy(x).item() == pytest.approx(scipy.stats.entropy(p))
+
+
+def _numpy_counts(x, bins, limits):
+    low, high = limits or (x.min(), x.max())
+    if low == high or (high - low) / bins < 4 * np.spacing(max(abs(low), abs(high))):
+        # Constant, or bins that numpy refuses as narrower than the spacing of floats.
+        return ip.binning.count(
+            torch.tensor(x), ip.binning.UniformGrid(low, high, bins)
+        ).values.numpy()
+    return np.histogram(x, bins, (low, high))[0]
+
+
+class TestProperties:
+    @given(samples, histograms)
+    def test_bounds(self, x, h):
+        value = h.entropy(x).item()
+        assert 0 <= value <= math.log(h.bins) + 1e-9
+
+    @given(samples, samples, histograms)
+    def test_identities(self, x, y, h):
+        cross, kl = h.cross_entropy(x, y).item(), h.kl_divergence(x, y).item()
+        assert kl >= -1e-12
+        assert h.kl_divergence(x, x).item() == 0.0
+        if h.range == "own" or not isinstance(h.range, str):
+            # Elsewhere the bins of x alone differ from those that x and y share.
+            assert cross == pytest.approx(h.entropy(x).item() + kl)
+        js = h.js_divergence(x, y).item()
+        assert js == pytest.approx(h.js_divergence(y, x).item())
+        assert -1e-12 <= js <= math.log(2) + 1e-12
+        assert (kl == math.inf) == (h.pseudocount == 0 and h.uncovered(x, y) > 0)
+
+    @given(samples, histograms, st.randoms())
+    def test_order_and_shape_do_not_matter(self, x, h, random):
+        shuffled = x.tolist()
+        random.shuffle(shuffled)
+        shuffled = torch.tensor(shuffled, dtype=torch.tensor(x).dtype).reshape(1, -1, 1)
+        assert h.entropy(x) == h.entropy(shuffled)
+
+    @given(samples, st.integers(-20, 20))
+    def test_powers_of_two_do_not_change_dyadic_values(self, x, exponent):
+        x = torch.tensor(x, dtype=torch.float64)
+        h = ip.Histogram(32)
+        assert h.entropy(x) == h.entropy(x * 2.0**exponent)
+
+    @given(st.lists(samples, min_size=1, max_size=5), samples)
+    def test_counts_of_batches_stand_for_the_data(self, batches, y):
+        h = ip.Histogram(32, pseudocount=0.5)
+        x = np.concatenate([batch.astype(np.float64) for batch in batches])
+        counts = h.count(batches[0])
+        for batch in batches[1:]:
+            counts = counts + h.count(batch)
+        assert h.entropy(counts) == h.entropy(x)
+        assert h.kl_divergence(counts, y) == h.kl_divergence(x, y)
+        assert h.kl_divergence(y, counts) == h.kl_divergence(y, x)
+
+    @given(hnp.arrays(np.int16, st.integers(1, 50)))
+    def test_the_same_integers_in_another_type(self, x):
+        h = ip.Histogram(64)
+        expected = h.entropy(x)
+        for dtype in (torch.int32, torch.int64, torch.float32, torch.float64):
+            assert h.entropy(torch.tensor(x).to(dtype)) == expected
+
+    @pytest.mark.parametrize(
+        "dtype", [torch.float16, torch.bfloat16, torch.uint8, torch.int8, torch.bool]
+    )
+    def test_small_types(self, dtype):
+        x = (torch.rand(100) * 100).to(dtype)
+        assert ip.Histogram().entropy(x) == ip.Histogram().entropy(x.to(torch.float64))
+
+
+class TestGuestManners:
+    def test_result(self, device):
+        x = torch.randn(10, device=device, requires_grad=True)
+        value = ip.Histogram().kl_divergence(x, x.detach().cpu())
+        assert value.shape == ()
+        assert value.dtype == torch.float64
+        assert value.device == x.device
+        assert not value.requires_grad
+
+    def test_devices_agree(self, device):
+        x = torch.randn(100_000, generator=torch.Generator().manual_seed(0))
+        for mode in ("dyadic", "minmax", "own", (-9, 9)):
+            h = ip.Histogram(range=mode)
+            assert h.entropy(x.to(device)).item() == pytest.approx(h.entropy(x).item(), abs=1e-12)
+
+    def test_the_argument_is_left_as_it_was(self):
+        x = torch.randn(100)
+        x[0], x[1] = 5, -5
+        for mode in ("dyadic", "minmax", "own", (-9, 9)):
+            before, version = x.clone(), x._version
+            ip.Histogram(range=mode).entropy(x)
+            assert torch.equal(x, before)
+            assert x._version == version
+
+    def test_no_random_number_is_drawn(self):
+        state = torch.random.get_rng_state()
+        ip.Histogram().entropy(torch.arange(10))
+        assert torch.equal(torch.random.get_rng_state(), state)
+
+    def test_arrays_that_torch_refuses_or_warns_about(self):
+        x = np.arange(10.0)
+        x.flags.writeable = False
+        assert ip.Histogram().entropy(x) == ip.Histogram().entropy(x[::-1])
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    def test_values_that_are_not_finite(self, bad):
+        x = torch.zeros(4, 5)
+        x[1, 2] = bad
+        kind = "1 NaN and 0 infinite" if math.isnan(bad) else "0 NaN and 1 infinite"
+        with pytest.raises(ValueError, match=rf"q: .*{kind} among 20 \(5.000%\)"):
+            ip.Histogram().kl_divergence(torch.zeros(3), x)
+
+    def test_empty(self):
+        with pytest.raises(ValueError, match=r"x: .*empty tensor of shape \(0, 7\)"):
+            ip.Histogram().entropy(torch.zeros(0, 7))
+
+    @pytest.mark.parametrize("x", [["a"], np.array(["a"]), np.array([None]), None, [[1], [1, 2]]])
+    def test_no_numbers(self, x):
+        with pytest.raises(TypeError, match="x: expected a tensor or an array of real numbers"):
+            ip.Histogram().entropy(x)
+
+    def test_complex_numbers(self):
+        with pytest.raises(TypeError, match="x: expected real numbers, got dtype torch.complex64"):
+            ip.Histogram().entropy(torch.zeros(3, dtype=torch.complex64))
+
+    def test_integers_that_floats_cannot_hold(self):
+        ip.Histogram().entropy(torch.tensor([0, 2**53 - 1]))
+        with pytest.raises(ValueError, match=r"below 2\*\*53"):
+            ip.Histogram().entropy(torch.tensor([0, 2**53 + 1]))
+
+    def test_outside_of_an_explicit_range(self):
+        x = torch.tensor([-1.0, 0.5, 1.0, 3.0])
+        with pytest.raises(ValueError, match=r"x: .*from -1 to 3, 50.000% of them outside.*clip"):
+            ip.Histogram(range=(0, 1)).entropy(x)
+        clip = ip.Histogram(4, range=(0, 1), outside="clip")
+        assert clip.count(x).values.tolist() == [1, 0, 1, 2]
+        drop = ip.Histogram(4, range=(0, 1), outside="drop")
+        assert drop.count(x).values.tolist() == [0, 0, 1, 1]
+        with pytest.raises(ValueError, match="x: .*outside='drop' left none"):
+            drop.entropy(x + 9)
+
+    @pytest.mark.parametrize(
+        ("settings", "error", "message"),
+        [
+            ({"bins": 0}, ValueError, "bins: .*got 0"),
+            ({"bins": -3}, ValueError, "bins: .*got -3"),
+            ({"bins": 2.5}, TypeError, "bins: expected an integer, got 2.5"),
+            ({"bins": 2**25}, ValueError, "bins: .*between 1 and 16,777,216"),
+            ({"bins": 1}, ValueError, "bins: expected at least 2 with range='dyadic'"),
+            ({"range": "auto"}, ValueError, "range: expected one of 'dyadic', 'minmax', 'own'"),
+            ({"range": (1, 0)}, ValueError, "range: expected finite low < high"),
+            ({"range": (0, math.inf)}, ValueError, "range: expected finite low < high"),
+            ({"range": (0, 1, 2)}, ValueError, r"range: .*pair \(low, high\)"),
+            ({"range": None}, ValueError, r"range: .*pair \(low, high\)"),
+            ({"over": "layers"}, ValueError, "over: expected one of 'values'"),
+            ({"pseudocount": -1}, ValueError, "pseudocount: expected a finite number >= 0"),
+            ({"pseudocount": math.nan}, ValueError, "pseudocount"),
+            ({"outside": "clip"}, ValueError, "outside: expected 'raise' with range='dyadic'"),
+            ({"range": (0, 1), "outside": "wrap"}, ValueError, "outside: expected one of"),
+        ],
+    )
+    def test_settings(self, settings, error, message):
+        with pytest.raises(error, match=message):
+            ip.Histogram(**settings)
+
+    @pytest.mark.parametrize("mode", ["own", "minmax"])
+    def test_ranges_that_cannot_stream(self, mode):
+        h = ip.Histogram(range=mode)
+        with pytest.raises(ValueError, match=f"range: '{mode}' needs all the values at once"):
+            h.count(torch.zeros(3))
+        with pytest.raises(ValueError, match="needs all the values at once"):
+            h.entropy(ip.Histogram().count(torch.zeros(3)))
+
+    def test_a_span_that_overflows(self):
+        x = torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)
+        assert ip.Histogram().entropy(x).item() == pytest.approx(math.log(2))
+        with pytest.raises(ValueError, match="overflows"):
+            ip.Histogram(range="minmax").entropy(x)
