@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -72,16 +70,13 @@ def test_sharing_after_the_fact_equals_a_joint_grid(x, y, bins):
 
 
 @given(samples(), BINS)
-def test_a_grid_is_as_fine_as_allowed(x, bins):
+def test_edges_enclose_the_data(x, bins):
     grid = dyadic(x, bins).grid
     assert 1 <= grid.size <= bins
     edges = grid.edges()
+    assert len(edges) == grid.size + 1
     assert edges[0] <= x.min()
-    assert edges[-1] > x.max() or math.isinf(edges[-1])
-    if grid.exponent > -1022 and x.min() != x.max():
-        finer = DyadicGrid(bins, grid.exponent - 1, 0, 1)
-        numbers = [math.floor(math.ldexp(v, -finer.exponent)) for v in (x.min(), x.max())]
-        assert numbers[1] - numbers[0] >= bins or max(map(abs, numbers)) >= 2**51
+    assert x.max() < edges[-1]
 
 
 def test_the_finest_level_holds_zeros_only():

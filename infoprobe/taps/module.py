@@ -23,7 +23,8 @@ class Layer:
     """A place in a model where tensors can be caught.
 
     Attributes:
-        name: What the user calls it: the name of a FrEIA node, or the path of a module.
+        name: What the user calls it: the path of a module, which begins anew at the name of a
+            FrEIA node (``conv1``, ``conv1.subnet1.0``).
         path: The path of the module, as :meth:`torch.nn.Module.named_modules` gives it, without
             the segments that wrappers add.
         type: The class of the module, or ``InputNode`` / ``OutputNode`` for a graph's ends.
@@ -44,9 +45,11 @@ def all_layers(model: nn.Module) -> list[Layer]:
     """Every layer of a model: its modules, and the ends of its FrEIA graphs."""
     layers: list[Layer] = []
     node_names: dict[nn.Module, str] = {}
+    names: dict[str, str] = {}
     for path, module in _named_modules(model):
-        kind = type(module).__name__
-        layers.append(Layer(node_names.get(module, path or "model"), path, kind, module))
+        parent, _, last = path.rpartition(".")
+        names[path] = node_names.get(module) or f"{names.get(parent, '')}.{last}".lstrip(".")
+        layers.append(Layer(names[path] or "model", path, type(module).__name__, module))
         if freia.is_graph(module):
             node_names.update(freia.node_names(module))
             prefix = f"{path}." if path else ""

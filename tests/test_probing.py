@@ -1,0 +1,458 @@
+import copy
+import gc
+import io
+import math
+import pickle
+import warnings
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+import infoprobe as ip
+from infoprobe.models import InvertibleAutoencoder, mnist_inn
+
+H = ip.Histogram(64, pseudocount=1)
+MEASURES = [ip.Entropy(H), ip.Divergence(H, "previous"), ip.Divergence(H, "input")]
+
+
+def small_model():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), nn.Tanh())
+
+
+def value(report, layer, measure, reference=None, direction="forward", call=0):
+    found = [
+        row["value"]
+        for row in report.rows
+        if (row["layer"], row["direction"], row["call"]) == (layer, direction, call)
+        and (row["measure"], row["reference"]) == (measure, reference)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def hook_count(model):
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+
+
+class TestNumbers:
+    def test_a_plain_model(self):
+        model, x = small_model(), torch.randn(100, 6)
+        with ip.probe(model, measures=MEASURES) as probe:
+            model(x)
+        report = probe.report()
+        tensors = [x]
+        for i, layer in enumerate(model):
+            tensors.append(layer(tensors[-1]))
+            before, after = tensors[-2:]
+            assert value(report, str(i), "entropy") == H.entropy(after).item()
+            of_previous = value(report, str(i), "divergence", "previous")
+            assert of_previous == H.kl_divergence(before, after).item()
+            of_input = value(report, str(i), "divergence", "input")
+            assert of_input == H.kl_divergence(x, after).item()
+
+    def test_batches_equal_one_call_in_any_order(self):
+        model, x = small_model(), torch.randn(100, 6)
+        reports = []
+        for batches in ([x], x.split(7), reversed(x.split(1))):
+            with ip.probe(model) as probe:
+                for batch in batches:
+                    model(batch)
+            reports.append(probe.report().rows)
+        assert reports[0] == reports[1] == reports[2]
+
+    def test_default_measures_use_shared_dyadic_bins(self):
+        model, x = small_model(), torch.randn(100, 6)
+        with ip.probe(model) as probe:
+            y = model(x)
+        report = probe.report()
+        assert value(report, "3", "entropy") == ip.Histogram().entropy(y).item()
+        expected = ip.Histogram().kl_divergence(x, y).item()
+        assert value(report, "3", "divergence", "input") == expected
+
+    def test_an_explicit_range_streams_too(self):
+        h = ip.Histogram(32, range=(-1, 1), outside="clip", pseudocount=1)
+        model, x = small_model(), torch.randn(100, 6)
+        with ip.probe(model, "3", ip.Divergence(h, "input")) as probe:
+            for batch in x.split(9):
+                model(batch)
+        expected = h.kl_divergence(x, model(x)).item()
+        assert value(probe.report(), "3", "divergence", "input") == expected
+
+    def test_a_layer_that_overwrites_its_input(self):
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), nn.Linear(8, 4))
+        x = torch.randn(100, 6)
+        with ip.probe(model, measures=MEASURES) as probe:
+            model(x)
+        report, linear = probe.report(), model[0](x)
+        assert value(report, "0", "entropy") == H.entropy(linear).item()
+        assert value(report, "1", "entropy") == H.entropy(linear.relu()).item()
+        of_previous = value(report, "1", "divergence", "previous")
+        assert of_previous == H.kl_divergence(linear, linear.relu()).item()
+
+    def test_no_grad_inference_mode_and_autocast_agree_with_the_estimator(self):
+        model, x = small_model(), torch.randn(100, 6)
+        modes = {
+            "no_grad": torch.no_grad(),
+            "inference": torch.inference_mode(),
+            "autocast": torch.autocast("cpu", torch.bfloat16),
+        }
+        for name, mode in modes.items():
+            with ip.probe(model, measures=MEASURES) as probe, mode:
+                y = model(x)
+            assert value(probe.report(), "3", "entropy") == H.entropy(y).item(), name
+
+    def test_repeated_calls_are_told_apart(self):
+        class Twice(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layer = nn.Linear(5, 5)
+
+            def forward(self, x):
+                return self.layer(self.layer(x))
+
+        model, x = Twice(), torch.randn(50, 5)
+        with ip.probe(model, measures=MEASURES) as probe:
+            model(x)
+            model(x)
+        report, once = probe.report(), model.layer(torch.cat([x, x]))
+        assert value(report, "layer", "entropy", call=0) == H.entropy(once).item()
+        twice = H.entropy(model.layer(once)).item()
+        assert value(report, "layer", "entropy", call=1) == twice
+        assert {row["n"] for row in report.rows} == {100}
+        assert {row["call"] for row in report.rows} == {0, 1}
+
+    def test_sizes(self):
+        model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Flatten())
+        with ip.probe(model) as probe:
+            model(torch.randn(10, 1, 6, 6))
+            model(torch.randn(4, 1, 6, 6))
+        assert {(row["n"], row["d"]) for row in probe.report().rows} == {(14, 48)}
+
+    def test_estimators_that_share_bins_share_counts(self, monkeypatch):
+        calls = []
+        count = ip.Histogram.count
+        monkeypatch.setattr(ip.Histogram, "count", lambda h, x: calls.append(1) or count(h, x))
+        model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+        measures = [ip.Entropy(), ip.Divergence(ip.Histogram(pseudocount=1)), ip.Divergence()]
+        with ip.probe(model, measures=measures):
+            model(torch.randn(10, 6))
+        assert len(calls) == 4  # the input and three outputs
+
+
+class TestBothDirections:
+    def test_an_autoencoder_in_one_pass(self):
+        torch.manual_seed(0)
+        model = InvertibleAutoencoder(mnist_inn(), 20)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                nn.init.normal_(parameter, std=0.02)
+        x = torch.rand(20, 1, 28, 28)
+        with torch.no_grad():
+            with ip.probe(model, measures=MEASURES) as probe:
+                reconstruction = model(x)
+            report = probe.report()
+            names = ["haar_down", "conv1", "conv2", "conv3", "flatten", "fc", "unflatten"]
+            names = ["input", *names, "haar_up", "output"]
+            order = dict.fromkeys((row["layer"], row["direction"]) for row in report.rows)
+            assert list(order) == [
+                *((name, "forward") for name in names),
+                ("bottleneck", "forward"),
+                *((name, "inverse") for name in reversed(names)),
+            ]
+            # By hand, node after node.
+            nodes = dict(zip(names[1:-1], model.inn.module_list, strict=True))
+            z = x
+            for name, module in nodes.items():
+                z_before = z.clone()
+                ((z,), _) = module((z,), rev=False, jac=False)
+                assert value(report, name, "entropy") == H.entropy(z).item()
+                kl = value(report, name, "divergence", "previous")
+                assert kl == H.kl_divergence(z_before, z).item()
+            z = model.bottleneck(z)
+            assert value(report, "bottleneck", "entropy") == H.entropy(z).item()
+            for name, module in reversed(nodes.items()):
+                z_before = z.clone()  # Haar overwrites its input in reverse
+                ((z,), _) = module((z,), rev=True, jac=False)
+                assert value(report, name, "entropy", direction="inverse") == H.entropy(z).item()
+                kl = value(report, name, "divergence", "previous", "inverse")
+                assert kl == H.kl_divergence(z_before, z).item()
+            assert torch.equal(z, reconstruction)
+            kl = value(report, "input", "divergence", "input", "inverse")
+            assert kl == H.kl_divergence(x, reconstruction).item()
+
+    def test_a_graph_on_its_own(self):
+        inn, x = mnist_inn(), torch.rand(5, 1, 28, 28)
+        with ip.probe(inn, measures=MEASURES) as probe, torch.no_grad():
+            z, _ = inn(x)
+            inn(z, None, True)  # rev given by position
+        report = probe.report()
+        assert value(report, "input", "entropy") == H.entropy(x).item()
+        assert value(report, "output", "entropy", direction="inverse") == H.entropy(z).item()
+        assert value(report, "conv1", "entropy", direction="inverse") > 0
+        # The inverse pass is one of its own here, and its input is z.
+        kl = value(report, "output", "divergence", "input", "inverse")
+        assert kl == 0.0
+
+    def test_subnets_inherit_the_direction(self):
+        inn, x = mnist_inn(), torch.rand(5, 1, 28, 28)
+        with ip.probe(inn, "conv1.subnet?.0") as probe, torch.no_grad():
+            z, _ = inn(x)
+            inn(z, rev=True)
+        assert {(row["layer"], row["direction"]) for row in probe.report().rows} == {
+            (f"conv1.subnet{i}.0", direction)
+            for i in (1, 2)
+            for direction in ("forward", "inverse")
+        }
+
+
+class TestGuestManners:
+    def test_training_is_bit_for_bit_the_same(self):
+        def train(probed):
+            torch.manual_seed(0)
+            model = nn.Sequential(
+                nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(True), nn.Dropout(0.3), nn.Linear(8, 1)
+            )
+            optimizer = torch.optim.Adam(model.parameters())
+            probe = ip.probe(model) if probed else None
+            for _ in range(5):
+                loss = model(torch.randn(16, 6)).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if probe is not None:
+                probe.report()
+            return model.state_dict(), optimizer.state_dict()["state"], torch.get_rng_state()
+
+        (weights, states, rng), (weights_, states_, rng_) = train(False), train(True)
+        assert all(torch.equal(weights[key], weights_[key]) for key in weights)
+        assert all(torch.equal(states[i][k], states_[i][k]) for i in states for k in states[i])
+        assert torch.equal(rng, rng_)
+
+    def test_flags_and_hooks_are_as_before(self):
+        model = small_model()
+        model[2].eval()
+        before = [dict(module.__dict__) for module in model.modules()]
+        with ip.probe(model) as probe:
+            assert hook_count(model) > 0
+            model(torch.randn(3, 6))
+        assert hook_count(model) == 0
+        after = [dict(module.__dict__) for module in model.modules()]
+        assert all(a.keys() == b.keys() for a, b in zip(before, after, strict=True))
+        assert [m.training for m in model.modules()] == [True, True, True, False, True]
+        probe.remove()  # once more does no harm
+        assert probe.report().rows
+
+    @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+    def test_whatever_is_raised(self, error):
+        class Fails(nn.Module):
+            failing = True
+
+            def forward(self, x):
+                if self.failing:
+                    raise error
+                return x
+
+        model = nn.Sequential(nn.Linear(6, 6), Fails(), nn.ReLU())
+        x = torch.randn(10, 6)
+        with ip.probe(model, measures=MEASURES) as probe:
+            with pytest.raises(error):
+                model(x)
+            model[1].failing = False
+            model(x)  # the passes after it are measured as usual
+        report = probe.report()
+        assert value(report, "2", "entropy") == H.entropy(model(x)).item()
+        counts = {row["layer"]: (row["n"], row["call"]) for row in report.rows}
+        assert counts == {"0": (20, 0), "1": (10, 0), "2": (10, 0)}
+        with pytest.raises(error), ip.probe(model):
+            raise error
+        assert hook_count(model) == 0
+
+    def test_an_exception_that_the_model_catches(self):
+        class Picky(nn.Module):
+            def forward(self, x):
+                raise ArithmeticError
+
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inn, self.picky, self.last = mnist_inn(), Picky(), nn.Flatten()
+
+            def forward(self, x):
+                try:
+                    self.picky(x)
+                except ArithmeticError:
+                    return self.last(self.inn(x, rev=True)[0])
+
+        model = Model()
+        with ip.probe(model, ["conv1", "last"], MEASURES) as probe, torch.no_grad():
+            model(torch.rand(3, 1, 28, 28))
+        found = {(row["layer"], row["direction"]) for row in probe.report().rows}
+        assert found == {("conv1", "inverse"), ("last", "forward")}
+
+    def test_copies_and_pickles_are_not_probed(self):
+        model, x = small_model(), torch.randn(10, 6)
+        with ip.probe(model) as probe:
+            keys = model.state_dict().keys()
+            twin = copy.deepcopy(model)
+            again = pickle.loads(pickle.dumps(model))
+            buffer = io.BytesIO()
+            torch.save(model, buffer)
+            for other in (twin, again):
+                assert torch.equal(other(x), model(x))
+            model(x)
+        assert {row["n"] for row in probe.report().rows} == {30}
+        assert keys == model.state_dict().keys()
+
+    def test_tensors_are_not_kept(self):
+        kept = []
+
+        class Watch(nn.Module):
+            def forward(self, x):
+                y = x + 1
+                kept.append(weakref.ref(y))
+                return y
+
+        model = nn.Sequential(Watch(), nn.ReLU())
+        with ip.probe(model):
+            model(torch.randn(5, 5))
+            gc.collect()
+            assert kept[0]() is None
+
+    def test_memory_does_not_grow(self):
+        def size(probe):
+            return sum(
+                counts.values.numel()
+                for states in probe._recorder.states.values()
+                for state in states.values()
+                for counts in state.summaries.values()
+            )
+
+        model = small_model()
+        with ip.probe(model) as probe:
+            for _ in range(200):
+                model(torch.randn(8, 6))
+        assert size(probe) <= 4 * 3 * 256
+        assert len(probe._recorder._seen) <= 5
+
+    def test_two_probes_and_a_paused_one(self):
+        model, x = small_model(), torch.randn(10, 6)
+        with ip.probe(model) as outer:
+            with ip.probe(model, "3") as inner:
+                model(x)
+                with outer.pause():
+                    model(x)
+            model(x)
+        assert {row["n"] for row in outer.report().rows} == {20}
+        assert {row["n"] for row in inner.report().rows} == {20}
+        outer.reset()
+        with pytest.warns(UserWarning, match="seen no pass"):
+            assert outer.report().rows == []
+        assert repr(inner) == "Probe(1 layers, 3 measures, removed, 2 passes)"
+
+
+class TestBadInput:
+    def test_no_such_layer(self):
+        model = small_model()
+        with pytest.raises(ValueError, match=r"layers: '9' matches none of the model's 5 layers"):
+            ip.probe(model, ["0", "9"])
+        with pytest.raises(ValueError, match=r"Did you mean 'conv1'"):
+            ip.probe(mnist_inn(), "convl1")
+        with pytest.raises(ValueError, match="this ReLU matches none"):
+            ip.probe(model, nn.ReLU())
+        with pytest.raises(TypeError, match="layers: expected a pattern, a module"):
+            ip.probe(model, [3])
+        assert hook_count(model) == 0
+
+    def test_no_measure(self):
+        with pytest.raises(TypeError, match=r"measures: expected ip.Entropy\(...\)"):
+            ip.probe(small_model(), measures=[ip.Histogram()])
+        with pytest.raises(ValueError, match="needs all the values at once"):
+            ip.probe(small_model(), measures=ip.Entropy(ip.Histogram(range="own")))
+        with pytest.raises(ValueError, match="reference: expected one of 'previous', 'input'"):
+            ip.Divergence(reference="output")
+
+    def test_values_that_are_not_finite(self):
+        model, x = small_model(), torch.randn(10, 6)
+        bad = x.clone()
+        bad[3, 2] = math.nan
+        with ip.probe(model, measures=MEASURES) as probe:
+            model(x)
+            with pytest.warns(RuntimeWarning) as caught:
+                model(bad)
+                model(bad)
+            model(x)
+        messages = [str(warning.message) for warning in caught]
+        assert len(messages) == 4  # one a layer, not one a pass
+        assert "layer '0' (forward), pass 2: left out of the measures" in messages[0]
+        assert "8 NaN and 0 infinite among 80 (10.000%)" in messages[0]
+        report = probe.report()
+        assert {row["n"] for row in report.rows} == {20}
+        assert value(report, "3", "entropy") == H.entropy(model(torch.cat([x, x]))).item()
+        assert all("2 calls left out; first pass 2" in row["findings"][-1] for row in report.rows)
+
+    def test_values_outside_an_explicit_range(self):
+        model = nn.Sequential(nn.Identity())
+        h = ip.Histogram(range=(0, 1))
+        with ip.probe(model, measures=ip.Entropy(h)) as probe:
+            with pytest.warns(RuntimeWarning, match=r"expected values within range=\(0.0, 1.0\)"):
+                model(torch.full((2, 2), 3.0))
+        (row,) = probe.report().rows
+        assert row["value"] is None
+        assert row["n"] == 0
+        assert row["d"] is None
+        assert "outside='clip'" in row["findings"][0]
+
+    def test_outputs_that_are_no_numbers(self):
+        class Complex(nn.Module):
+            def forward(self, x):
+                return torch.complex(x, x)
+
+        class Words(nn.Module):
+            def forward(self, x):
+                return "words"
+
+        model = nn.Sequential(Complex(), Words())
+        with ip.probe(model) as probe, pytest.warns(RuntimeWarning) as caught:
+            model(torch.randn(3, 3))
+        assert "expected real numbers, got dtype torch.complex64" in str(caught[0].message)
+        assert "there is no tensor" in str(caught[1].message)
+        assert all(row["value"] is None and row["findings"] for row in probe.report().rows)
+
+    def test_a_layer_that_is_never_called(self):
+        class Skips(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.used, self.unused = nn.Linear(3, 3), nn.Linear(3, 3)
+
+            def forward(self, x):
+                return self.used(x) @ self.unused.weight
+
+        model = Skips()
+        with ip.probe(model) as probe:
+            model(torch.randn(3, 3))
+        with pytest.warns(UserWarning, match="1 probed layers gave no output: unused"):
+            report = probe.report()
+        assert {row["layer"] for row in report.rows} == {"used"}
+
+    def test_infinite_divergences_say_why(self):
+        model = nn.Sequential(nn.ReLU())
+        x = torch.tensor([[-1.0], [-2.0], [1.0], [2.0]])
+        with ip.probe(model, measures=[ip.Divergence(), ip.Divergence(H)]) as probe:
+            model(x)
+        infinite, finite = probe.report().rows
+        assert infinite["value"] == math.inf
+        assert "50.000% of the previous lies in bins" in infinite["findings"][0]
+        assert math.isfinite(finite["value"])
+        assert "50.0% of the previous lies in bins" in finite["findings"][0]
+
+    def test_nothing_is_said_where_all_is_well(self):
+        model = nn.Sequential(nn.Identity())
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            with ip.probe(model) as probe:
+                model(torch.randn(3, 3))
+            rows = probe.report().rows
+        assert [row["value"] for row in rows[1:]] == [0.0, 0.0]
+        assert all(row["findings"] == [] for row in rows)
