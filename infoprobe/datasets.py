@@ -145,7 +145,7 @@ def _digits() -> Images:
 
 
 def _every_fifth_for_testing(images: Tensor, labels: Tensor, split: str) -> Images:
-    """Both embedded sets are in an order that makes this even over the classes."""
+    """The order of both embedded sets makes this nearly even over the classes."""
     testing = torch.arange(len(images)) % 5 == 4
     chosen = testing if split == "test" else ~testing
     return images[chosen], labels[chosen]

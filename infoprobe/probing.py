@@ -284,8 +284,10 @@ class _Recorder:
         for estimator, roles in self._roles.items():
             summaries: dict[Role, Counts] = {}
             problem: _Problem | None = None
-            for role in roles:
-                summary = by_role[role][estimator]
+            for role, seen in by_role.items():
+                if role not in roles:
+                    continue
+                summary = seen[estimator]
                 if isinstance(summary, _Problem):
                     problem = problem or summary
                 else:

@@ -142,7 +142,7 @@ def _scalar_key(row: dict[str, Any]) -> str:
 
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
-        return "-"
+        return "- "
     return f"{row['value']:.4f}" + ("*" if row["findings"] else " ")
 
 

@@ -82,7 +82,9 @@ def test_edges_enclose_the_data(x, bins):
 def test_the_finest_level_holds_zeros_only():
     zeros = dyadic(np.zeros(5), 8)
     assert zeros.grid.exponent == -1022
-    assert_equal(zeros + dyadic(np.array([0.25, 1.0]), 8), dyadic(np.array([0] * 5 + [0.25, 1]), 8))
+    assert_equal(
+        zeros + dyadic(np.array([0.25, 1.0]), 8), dyadic(np.array([0] * 5 + [0.25, 1]), 8)
+    )
 
 
 def test_zero_is_an_edge():
@@ -118,7 +120,9 @@ def test_values_on_uniform_edges_equal_numpy(bins, levels):
     assert counts.values.tolist() == expected.tolist()
 
 
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed", "strided", "0-dim"])
+@pytest.mark.parametrize(
+    "layout", ["contiguous", "channels_last", "transposed", "strided", "0-dim"]
+)
 def test_memory_layout_does_not_matter(layout, device):
     x = torch.randn(6, 5, 4, 3, device=device)
     same = {

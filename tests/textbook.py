@@ -44,7 +44,5 @@ def entropy(p):
 
 def kl_divergence(p, q):
     return sum(
-        (x * math.log(x / y) if y > 0 else math.inf)
-        for x, y in zip(p, q, strict=True)
-        if x > 0
+        (x * math.log(x / y) if y > 0 else math.inf) for x, y in zip(p, q, strict=True) if x > 0
     )

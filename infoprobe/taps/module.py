@@ -210,13 +210,12 @@ class ModuleTap:
         directed = [module for module in model.modules() if freia.is_invertible(module)]
         try:
             for module in dict.fromkeys([model, *self._layers, *directed]):
-                self._handles += [
-                    module.register_forward_pre_hook(_Hook(self._before), with_kwargs=True),
-                    # Also after an exception, which the model itself may catch.
-                    module.register_forward_hook(
-                        _Hook(self._after), with_kwargs=True, always_call=True
-                    ),
-                ]
+                before, after = _Hook(self._before), _Hook(self._after)
+                self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+                # Called also after an exception, which the model itself may catch.
+                self._handles.append(
+                    module.register_forward_hook(after, with_kwargs=True, always_call=True)
+                )
         except BaseException:
             self.remove()
             raise

@@ -251,7 +251,9 @@ class TestBadInput:
             ip.Histogram().entropy(x)
 
     def test_complex_numbers(self):
-        with pytest.raises(TypeError, match="x: expected real numbers, got dtype torch.complex64"):
+        with pytest.raises(
+            TypeError, match=r"x: expected real numbers, got dtype torch\.complex64"
+        ):
             ip.Histogram().entropy(torch.zeros(3, dtype=torch.complex64))
 
     def test_integers_that_floats_cannot_hold(self):
@@ -267,7 +269,7 @@ class TestBadInput:
         assert clip.count(x).values.tolist() == [1, 0, 1, 2]
         drop = ip.Histogram(4, range=(0, 1), outside="drop")
         assert drop.count(x).values.tolist() == [0, 0, 1, 1]
-        with pytest.raises(ValueError, match="x: .*outside='drop' left none"):
+        with pytest.raises(ValueError, match=r"x: .*outside='drop' left none"):
             drop.entropy(x + 9)
 
     @pytest.mark.parametrize(

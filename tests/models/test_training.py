@@ -1,0 +1,147 @@
+import builtins
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from infoprobe.models import (
+    CLASSICAL_SCHEDULE,
+    INVERTIBLE_SCHEDULE,
+    InvertibleAutoencoder,
+    MNISTAutoencoder,
+    Schedule,
+    fit,
+    mnist_inn,
+    reconstruction_loss,
+)
+
+QUICK = Schedule(epochs=2, batch_size=16)
+
+
+def images(n=64):
+    """Bright squares at random places: uint8, (n, 1, 28, 28)."""
+    x = torch.zeros(n, 1, 28, 28, dtype=torch.uint8)
+    for i, (row, column) in enumerate(torch.randint(2, 18, (n, 2)).tolist()):
+        x[i, :, row : row + 8, column : column + 8] = 255
+    return x
+
+
+@pytest.mark.parametrize("family", ["invertible", "classical"])
+def test_it_learns(family):
+    torch.manual_seed(0)
+    x = images(64)
+    if family == "invertible":
+        model = InvertibleAutoencoder(mnist_inn(), 20)
+        schedule = replace(INVERTIBLE_SCHEDULE, epochs=5, batch_size=8)
+    else:
+        model = MNISTAutoencoder(20)
+        schedule = replace(CLASSICAL_SCHEDULE, epochs=20, batch_size=16, milestones=())
+    history = fit(model, x, schedule, progress=False)
+    assert len(history) == schedule.epochs
+    assert history[-1] < 0.8 * history[0]
+
+
+def test_a_seed_decides_everything():
+    def trained(seed):
+        torch.manual_seed(0)
+        model = MNISTAutoencoder(5)
+        history = fit(model, images(), QUICK, seed=seed, progress=False)
+        return history, model.encoder.code.weight
+
+    (a, weight_a), (b, weight_b), (c, _) = trained(1), trained(1), trained(2)
+    assert a == b != c
+    assert torch.equal(weight_a, weight_b)
+
+
+def test_the_global_generator_is_not_used():
+    x, model = images(), MNISTAutoencoder(5)
+    state = torch.get_rng_state()
+    fit(model, x, QUICK, progress=False)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_bytes_and_floats_are_the_same():
+    x = images()
+    histories = []
+    for data in (x, x / 255):
+        torch.manual_seed(0)
+        histories.append(fit(MNISTAutoencoder(5), data, QUICK, progress=False))
+    assert histories[0] == histories[1]
+
+
+def test_milestones():
+    rates = []
+
+    def loss(model, x):
+        rates.append(1)
+        return reconstruction_loss(model, x)
+
+    torch.manual_seed(0)
+    schedule = replace(QUICK, epochs=3, milestones=(1,), learning_rate=0.0)
+    model = MNISTAutoencoder(5)
+    before = model.encoder.code.weight.clone()
+    fit(model, images(), schedule, loss=loss, progress=False)
+    assert len(rates) == 12
+    assert torch.equal(before, model.encoder.code.weight)
+
+
+def test_published_schedules():
+    assert INVERTIBLE_SCHEDULE.betas == (0.8, 0.8)
+    assert INVERTIBLE_SCHEDULE.milestones == (8, 10)
+    assert CLASSICAL_SCHEDULE.epochs == 100
+    assert CLASSICAL_SCHEDULE.weight_decay == 1e-5
+
+
+def test_lower_precision():
+    seen = []
+
+    class Watch(MNISTAutoencoder):
+        def encode(self, x):
+            code = super().encode(x)
+            seen.append(code.dtype)
+            return code
+
+    model = Watch(5)
+    fit(model, images(), QUICK, autocast=torch.bfloat16, progress=False)
+    assert set(seen) == {torch.bfloat16}
+    assert model.encoder.code.weight.dtype == torch.float32
+
+
+def test_on_a_device(device):
+    model = MNISTAutoencoder(5).to(device)
+    fit(model, images(), QUICK, progress=False)
+    assert next(model.parameters()).device.type == device
+
+
+def test_a_progress_bar(capsys):
+    fit(MNISTAutoencoder(5), images(), QUICK)
+    shown = capsys.readouterr().err
+    assert "MNISTAutoencoder" in shown
+    assert "8/8" in shown
+    assert "loss=" in shown
+
+
+def test_no_progress_bar_without_tqdm(monkeypatch):
+    real = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.startswith("tqdm"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match=r"needs tqdm: .*or progress=False"):
+        fit(MNISTAutoencoder(5), images(), QUICK)
+    fit(MNISTAutoencoder(5), images(), QUICK, progress=False)
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="images: expected at least one batch of 16, got 3"):
+        fit(MNISTAutoencoder(5), images(3), QUICK, progress=False)
+    with pytest.raises(ValueError, match="x: expected shape"):
+        fit(MNISTAutoencoder(5), images()[:, 0], QUICK, progress=False)
+    model = MNISTAutoencoder(5)
+    nn.init.constant_(model.encoder.code.bias, torch.nan)
+    with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1, step 1"):
+        fit(model, images(), QUICK, progress=False)
