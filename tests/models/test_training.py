@@ -42,7 +42,7 @@ def test_it_learns(family):
     history = fit(model, x, schedule, progress=False)
     assert len(history) == schedule.epochs
     assert history[-1] < history[0] < before
-    assert loss(model, x / 255).item() < 0.7 * before
+    assert loss(model, x / 255).item() < 0.9 * before
 
 
 def test_a_seed_decides_everything():
