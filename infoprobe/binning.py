@@ -139,13 +139,22 @@ class UniformGrid:
         if self.low == self.high:
             return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
         x = x.to(torch.float64)
-        edges = torch.from_numpy(_linear_edges(self.low, self.high, self.size)).to(x.device)
-        index = x.sub(self.low).mul_(self.size).div_(self.high - self.low).to(torch.int64)
-        index.clamp_(max=self.size - 1)
-        # Rounding may have put a value one bin beside its edges.
-        index -= (x < edges[index]).to(torch.int64)
-        index += ((x >= edges[index + 1]) & (index < self.size - 1)).to(torch.int64)
-        return index.to(torch.int32)
+        position = x.sub(self.low).mul_(self.size).div_(self.high - self.low)
+        index = position.to(torch.int32).clamp_(max=self.size - 1)
+        # Rounding may have put a value that is close to an edge on the wrong side of it.
+        close = position.sub_(position.round()).abs_().lt(self._rounding()).nonzero().squeeze(1)
+        if len(close):
+            edges = torch.from_numpy(_linear_edges(self.low, self.high, self.size)).to(x.device)
+            at, near = x[close], index[close]
+            near -= (at < edges[near]).int()
+            near += ((at >= edges[near + 1]) & (near < self.size - 1)).int()
+            index[close] = near
+        return index
+
+    def _rounding(self) -> float:
+        """A bound on the rounding error of a position and of the edges, in bins."""
+        largest = max(abs(self.low), abs(self.high))
+        return 2.0**-49 * self.size * (1 + largest / (self.high - self.low))
 
 
 @functools.lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ def layers(
 ) -> Axes:
     """A line a reference and estimator over the layers, in the order of their calls.
 
-    The inverse pass is set apart by its background; infinite values are triangles at the top.
+    The inverse pass is set apart by its background, values with findings are hollow, infinite
+    ones are triangles at the top.
     """
     chosen = [
         row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
@@ -37,10 +39,8 @@ def layers(
         for of, estimator in series
     ]
     for name, line in zip(names, series.values(), strict=True):
-        _draw(ax, [(places.index(_place(row)), row["value"]) for row in line], name)
-    for i, (_, direction, _) in enumerate(places):
-        if direction == "inverse":
-            ax.axvspan(i - 0.5, i + 0.5, color="0.94", linewidth=0, zorder=0)
+        _draw(ax, [places.index(_place(row)) for row in line], line, name)
+    _shade_inverse(ax, [direction == "inverse" for _, direction, _ in places])
     ax.set_xticks(range(len(places)), [_tick(*place) for place in places], rotation=90)
     ax.set_xlim(-0.5, len(places) - 0.5)
     # A single line is named by the axis, several by the legend.
@@ -69,22 +69,49 @@ def _tick(layer: str, direction: str, call: int) -> str:
     return layer + ("⁻¹" if direction == "inverse" else "") + (f" #{call}" if call else "")
 
 
-def _draw(ax: Axes, points: list[tuple[int, float]], name: str) -> None:
-    x = [i for i, _ in points]
+def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str) -> None:
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
-    y = [value if math.isfinite(value) else math.nan for _, value in points]
-    (line,) = ax.plot(x, y, marker="o", markersize=4, label=name)
-    infinite = [i for i, value in points if math.isinf(value)]
+    y = [row["value"] if math.isfinite(row["value"]) else math.nan for row in line]
+    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name)
+    noted = [i for i, row in enumerate(line) if row["findings"]]
+    ax.plot(
+        [x[i] for i in noted],
+        [y[i] for i in noted],
+        marker="o",
+        markersize=5,
+        linestyle="none",
+        color=drawn.get_color(),
+        markerfacecolor="white",
+    )
+    infinite = [place for place, row in zip(x, line, strict=True) if math.isinf(row["value"])]
     if infinite:
         ax.plot(
             infinite,
             [0.98] * len(infinite),
             marker="^",
             linestyle="none",
-            color=line.get_color(),
+            color=drawn.get_color(),
             transform=ax.get_xaxis_transform(),
             label=f"{name} = ∞",
         )
+
+
+def _shade_inverse(ax: Axes, inverse: list[bool]) -> None:
+    end = 0
+    for is_inverse, run in itertools.groupby(inverse):
+        start, end = end, end + len(list(run))
+        if is_inverse:
+            ax.axvspan(start - 0.5, end - 0.5, color="0.94", linewidth=0, zorder=0)
+            ax.annotate(
+                "inverse",
+                ((start + end - 1) / 2, 1),
+                xycoords=ax.get_xaxis_transform(),
+                xytext=(0, -4),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                color="0.5",
+            )
 
 
 def _new_axes() -> Axes:

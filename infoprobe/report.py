@@ -66,6 +66,8 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
+        Values with findings have hollow markers, infinite ones are triangles at the top.
+
         Arguments:
             measure: Of the rows to draw, such as ``"entropy"`` or ``"divergence"``.
             reference: Draws only rows with this reference; ``None`` draws a line for each.

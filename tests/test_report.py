@@ -139,10 +139,21 @@ def test_plot_of_both_directions():
     ticks = [tick.get_text() for tick in ax.get_xticklabels()]
     assert ticks[:3] == ["input", "haar_down", "conv1"]
     assert ticks[-2:] == ["haar_down⁻¹", "input⁻¹"]
-    (line,) = ax.lines
+    line = ax.lines[0]
     entropies = [row["value"] for row in report.rows if row["measure"] == "entropy"]
     assert line.get_ydata().tolist() == entropies
     assert ax.get_ylabel() == "H(output) (nats)"
+    (shade,) = ax.patches
+    assert shade.get_x() == ticks.index("output⁻¹") - 0.5
+    assert shade.get_x() + shade.get_width() == len(ticks) - 0.5
+
+
+def test_plot_marks_values_with_findings():
+    report = ip.Report(made(1.0).rows + made(2.0, findings=["look here"], call=1).rows)
+    _, noted = made(1.0, 2.0, findings=["look here"]).plot().lines
+    assert noted.get_ydata().tolist() == [1.0, 2.0]
+    _, noted = report.plot().lines
+    assert noted.get_ydata().tolist() == [2.0]
 
 
 def test_plot_of_divergences(report):
