@@ -1,0 +1,64 @@
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+import infoprobe as ip
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+class TestCompareAutoencoders:
+    @pytest.fixture
+    def short(self, monkeypatch):
+        monkeypatch.syspath_prepend(EXAMPLES)
+        module = importlib.import_module("compare_autoencoders")
+        monkeypatch.setattr(module, "CLASSICAL_EPOCHS", 2)
+        return module
+
+    def run(self, module, out, *arguments):
+        module.main(["--images", "64", "--epochs", "1", "--out", str(out), *arguments])
+
+    def test_the_embedded_images(self, short, tmp_path, capsys):
+        self.run(short, tmp_path, "--bottleneck", "7")
+        shown = capsys.readouterr()
+        assert "64 images to train on, 1,000 to measure with" in shown.out
+        assert "KL(input‖reconstruction), paper's bins" in shown.out
+        assert "measuring classical: 100%" in shown.err
+        assert {path.name for path in tmp_path.iterdir()} == {
+            *("entropy.png", "relative_entropy.png", "summary.json"),
+            *(
+                f"{name}.{kind}"
+                for name in ("invertible", "classical")
+                for kind in ("json", "csv")
+            ),
+        }
+        report = ip.Report.load(tmp_path / "invertible.json")
+        assert {row["direction"] for row in report.rows} == {"forward", "inverse"}
+        summary = json.loads((tmp_path / "summary.json").read_text())
+        assert summary["invertible"]["trainable parameters"] == 1_121_192
+        assert summary["classical"]["trainable parameters"] == 1_133_072 + 257 * 7
+        # The probe saw the reconstruction that the summary compares with.
+        seen = report.scalars()["input/inverse/divergence_input"]
+        direct = summary["invertible"]["KL(input‖reconstruction), shared bins"]
+        assert seen == pytest.approx(direct, abs=1e-12)
+
+    def test_a_seed_decides_everything(self, short, tmp_path):
+        values = []
+        for seed in ("0", "0", "1"):
+            self.run(short, tmp_path, "--seed", seed)
+            values.append(ip.Report.load(tmp_path / "invertible.json").scalars())
+        assert values[0] == values[1] != values[2]
+
+    def test_the_standard_files(self, short, tmp_path, mnist_root, capsys):
+        self.run(short, tmp_path, "--data-root", str(mnist_root))
+        entropy = ip.Report.load(tmp_path / "invertible.json").scalars()["input/forward/entropy"]
+        images, _ = ip.datasets.load("mnist", mnist_root, "test")
+        expected = short.SHARED_BINS.entropy(images[:1000] / 255).item()
+        assert entropy == pytest.approx(expected, abs=1e-12)
+
+    def test_bad_arguments(self, short, capsys):
+        with pytest.raises(SystemExit):
+            short.main(["--images", "0"])
+        assert "--images: expected at least 1, got 0" in capsys.readouterr().err
