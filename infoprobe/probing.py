@@ -145,6 +145,38 @@ class Probe:
             ]
         )
 
+    def counts(self, layer: str, direction: str = "forward", call: int = 0) -> Counts:
+        """The counts of a layer's output, under the bins of the first measure.
+
+        They stand for the tensors in every method of the estimator, so that any two layers can be
+        compared after the fact, on exactly shared bins.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(50, 3))
+            >>> h = ip.Histogram()
+            >>> h.js_divergence(probe.counts("0"), probe.counts("1")) == h.js_divergence(
+            ...     probe.counts("0"), y
+            ... )
+            tensor(True)
+
+        Raises:
+            ValueError: Nothing was counted there; the message lists where something was.
+        """
+        estimator = self._measures[0].estimator.counting
+        counted = {
+            (visit.layer.name, visit.direction, visit.call): states[estimator].summaries["output"]
+            for visit, states in self._recorder.states.items()
+            if states[estimator].summaries
+        }
+        if (layer, direction, call) not in counted:
+            raise ValueError(
+                f"layer: nothing was counted at {layer!r} ({direction}, call {call}), but at: "
+                f"{', '.join(f'{name} ({way}, call {i})' for name, way, i in counted)}."
+            )
+        return counted[layer, direction, call]
+
     def _row(self, order: int, visit: _Visit, measure: Measure, state: _State) -> dict[str, Any]:
         value: float | None = None
         findings: list[str] = []

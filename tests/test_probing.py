@@ -182,6 +182,22 @@ class TestBothDirections:
             kl = value(report, "input", "divergence", "input", "inverse")
             assert kl == H.kl_divergence(x, reconstruction).item()
 
+    def test_any_two_layers_on_shared_bins_after_the_fact(self):
+        model, x = InvertibleAutoencoder(mnist_inn(), 20), torch.rand(20, 1, 28, 28)
+        with ip.probe(model) as probe, torch.no_grad():
+            for batch in x.split(3):
+                model(batch)
+        with torch.no_grad():
+            reconstruction = model(x)
+        h = ip.Histogram(pseudocount=1)
+        there = probe.counts("haar_down", "forward"), probe.counts("input", "inverse")
+        ((haar,), _) = model.inn.module_list[0]((x,))
+        assert h.kl_divergence(*there) == h.kl_divergence(haar, reconstruction)
+        with pytest.raises(
+            ValueError, match=r"nothing was counted at 'conv1' \(up, call 0\), but"
+        ):
+            probe.counts("conv1", "up")
+
     def test_a_graph_on_its_own(self):
         inn, x = mnist_inn(), torch.rand(5, 1, 28, 28)
         with ip.probe(inn, measures=MEASURES) as probe, torch.no_grad():

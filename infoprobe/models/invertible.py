@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from FrEIA.framework import GraphINN, InputNode, Node, OutputNode
-from FrEIA.modules import (
-    GLOWCouplingBlock,
-    HaarDownsampling,
-    HaarUpsampling,
-    Reshape,
-    RNVPCouplingBlock,
-)
 from torch import Tensor, nn
 
 from infoprobe import checks
+
+if TYPE_CHECKING:
+    from FrEIA.framework import GraphINN
 
 
 def mnist_inn() -> GraphINN:
@@ -33,20 +28,23 @@ def mnist_inn() -> GraphINN:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019). Training invertible neural networks as
         autoencoders. GCPR. https://doi.org/10.1007/978-3-030-33676-9_31
     """
-    nodes = [InputNode(1, 28, 28, name="input")]
+    import FrEIA.framework as ff  # here, since importing it takes as long as importing torch
+    import FrEIA.modules as fm
+
+    nodes = [ff.InputNode(1, 28, 28, name="input")]
 
     def add(name: str, module: type[nn.Module], **settings: Any) -> None:
-        nodes.append(Node(nodes[-1], module, settings, name=name))
+        nodes.append(ff.Node(nodes[-1], module, settings, name=name))
 
-    add("haar_down", HaarDownsampling)
+    add("haar_down", fm.HaarDownsampling)
     for i in (1, 2, 3):
-        add(f"conv{i}", GLOWCouplingBlock, subnet_constructor=_conv_subnet(100), **_SOFT_CLAMP)
-    add("flatten", Reshape, output_dims=(784,))
-    add("fc", RNVPCouplingBlock, subnet_constructor=_fc_subnet(180), **_SOFT_CLAMP)
-    add("unflatten", Reshape, output_dims=(4, 14, 14))
-    add("haar_up", HaarUpsampling)
-    nodes.append(OutputNode(nodes[-1], name="output"))
-    return GraphINN(nodes)
+        add(f"conv{i}", fm.GLOWCouplingBlock, subnet_constructor=_conv_subnet(100), **_SOFT_CLAMP)
+    add("flatten", fm.Reshape, output_dims=(784,))
+    add("fc", fm.RNVPCouplingBlock, subnet_constructor=_fc_subnet(180), **_SOFT_CLAMP)
+    add("unflatten", fm.Reshape, output_dims=(4, 14, 14))
+    add("haar_up", fm.HaarUpsampling)
+    nodes.append(ff.OutputNode(nodes[-1], name="output"))
+    return ff.GraphINN(nodes)
 
 
 _SOFT_CLAMP = {"clamp": 1.0, "clamp_activation": "ATAN"}

@@ -49,6 +49,11 @@ class TestGoldenValues:
         x = mnist_test_images[:100] / 255
         assert PAPER.kl_divergence(x, 2 * x.flip(0)).item() == 0.0
 
+    def test_it_rates_uniform_noise_better_than_most(self, mnist_test_images):
+        x = mnist_test_images / 255
+        noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(0))
+        assert PAPER.kl_divergence(x, noise).item() == pytest.approx(5.54, abs=0.1)
+
     def test_and_sees_an_invisible_noise(self, mnist_test_images):
         x = mnist_test_images / 255
         noisy = x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
