@@ -6,6 +6,7 @@ Every message names the argument, what was expected, what came and the way out.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -104,6 +105,16 @@ def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
     if value not in choices:
         expected = ", ".join(map(repr, choices))
         raise ValueError(f"{name}: expected one of {expected}, got {value!r}.")
+
+
+def real(value: Any, low: float, name: str) -> None:
+    """Raises unless ``value`` is a finite number of at least ``low``."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name}: expected a number, got {value!r} of type {type(value).__name__}."
+        )
+    if not (math.isfinite(value) and value >= low):
+        raise ValueError(f"{name}: expected a finite number >= {low:g}, got {value!r}.")
 
 
 def integer(value: Any, low: int, high: int | None, name: str) -> None:

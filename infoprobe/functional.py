@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.estimators import Histogram
 
 _HISTOGRAM = Histogram()
@@ -57,9 +58,10 @@ def js_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = 
 
 
 def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
-    if not (base > 0 and base != 1 and math.isfinite(base)):
+    checks.real(base, 0, "base")
+    if base in (0, 1):
         raise ValueError(
-            f"base: expected a finite positive number other than 1, got {base!r}. "
+            f"base: expected a positive number other than 1, got {base!r}. "
             "Use math.e for nats or 2 for bits."
         )
     method = getattr(estimator, name, None)

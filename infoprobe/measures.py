@@ -32,6 +32,10 @@ class Reading(NamedTuple):
 class Entropy:
     r"""Entropy :math:`H` of a layer's output.
 
+    With dyadic bins each layer is measured on the finest grid of its own, of bin width w; where
+    a density exists, H is about its differential entropy minus ln w. To compare layers of
+    different ranges, give the estimator an explicit ``range=(low, high)``.
+
     Arguments:
         estimator: Says which random variable; must be able to stream.
     """

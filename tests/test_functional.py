@@ -28,7 +28,7 @@ def test_bases():
 
 @pytest.mark.parametrize("base", [0, 1, -2, math.nan, math.inf])
 def test_no_base(base):
-    with pytest.raises(ValueError, match="base: expected a finite positive number"):
+    with pytest.raises(ValueError, match=r"base: expected a (finite|positive) number"):
         ip.entropy(torch.zeros(3), base=base)
 
 

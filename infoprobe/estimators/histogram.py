@@ -34,16 +34,16 @@ class Histogram:
         range: Where the bins lie.
 
             * ``"dyadic"``: the finest grid whose bin width is a power of two, aligned at zero,
-              that spans *all* arguments with at most ``bins`` bins (between half of them and
-              all, unless the data have fewer distinct digits). :math:`B` is the number of bins
-              between the joint minimum and maximum. Bins are shared by construction, and the
+              that spans *all* arguments with at most ``bins`` bins. :math:`B` is the number of
+              bins from the joint minimum to the joint maximum, more than half of ``bins``
+              unless all values are nearly equal. Bins are shared by construction, and the
               result is the same whether the data come in one call or in batches.
             * ``"minmax"``: ``bins`` equal-width bins over the joint minimum and maximum of all
               arguments.
             * ``"own"``: each argument over its *own* minimum and maximum, bins compared by
               their index. This is the definition of Callahan & Paskett (2021), whose setting is
-              ``Histogram(bins=1000, range="own", pseudocount=1)``. It is blind to any affine
-              map of either argument and says little about the values themselves.
+              ``Histogram(bins=1000, range="own", pseudocount=1)``. It is blind to any
+              increasing affine map of either argument: ``2 * x + 1`` equals ``x``.
             * ``(low, high)``: ``bins`` equal-width bins over this range.
         over: ``"values"`` pools every scalar of a tensor, whatever its position, into one
             distribution.
@@ -96,10 +96,7 @@ class Histogram:
                 )
         else:
             object.__setattr__(self, "range", _explicit_range(self.range))
-        if not (math.isfinite(self.pseudocount) and self.pseudocount >= 0):
-            raise ValueError(
-                f"pseudocount: expected a finite number >= 0, got {self.pseudocount!r}."
-            )
+        checks.real(self.pseudocount, 0, "pseudocount")
 
     def entropy(self, x: Any) -> Tensor:
         r"""Shannon entropy :math:`H(X) = -\sum_i \hat p_i \ln \hat p_i`.
