@@ -113,7 +113,7 @@ def real(value: Any, low: float, name: str) -> None:
         raise TypeError(
             f"{name}: expected a number, got {value!r} of type {type(value).__name__}."
         )
-    if not (math.isfinite(value) and value >= low):
+    if not (math.isfinite(value) and float(value) >= low):
         raise ValueError(f"{name}: expected a finite number >= {low:g}, got {value!r}.")
 
 
