@@ -1,4 +1,4 @@
-"""Cost of a probed forward pass, relative to a plain one.
+"""Cost of a probed forward pass, attaching the probe included, relative to a plain one.
 
 python benchmarks/probe.py
 """
@@ -42,9 +42,6 @@ def contenders(model: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
         model(x)
 
     def probed(measures: list[ip.Entropy | ip.Divergence] | None) -> Callable[[], None]:
-        probe = ip.probe(model, measures=measures)
-        probe.remove()
-
         def run() -> None:
             with ip.probe(model, measures=measures):
                 model(x)

@@ -39,7 +39,7 @@ MEASURES: list[ip.Entropy | ip.Divergence] = [
 ]
 
 # Short schedules: many small steps for a few epochs, where the published ones take hours.
-# The classical model costs a hundredth of the invertible one an epoch, so it gets more of them.
+# The classical model takes a small part of the time an epoch, so it gets more of them.
 INVERTIBLE = replace(
     ip.models.INVERTIBLE_SCHEDULE, batch_size=16, learning_rate=2e-3, milestones=(3,)
 )
@@ -114,7 +114,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--epochs",
         type=int,
         default=4,
-        help=f"of the invertible model; the classical one, a hundred times faster, takes "
+        help=f"of the invertible model; the classical one, much faster, takes "
         f"{CLASSICAL_EPOCHS} times as many",
     )
     parser.add_argument("--bottleneck", type=int, default=20, help="size of the code")
@@ -161,8 +161,8 @@ def _run(
         "epochs": schedule.epochs,
         "training seconds": round(seconds, 1),
         "test L1": (x - y).abs().mean().item(),
-        "KL(input‖reconstruction), shared bins": SHARED_BINS.kl_divergence(x, y).item(),
-        "KL(input‖reconstruction), paper's bins": PAPER.kl_divergence(x, y).item(),
+        "KL(input||reconstruction), shared bins": SHARED_BINS.kl_divergence(x, y).item(),
+        "KL(input||reconstruction), paper's bins": PAPER.kl_divergence(x, y).item(),
         "JS(input, reconstruction), shared bins": SHARED_BINS.js_divergence(x, y).item(),
     }
     return Result(name, probe.report(), summary)

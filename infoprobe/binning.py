@@ -7,12 +7,11 @@ Two kinds of grid cover the real line:
   the next. A grid can therefore widen after the fact without looking at the data again, and any
   two counts can be brought onto the same bins without loss. This is what makes one pass enough.
 * :class:`UniformGrid`: equal-width bins between a given low and high, the last one closed, with
-  exactly the counts of :func:`numpy.histogram`.
+  exactly the counts of :func:`numpy.histogram` on the values in float64.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -132,34 +131,20 @@ class UniformGrid:
 
     def edges(self) -> Tensor:
         """The ``size + 1`` edges, in float64."""
-        return torch.from_numpy(_linear_edges(self.low, self.high, self.size).copy())
+        return torch.from_numpy(np.linspace(self.low, self.high, self.size + 1))
 
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins, as int32; all must lie within the grid."""
         if self.low == self.high:
             return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
         x = x.to(torch.float64)
-        position = x.sub(self.low).mul_(self.size).div_(self.high - self.low)
-        index = position.to(torch.int32).clamp_(max=self.size - 1)
-        # Rounding may have put a value that is close to an edge on the wrong side of it.
-        close = position.sub_(position.round()).abs_().lt(self._rounding()).nonzero().squeeze(1)
-        if len(close):
-            edges = torch.from_numpy(_linear_edges(self.low, self.high, self.size)).to(x.device)
-            at, near = x[close], index[close]
-            near -= (at < edges[near]).int()
-            near += ((at >= edges[near + 1]) & (near < self.size - 1)).int()
-            index[close] = near
-        return index
-
-    def _rounding(self) -> float:
-        """A bound on the rounding error of a position and of the edges, in bins."""
-        largest = max(abs(self.low), abs(self.high))
-        return 2.0**-49 * self.size * (1 + largest / (self.high - self.low))
-
-
-@functools.lru_cache(maxsize=64)
-def _linear_edges(low: float, high: float, size: int) -> np.ndarray:
-    return np.linspace(low, high, size + 1)
+        span = self.high - self.low
+        index = x.sub(self.low).div_(span).mul_(self.size).floor_().clamp_(max=self.size - 1)
+        # Rounding may have put a value one bin beside its edges, which are index * step + low.
+        step = span / self.size
+        index -= (x < index * step + self.low).to(torch.float64)
+        above = (x >= (index + 1) * step + self.low) & (index < self.size - 1)
+        return index.add_(above).to(torch.int32)
 
 
 Grid = DyadicGrid | UniformGrid
@@ -214,14 +199,15 @@ def share(a: Counts, b: Counts) -> tuple[Counts, Counts]:
     """Both counts on the same bins, without loss.
 
     Raises:
-        ValueError: They lie on different uniform grids, which have no common bins.
+        ValueError: They lie on different uniform grids, which have no common bins, or on dyadic
+            grids of another number of bins, of which neither is the one to choose.
     """
     if a.grid == b.grid:
         return a, b
-    if not (isinstance(a.grid, DyadicGrid) and isinstance(b.grid, DyadicGrid)):
+    x, y = a.grid, b.grid
+    if not (isinstance(x, DyadicGrid) and isinstance(y, DyadicGrid) and x.bins == y.bins):
         raise ValueError(
-            f"counts on {a.grid} and on {b.grid} have no common bins. "
-            "Count both with one explicit (low, high), or on dyadic grids."
+            f"counts on {x} and on {y} have no common bins. Count both with the same estimator."
         )
-    grid = a.grid.joined(b.grid)
-    return Counts(grid, a.grid.rebin(a.values, grid)), Counts(grid, b.grid.rebin(b.values, grid))
+    grid = x.joined(y)
+    return Counts(grid, x.rebin(a.values, grid)), Counts(grid, y.rebin(b.values, grid))

@@ -30,15 +30,26 @@ def as_tensor(x: Any, name: str) -> Tensor:
         ValueError: It is empty.
     """
     try:
-        if not isinstance(x, Tensor) and hasattr(x, "__array__"):
-            x = np.require(x, requirements=["C", "W"])
-        tensor = torch.as_tensor(x)
+        # By way of numpy, lists keep the precision of Python's floats.
+        tensor = (
+            x
+            if isinstance(x, Tensor)
+            else torch.from_numpy(np.require(x, requirements=["C", "W"]))
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(
             f"{name}: expected a tensor or an array of real numbers, got "
             f"{type(x).__name__}{_dtype_of(x)} ({error}). "
             "Convert it to a numeric torch tensor first."
         ) from error
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
+        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else tensor.layout
+        raise TypeError(
+            f"{name}: expected a dense tensor with values, got a {kind} one. "
+            "Pass x.to_dense() or, of a nested tensor, x.values()."
+        )
     if tensor.is_complex():
         raise TypeError(
             f"{name}: expected real numbers, got dtype {tensor.dtype}. "

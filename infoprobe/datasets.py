@@ -47,6 +47,8 @@ def load(name: str, root: str | Path | None = None, split: str = "train") -> Ima
     checks.one_of(name, [*loaders, *embedded], "name")
     checks.one_of(split, ["train", "test"], "split")
     if name in embedded:
+        if root is not None:
+            raise ValueError(f"root: expected None with {name!r}, which has no files, got {root}.")
         return _every_fifth_for_testing(*embedded[name](), split)
     if root is None:
         raise ValueError(
@@ -110,8 +112,14 @@ def _cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with path.open("rb") as file:
             batch = _ArraysOnly(file, encoding="bytes").load()
         return batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[b"labels"])
-    except (pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError) as error:
+    except _NO_BATCH as error:
         raise _damaged(path, f"it is no CIFAR-10 batch ({error})") from error
+
+
+_NO_BATCH = (
+    *(pickle.UnpicklingError, EOFError, ImportError),  # no pickle
+    *(AttributeError, KeyError, TypeError, ValueError),  # a pickle of something else
+)
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -65,9 +65,9 @@ def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
             "Use math.e for nats or 2 for bits."
         )
     method = getattr(estimator, name, None)
-    if method is None:
+    if method is None or isinstance(estimator, type):
         raise TypeError(
-            f"estimator: expected one that offers {name}(), such as ip.Histogram(), "
+            f"estimator: expected an instance that offers {name}(), such as ip.Histogram(), "
             f"got {estimator!r}."
         )
     value: Tensor = method(*tensors)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from infoprobe import checks
 from infoprobe.binning import Counts
@@ -17,8 +17,12 @@ from infoprobe.estimators import Histogram
 
 Role = Literal["output", "previous", "input"]
 
-# A divergence says so when more of its reference than this lies where the output never is.
+# A divergence says so when more than this share of its reference lies where the output never is,
+# or more than this share of its value hinges on the edge at zero.
 _UNCOVERED = 0.01
+_AT_ZERO = 0.1
+
+_OF = {"previous": "the layer's input", "input": "the model's input"}
 
 
 class Reading(NamedTuple):
@@ -47,6 +51,9 @@ class Entropy:
     reference: ClassVar[None] = None
     roles: ClassVar[tuple[Role, ...]] = ("output",)
 
+    def __post_init__(self) -> None:
+        _check_estimator(self.estimator)
+
     def compute(self, summaries: Mapping[Role, Counts]) -> Reading:
         """The entropy of the output, in nats."""
         return Reading(float(self.estimator.entropy(summaries["output"])), [])
@@ -54,7 +61,7 @@ class Entropy:
 
 @dataclass(frozen=True)
 class Divergence:
-    r"""Relative entropy :math:`KL(reference \| output)` of a layer's output from a reference.
+    r"""Relative entropy :math:`KL(reference \| output)` of a reference from a layer's output.
 
     Arguments:
         estimator: Says which random variable; must be able to stream.
@@ -69,12 +76,13 @@ class Divergence:
     kind: ClassVar[str] = "discrete"
 
     def __post_init__(self) -> None:
+        _check_estimator(self.estimator)
         checks.one_of(self.reference, ["previous", "input"], "reference")
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """The reference and the output."""
-        return (self.reference, "output")
+        return ("output", self.reference)
 
     def compute(self, summaries: Mapping[Role, Counts]) -> Reading:
         """The divergence in nats, with a finding where empty bins decide it."""
@@ -82,17 +90,37 @@ class Divergence:
         value = float(self.estimator.kl_divergence(reference, output))
         uncovered = float(self.estimator.uncovered(reference, output))
         findings = []
-        if math.isinf(value):
-            findings.append(
-                f"{uncovered:.3%} of the {self.reference} lies in bins where the output has no "
-                "value, so the divergence is infinite. Histogram(pseudocount=...) makes it finite."
+        if math.isinf(value) or uncovered >= _UNCOVERED:
+            consequence = (
+                "the divergence is infinite. Histogram(pseudocount=...) makes it finite."
+                if math.isinf(value)
+                else "the pseudo-count and the amount of data decide this number."
             )
-        elif uncovered >= _UNCOVERED:
             findings.append(
-                f"{uncovered:.1%} of the {self.reference} lies in bins where the output has no "
-                "value: the pseudo-count and the amount of data decide this number."
+                f"{uncovered:.3%} of {_OF[self.reference]} lies in bins where the layer's output "
+                f"has no value: {consequence}"
+            )
+        at_zero = float(self.estimator.kl_at_zero(reference, output))
+        if at_zero > _AT_ZERO * value:
+            findings.append(
+                f"{at_zero:.4f} nats of it only tell small positive from small negative values: "
+                "zero is an edge of the bins."
             )
         return Reading(value, findings)
 
 
 Measure = Entropy | Divergence
+
+
+def _check_estimator(estimator: Any) -> None:
+    if not isinstance(estimator, Histogram):
+        raise TypeError(
+            f"estimator: expected ip.Histogram(...), got {estimator!r} of type "
+            f"{type(estimator).__name__}."
+        )
+    if not estimator.streams:
+        raise ValueError(
+            f"estimator: {estimator} needs all the values at once, which a probe does not keep. "
+            "Use range='dyadic' or an explicit (low, high) here, or call the estimator on "
+            "tensors that you keep."
+        )

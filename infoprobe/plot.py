@@ -57,7 +57,7 @@ def label(measure: str, reference: str | None) -> str:
     if measure == "entropy":
         return "H(output)"
     if measure == "divergence":
-        return f"KL({reference}‖output)"
+        return f"KL({reference}||output)"
     return measure if reference is None else f"{measure}({reference})"
 
 
@@ -66,7 +66,12 @@ def _place(row: dict[str, Any]) -> tuple[str, str, int]:
 
 
 def _tick(layer: str, direction: str, call: int) -> str:
-    return layer + ("⁻¹" if direction == "inverse" else "") + (f" #{call}" if call else "")
+    # A dollar sign would begin a formula.
+    return (
+        layer.replace("$", r"\$")
+        + ("⁻¹" if direction == "inverse" else "")
+        + (f" #{call}" if call else "")
+    )
 
 
 def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str) -> None:

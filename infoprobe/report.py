@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,8 +45,9 @@ class Report:
         would otherwise have the same key. Rows without a value are left out.
         """
         keys = [_scalar_key(row) for row in self.rows]
+        times = Counter(keys)
         return {
-            key if keys.count(key) == 1 else f"{key}[{row['estimator']}]": row["value"]
+            key if times[key] == 1 else f"{key}[{row['estimator']}]": row["value"]
             for key, row in zip(keys, self.rows, strict=True)
             if row["value"] is not None
         }
@@ -98,14 +100,14 @@ class Report:
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
             known = document["format"] == _FORMAT and document["version"] == _VERSION
-        except (ValueError, KeyError, TypeError) as error:
+            rows = [{key: _decode(key, x) for key, x in row.items()} for row in document["rows"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected a file made by Report.save().") from error
         if not known:
             raise ValueError(
                 f"{path}: expected a report of version {_VERSION}, got {document['format']!r} of "
                 f"version {document['version']!r}. Update infoprobe, or measure again."
             )
-        rows = [{key: _decode(key, x) for key, x in row.items()} for row in document["rows"]]
         return cls(rows)
 
     def __repr__(self) -> str:

@@ -112,7 +112,12 @@ class TestCIFAR10:
     def test_damaged(self, tmp_path):
         path = tmp_path / "test_batch"
         whole = pickle.dumps(self.batch(0), protocol=2)
-        for data in (whole[:-100], b"text", pickle.dumps({b"data": np.zeros(3)})):
+        for data in (
+            whole[:-100],
+            b"text",
+            pickle.dumps({b"data": np.zeros(3)}),
+            pickle.dumps([]),
+        ):
             path.write_bytes(data)
             with pytest.raises(ValueError, match=r"test_batch: it is no CIFAR-10 batch"):
                 ip.datasets.load("cifar10", tmp_path, "test")
@@ -171,3 +176,5 @@ def test_bad_arguments():
         ip.datasets.load("minst")
     with pytest.raises(ValueError, match="split: expected one of 'train', 'test'"):
         ip.datasets.load("digits", split="valid")
+    with pytest.raises(ValueError, match="root: expected None with 'digits', which has no files"):
+        ip.datasets.load("digits", "data")

@@ -24,7 +24,7 @@ class TestCompareAutoencoders:
         self.run(short, tmp_path, "--bottleneck", "7")
         shown = capsys.readouterr()
         assert "64 images to train on, 1,000 to measure with" in shown.out
-        assert "KL(input‖reconstruction), paper's bins" in shown.out
+        assert "KL(input||reconstruction), paper's bins" in shown.out
         assert "measuring classical: 100%" in shown.err
         assert {path.name for path in tmp_path.iterdir()} == {
             *("entropy.png", "relative_entropy.png", "summary.json"),
@@ -41,7 +41,7 @@ class TestCompareAutoencoders:
         assert summary["classical"]["trainable parameters"] == 1_133_072 + 257 * 7
         # The probe saw the reconstruction that the summary compares with.
         seen = report.scalars()["input/inverse/divergence_input"]
-        direct = summary["invertible"]["KL(input‖reconstruction), shared bins"]
+        direct = summary["invertible"]["KL(input||reconstruction), shared bins"]
         assert seen == pytest.approx(direct, abs=1e-12)
 
     def test_a_seed_decides_everything(self, short, tmp_path):

@@ -1,3 +1,4 @@
+import contextlib
 import copy
 import gc
 import io
@@ -8,10 +9,12 @@ import weakref
 
 import pytest
 import torch
+from FrEIA import framework as ff
+from FrEIA import modules as fm
 from torch import nn
 
 import infoprobe as ip
-from infoprobe.models import InvertibleAutoencoder, mnist_inn
+from infoprobe.models import InvertibleAutoencoder, MNISTAutoencoder, mnist_inn
 
 H = ip.Histogram(64, pseudocount=1)
 MEASURES = [ip.Entropy(H), ip.Divergence(H, "previous"), ip.Divergence(H, "input")]
@@ -91,6 +94,30 @@ class TestNumbers:
         of_previous = value(report, "1", "divergence", "previous")
         assert of_previous == H.kl_divergence(linear, linear.relu()).item()
 
+    def test_a_layer_that_changes_values_behind_the_back_of_autograd(self):
+        class Binarises(nn.Module):
+            def forward(self, x):
+                x.data = x.data.sign()
+                return x
+
+        model, x = nn.Sequential(nn.Linear(6, 8), Binarises()), torch.randn(100, 6)
+        with ip.probe(model, measures=MEASURES) as probe:
+            y = model(x)
+        assert value(probe.report(), "1", "entropy") == H.entropy(y).item()
+
+    def test_zero_is_an_edge_and_a_finding_says_when_it_decides(self):
+        class Noise(nn.Module):
+            def forward(self, x):
+                return x + 1e-9 * torch.randn(x.shape, dtype=x.dtype)
+
+        x = torch.rand(1000, 1, dtype=torch.float64).sub(0.5).relu()
+        model = Noise()
+        with ip.probe(model, measures=ip.Divergence(H)) as probe:
+            model(x)
+        (row,) = probe.report().rows
+        assert row["value"] > 0.3
+        assert "nats of it only tell small positive from small negative" in row["findings"][0]
+
     def test_no_grad_inference_mode_and_autocast_agree_with_the_estimator(self):
         model, x = small_model(), torch.randn(100, 6)
         modes = {
@@ -139,6 +166,106 @@ class TestNumbers:
         with ip.probe(model, measures=measures):
             model(torch.randn(10, 6))
         assert len(calls) == 4  # the input and three outputs
+
+
+class TestPasses:
+    """A pass lasts from the outermost call until it returns."""
+
+    def test_by_parts_of_the_model(self):
+        model, x = MNISTAutoencoder(5), torch.rand(20, 1, 28, 28)
+        with ip.probe(model, measures=MEASURES) as probe:
+            model.decode(model.encode(x))
+        report = probe.report()
+        # The encoder's input is the model's, the decoder's is not: both are named.
+        code = model.encoder(x)
+        kl = value(report, "encoder.code", "divergence", "input")
+        assert kl == H.kl_divergence(x, code).item()
+        kl = value(report, "decoder.output.tanh", "divergence", "input")
+        assert kl == H.kl_divergence(code, model.decoder(code)).item()
+        by_input = [row for row in report.rows if row["reference"] == "input"]
+        for row in by_input:
+            part = row["layer"].split(".")[0]
+            assert f"some passes entered by {part} instead of the model" in row["findings"][-1]
+        assert all(
+            "entered" not in finding
+            for row in report.rows
+            if row not in by_input
+            for finding in row["findings"]
+        )
+
+    def test_an_interrupt_of_a_part(self):
+        model, x = InvertibleAutoencoder(mnist_inn(), 20), torch.rand(3, 1, 28, 28)
+        interrupt = model.inn.module_list[5].register_forward_pre_hook(_interrupt)
+        with ip.probe(model) as probe, torch.no_grad():
+            with pytest.raises(KeyboardInterrupt):
+                model.decode(torch.randn(3, 20))
+            interrupt.remove()
+            probe.reset()
+            model.encode(x)
+            model.encode(x)
+            model(x)
+        rows = probe.report().rows
+        assert {row["call"] for row in rows} == {0}
+        assert {row["n"] for row in rows if row["direction"] == "forward"} == {3, 9}
+        assert {row["n"] for row in rows if row["direction"] == "inverse"} == {3}
+
+    def test_an_interrupt_does_not_leave_its_direction(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.before, self.inn = nn.Identity(), mnist_inn()
+
+            def forward(self, x):
+                return self.inn(self.before(x), rev=True)[0]
+
+        model, x = Model(), torch.rand(3, 1, 28, 28)
+        interrupt = model.inn.module_list[5].register_forward_pre_hook(_interrupt)
+        with ip.probe(model) as probe, torch.no_grad():
+            with pytest.raises(KeyboardInterrupt):
+                model(x)
+            interrupt.remove()
+            model(x)
+        rows = probe.report().rows
+        assert {row["direction"] for row in rows if row["layer"] == "before"} == {"forward"}
+
+    def test_pausing_and_resetting_within_a_pass(self):
+        class Model(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = nn.Identity(), nn.Identity()
+
+            def forward(self, x):
+                x = self.first(x)
+                actions.pop(0)()
+                return self.second(x)
+
+        model, x = Model(), torch.randn(5, 2)
+        pausing = contextlib.ExitStack()
+        with ip.probe(model) as probe:
+            pausing.enter_context(probe.pause())
+            actions = [pausing.close, probe.reset, lambda: None]
+            model(x)  # begins paused
+            model(x)
+            model(x)
+        counted = {row["layer"]: row["n"] for row in probe.report().rows if row["reference"]}
+        assert counted == {"first": 5, "second": 10}
+
+    def test_compiled_models(self):
+        torch.manual_seed(0)
+        model = small_model()
+        batches = [torch.randn(n, 6) for n in (10, 10, 7, 10, 3)]
+        for probed in (model, compiled := torch.compile(model, backend="eager")):
+            torch.compiler.reset()
+            with ip.probe(probed, measures=MEASURES) as probe, torch.no_grad():
+                for batch in batches:
+                    compiled(batch)
+            report = probe.report()
+            expected = H.entropy(torch.cat([model(batch) for batch in batches])).item()
+            assert value(report, "3", "entropy") == expected
+
+
+def _interrupt(*args):
+    raise KeyboardInterrupt
 
 
 class TestBothDirections:
@@ -349,7 +476,7 @@ class TestGuestManners:
         with ip.probe(model) as probe:
             for _ in range(200):
                 model(torch.randn(8, 6))
-        assert size(probe) <= 4 * 3 * 256
+        assert size(probe) <= 4 * 5 * 256
         assert len(probe._recorder._seen) <= 5
 
     def test_two_probes_and_a_paused_one(self):
@@ -379,13 +506,23 @@ class TestBadInput:
             ip.probe(model, nn.ReLU())
         with pytest.raises(TypeError, match="layers: expected a pattern, a module"):
             ip.probe(model, [3])
+        with pytest.raises(TypeError, match="layers: expected a pattern, a module"):
+            ip.probe(model, 3)
+        with pytest.raises(ValueError, match="layers: expected at least one"):
+            ip.probe(model, [])
         assert hook_count(model) == 0
 
     def test_no_measure(self):
         with pytest.raises(TypeError, match=r"measures: expected ip.Entropy\(...\)"):
             ip.probe(small_model(), measures=[ip.Histogram()])
         with pytest.raises(ValueError, match="needs all the values at once"):
-            ip.probe(small_model(), measures=ip.Entropy(ip.Histogram(range="own")))
+            ip.Entropy(ip.Histogram(range="own"))
+        with pytest.raises(
+            TypeError, match=r"estimator: expected ip.Histogram\(...\), got 'input'"
+        ):
+            ip.Divergence("input")
+        with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, got NoneType"):
+            ip.probe(None)
         with pytest.raises(ValueError, match="reference: expected one of 'previous', 'input'"):
             ip.Divergence(reference="output")
 
@@ -401,12 +538,13 @@ class TestBadInput:
             model(x)
         messages = [str(warning.message) for warning in caught]
         assert len(messages) == 4  # one a layer, not one a pass
-        assert "layer '0' (forward), pass 2: left out of the measures" in messages[0]
+        expected = "layer '0' (forward): a call is left out of its measures, in pass 2, output: "
+        assert messages[0].startswith(expected)
         assert "8 NaN and 0 infinite among 80 (10.000%)" in messages[0]
         report = probe.report()
         assert {row["n"] for row in report.rows} == {20}
         assert value(report, "3", "entropy") == H.entropy(model(torch.cat([x, x]))).item()
-        assert all("2 calls left out; first pass 2" in row["findings"][-1] for row in report.rows)
+        assert all("calls left out: 2; in pass 2" in row["findings"][-1] for row in report.rows)
 
     def test_values_outside_an_explicit_range(self):
         model = nn.Sequential(nn.Identity())
@@ -419,6 +557,63 @@ class TestBadInput:
         assert row["n"] == 0
         assert row["d"] is None
         assert "outside='clip'" in row["findings"][0]
+
+    def test_a_layer_without_a_value_does_not_hide_the_others(self):
+        model = nn.Sequential(nn.Identity(), nn.ReLU())
+        h = ip.Histogram(range=(-2, -1), outside="drop")
+        with ip.probe(model, measures=ip.Entropy(h)) as probe:
+            model(torch.full((2, 2), -1.5))
+        identity, relu = probe.report().rows
+        assert identity["value"] == 0.0
+        assert relu["value"] is None
+        assert "outside='drop' left none" in relu["findings"][0]
+
+    def test_a_bad_input_does_not_hide_the_outputs(self):
+        class Repairs(nn.Module):
+            def forward(self, x):
+                return x.nan_to_num()
+
+        model = Repairs()
+        with ip.probe(model, measures=MEASURES) as probe, pytest.warns(RuntimeWarning) as caught:
+            model(torch.tensor([[math.nan], [1.0]]))
+        assert len(caught) == 1
+        entropy, previous, model_input = probe.report().rows
+        assert entropy["value"] > 0
+        assert entropy["findings"] == []
+        assert previous["value"] is None
+        assert model_input["value"] is None
+
+    @pytest.mark.parametrize("kind", ["sparse", "nested", "quantized", "meta"])
+    def test_unusual_tensors_do_not_stop_the_model(self, kind):
+        class Makes(nn.Module):
+            def forward(self, x):
+                if kind == "sparse":
+                    return x.to_sparse()
+                if kind == "nested":
+                    return torch.nested.nested_tensor([x[0], x[1]])
+                if kind == "meta":
+                    return x.to("meta")
+                return torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+
+        model, x = Makes(), torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with ip.probe(model, measures=ip.Entropy()) as probe:
+                model(x)
+        (row,) = probe.report().rows
+        ours = [str(w.message) for w in caught if w.category is RuntimeWarning]
+        if kind == "quantized":
+            assert row["value"] == pytest.approx(math.log(4))
+        else:
+            assert "expected a dense tensor with values" in ours[0]
+            assert row["value"] is None
+
+    def test_a_graph_called_with_too_few_inputs_raises_its_own_error(self):
+        a, b = ff.InputNode(3), ff.InputNode(5)
+        both = ff.Node([a.out0, b.out0], fm.Concat, {})
+        graph = ff.GraphINN([a, b, both, ff.OutputNode(both)])
+        with ip.probe(graph), pytest.raises(ValueError, match="Got 1 inputs, but expected 2"):
+            graph((torch.randn(2, 3),))
 
     def test_outputs_that_are_no_numbers(self):
         class Complex(nn.Module):
@@ -448,7 +643,7 @@ class TestBadInput:
         model = Skips()
         with ip.probe(model) as probe:
             model(torch.randn(3, 3))
-        with pytest.warns(UserWarning, match="1 probed layers gave no output: unused"):
+        with pytest.warns(UserWarning, match="some probed layers gave no output: unused"):
             report = probe.report()
         assert {row["layer"] for row in report.rows} == {"used"}
 
@@ -459,9 +654,9 @@ class TestBadInput:
             model(x)
         infinite, finite = probe.report().rows
         assert infinite["value"] == math.inf
-        assert "50.000% of the previous lies in bins" in infinite["findings"][0]
+        assert "50.000% of the layer's input lies in bins" in infinite["findings"][0]
         assert math.isfinite(finite["value"])
-        assert "50.0% of the previous lies in bins" in finite["findings"][0]
+        assert "50.000% of the layer's input lies in bins" in finite["findings"][0]
 
     def test_nothing_is_said_where_all_is_well(self):
         model = nn.Sequential(nn.Identity())

@@ -10,7 +10,7 @@ def test_the_python_examples_run(capsys):
     names = {}
     for block in blocks:
         exec(block, names)
-    assert "KL(input‖output)" in capsys.readouterr().out
+    assert "KL(input||output)" in capsys.readouterr().out
     h, x, total = names["h"], names["x"], names["total"]
     assert h.entropy(total) == h.entropy(names["torch"].cat([x, 2 * x]))
 

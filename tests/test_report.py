@@ -92,7 +92,11 @@ def test_a_file_gives_back_the_same(report, tmp_path):
         ("{", "expected a file made by Report.save"),
         ("[]", "expected a file made by Report.save"),
         ('{"rows": []}', "expected a file made by Report.save"),
-        ('{"format": "infoprobe report", "version": 9}', "expected a report of version 1"),
+        ('{"format": "infoprobe report", "version": 1}', "expected a file made by Report.save"),
+        (
+            '{"format": "infoprobe report", "version": 9, "rows": []}',
+            "expected a report of version 1",
+        ),
     ],
 )
 def test_other_files(tmp_path, text, message):
@@ -156,14 +160,21 @@ def test_plot_marks_values_with_findings():
     assert noted.get_ydata().tolist() == [2.0]
 
 
+def test_plot_of_names_with_dollar_signs():
+    report = made(1.0)
+    report.rows[0]["layer"] = "$x_{$"
+    ax = report.plot()
+    ax.figure.canvas.draw()
+
+
 def test_plot_of_divergences(report):
     ax = report.plot("divergence")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert "KL(previous‖output)" in labels
-    assert "KL(input‖output) = ∞" in labels
+    assert "KL(previous||output)" in labels
+    assert "KL(input||output) = ∞" in labels
     _, mine = pyplot.subplots()
     assert report.plot("divergence", reference="input", ax=mine) is mine
-    assert mine.get_ylabel() == "KL(input‖output) (nats)"
+    assert mine.get_ylabel() == "KL(input||output) (nats)"
 
 
 def test_plot_of_nothing(report):

@@ -149,12 +149,29 @@ class Histogram:
         Where it is positive, :math:`KL(P \| Q)` is infinite, or a product of the pseudo-count.
         Arguments and errors as in :meth:`cross_entropy`.
         """
-        a, b = self._counts(p=p, q=q)
+        a, b = (counts.values for counts in self._counts(p=p, q=q))
         return (a * (b == 0)).sum() / a.sum().to(torch.float64)
 
+    def kl_at_zero(self, p: Any, q: Any) -> Tensor:
+        r"""The part of :math:`KL(P \| Q)` that the edge at zero accounts for.
+
+        That is how much less it is when the two bins beside zero are one. With
+        ``range="dyadic"``, zero is always an edge, so that an atom at 0 (black pixels, the output
+        of a ReLU) and the same atom with the least noise fall into one bin and into two. Without
+        an edge at zero it is 0. Arguments and errors as in :meth:`cross_entropy`.
+        """
+        a, b = self._counts(p=p, q=q)
+        p, q = self._probability(a), self._probability(b)
+        whole = _relative_entropy(p, q)
+        (edge,) = (a.grid.edges()[1:-1] == 0).nonzero(as_tuple=True)
+        if a.grid != b.grid or not len(edge):
+            return whole - whole
+        left = int(edge)
+        return whole - _relative_entropy(_merged(p, left), _merged(q, left))
+
     @property
-    def counting(self) -> Histogram:
-        """The same bins without the pseudo-count: estimators that agree in it share counts."""
+    def without_pseudocount(self) -> Histogram:
+        """The same bins: estimators that agree in this can share counts."""
         return dataclasses.replace(self, pseudocount=0.0)
 
     @property
@@ -188,17 +205,30 @@ class Histogram:
                 "up over batches. Use range='dyadic' or an explicit (low, high)."
             )
 
+    def _check_grid(self, counts: Counts, name: str) -> None:
+        self._require_streaming()
+        if isinstance(self.range, str):
+            same = isinstance(counts.grid, DyadicGrid) and counts.grid.bins == self.bins
+        else:
+            same = counts.grid == UniformGrid(*self.range, self.bins)
+        if not same:
+            raise ValueError(
+                f"{name}: expected counts made by an estimator with bins={self.bins} and "
+                f"range={self.range!r}, got counts on {counts.grid}. Count again with this one."
+            )
+
     def _probabilities(self, **arguments: Any) -> list[Tensor]:
         return [self._probability(counts) for counts in self._counts(**arguments)]
 
-    def _probability(self, counts: Tensor) -> Tensor:
-        smoothed = counts.to(torch.float64) + self.pseudocount
-        return smoothed / (int(counts.sum()) + self.pseudocount * counts.numel())
+    def _probability(self, counts: Counts) -> Tensor:
+        smoothed = counts.values.to(torch.float64) + self.pseudocount
+        return smoothed / (counts.total + self.pseudocount * counts.grid.size)
 
-    def _counts(self, **arguments: Any) -> list[Tensor]:
+    def _counts(self, **arguments: Any) -> list[Counts]:
         """The counts of one or two arguments, bin for bin, on the device of the first."""
-        if any(isinstance(x, Counts) for x in arguments.values()):
-            self._require_streaming()
+        for name, x in arguments.items():
+            if isinstance(x, Counts):
+                self._check_grid(x, name)
         values = {
             name: x if isinstance(x, Counts) else _Values(x, name) for name, x in arguments.items()
         }
@@ -218,7 +248,7 @@ class Histogram:
                     f"{name}: expected values within range={self.range}, but outside='drop' left "
                     "none. Widen the range."
                 )
-        return [c.values for c in counted]
+        return counted
 
     def _count(self, x: _Values) -> Counts:
         """Counts of a single argument."""
@@ -248,8 +278,8 @@ class Histogram:
             return values[inside]
         share_outside = 1 - float(inside.to(torch.float64).mean())
         raise ValueError(
-            f"{x.name}: expected values within range=({low}, {high}), got values from {x.low:.6g} "
-            f"to {x.high:.6g}, {share_outside:.3%} of them outside. Widen the range, or pass "
+            f"{x.name}: expected values within range=({low}, {high}), got values from {x.low!r} "
+            f"to {x.high!r}, {share_outside:.3%} of them outside. Widen the range, or pass "
             "outside='clip' or outside='drop'."
         )
 
@@ -274,6 +304,11 @@ def _explicit_range(value: Any) -> tuple[float, float]:
     if not (math.isfinite(high - low) and low < high):
         raise ValueError(f"range: expected finite low < high, got ({low}, {high}).")
     return low, high
+
+
+def _merged(p: Tensor, i: int) -> Tensor:
+    """Probabilities with the bins ``i`` and ``i + 1`` as one."""
+    return torch.cat([p[:i], p[i : i + 2].sum(0, keepdim=True), p[i + 2 :]])
 
 
 def _relative_entropy(p: Tensor, q: Tensor) -> Tensor:

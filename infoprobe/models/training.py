@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoprobe import checks
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -35,6 +36,10 @@ class Schedule:
     eps: float = 1e-8
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        checks.integer(self.epochs, 1, None, "epochs")
+        checks.integer(self.batch_size, 1, None, "batch_size")
 
 
 #: Of the invertible autoencoder for MNIST, as published by Nguyen, Ardizzone & Köthe (2019).
@@ -83,6 +88,7 @@ def fit(
     invertible = isinstance(model, InvertibleAutoencoder)
     schedule = schedule or (INVERTIBLE_SCHEDULE if invertible else CLASSICAL_SCHEDULE)
     loss = loss or (InvertibleAutoencoderLoss() if invertible else reconstruction_loss)
+    images = checks.as_tensor(images, "images")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ValueError(
@@ -115,7 +121,8 @@ def fit(
                 if not torch.isfinite(value):
                     raise FloatingPointError(
                         f"the loss became {current} in epoch {epoch + 1}, step {step + 1}. "
-                        "Lower the learning rate, or train without autocast."
+                        "Check that the images are finite, lower the learning rate, or train "
+                        "without autocast."
                     )
                 optimizer.zero_grad()
                 value.backward()

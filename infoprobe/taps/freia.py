@@ -9,13 +9,14 @@ else has, there is no module of its to recognise.
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
-Direction = str  # "forward" or "inverse"
+Direction = Literal["forward", "inverse"]
 
 
 def is_invertible(module: nn.Module) -> bool:
@@ -59,8 +60,9 @@ def _end_names(nodes: list[Any], default: str) -> list[str]:
 
 
 def _is_named(node: Any) -> bool:
-    # FrEIA's own name for an unnamed node is a piece of its address, another one in every run.
-    return bool(node.name != hex(id(node))[-6:])
+    # FrEIA's own name for an unnamed node is the end of its address, another one in every run.
+    # A copied graph keeps the old one; addresses are multiples of 16.
+    return re.fullmatch("[0-9a-f]{5}0", node.name) is None
 
 
 def direction(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Direction:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.utils.hooks import RemovableHandle
 
 from infoprobe.taps import freia
+from infoprobe.taps.freia import Direction
 
 LayerSpec = str | nn.Module | type | Callable[[str, nn.Module], bool]
+
+# The name of the whole model, which no path can equal.
+MODEL = "(model)"
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Layer:
 
     Attributes:
         name: What the user calls it: the path of a module, which begins anew at the name of a
-            FrEIA node (``conv1``, ``conv1.subnet1.0``).
+            FrEIA node (``conv1``, ``conv1.subnet1.0``); ``(model)`` for the model itself.
         path: The path of the module, as :meth:`torch.nn.Module.named_modules` gives it, without
             the segments that wrappers add.
         type: The class of the module, or ``InputNode`` / ``OutputNode`` for a graph's ends.
@@ -43,52 +49,62 @@ class Layer:
 
 def all_layers(model: nn.Module) -> list[Layer]:
     """Every layer of a model: its modules, and the ends of its FrEIA graphs."""
-    layers: list[Layer] = []
-    node_names: dict[nn.Module, str] = {}
-    names: dict[str, str] = {}
+    layers: list[tuple[str, Layer]] = []  # with the name that tells apart two graphs' nodes
+    short, full = {"": ""}, {"": ""}
+    nodes: dict[nn.Module, tuple[str, str]] = {}
     for path, module in _named_modules(model):
         parent, _, last = path.rpartition(".")
-        names[path] = node_names.get(module) or f"{names.get(parent, '')}.{last}".lstrip(".")
-        layers.append(Layer(names[path] or "model", path, type(module).__name__, module))
+        if path:
+            short[path], full[path] = nodes.get(module) or (
+                _join(short.get(parent, parent), last),
+                _join(full.get(parent, parent), last),
+            )
+        name = short[path] or MODEL
+        layers.append((full[path] or MODEL, Layer(name, path, type(module).__name__, module)))
         if freia.is_graph(module):
-            node_names.update(freia.node_names(module))
-            prefix = f"{path}." if path else ""
+            for node, name in freia.node_names(module).items():
+                nodes[node] = name, _join(full[path], name)
             names_in, names_out = freia.end_names(module)
             for i, name in enumerate(names_in):
-                layers.append(Layer(name, prefix + name, "InputNode", module, "input", i))
+                layer = Layer(name, _join(path, name), "InputNode", module, "input", i)
+                layers.append((_join(full[path], name), layer))
             for i, name in enumerate(names_out):
-                layers.append(Layer(name, prefix + name, "OutputNode", module, "output", i))
-    # Two graphs may use one node name: then only the path tells their nodes apart.
-    times = Counter(layer.name for layer in layers)
+                layer = Layer(name, _join(path, name), "OutputNode", module, "output", i)
+                layers.append((_join(full[path], name), layer))
+    times = Counter(layer.name for _, layer in layers)
     return [
-        Layer(x.path or x.name, x.path, x.type, x.module, x.end, x.channel)
-        if times[x.name] > 1
-        else x
-        for x in layers
+        x if times[x.name] == 1 else Layer(name, x.path, x.type, x.module, x.end, x.channel)
+        for name, x in layers
     ]
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name
 
 
 def _named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """``model.named_modules()`` as users think of it.
 
-    Without the modules that hold parametrizations, whose "activations" are weights, and without
-    the path segments that torch.compile and data-parallel wrappers add.
+    Without the modules that hold parametrizations, whose "activations" are weights, without the
+    wrappers of torch.compile and data parallelism, and without the path segments they add.
     """
-    prefixes: dict[str, str] = {}
+    paths: dict[str, str] = {"": ""}
+    wrappers: set[str] = set()
     for path, module in model.named_modules():
-        parent, _, name = path.rpartition(".")
+        parent, _, last = path.rpartition(".")
         if "parametrizations" in path.split("."):
             continue
-        inside = prefixes.get(parent, "")
-        wrapped = name == "_orig_mod" or (
-            name == "module" and _is_parallel_wrapper(model.get_submodule(parent))
-        )
-        prefixes[path] = inside if wrapped else f"{inside}.{name}".lstrip(".")
-        yield prefixes[path], module
+        if path:
+            paths[path] = paths[parent] if parent in wrappers else _join(paths[parent], last)
+        if _is_wrapper(module):
+            wrappers.add(path)
+        else:
+            yield paths[path], module
 
 
-def _is_parallel_wrapper(module: nn.Module) -> bool:
-    return isinstance(module, (DataParallel, DistributedDataParallel))
+def _is_wrapper(module: nn.Module) -> bool:
+    compiled = "_orig_mod" in module._modules
+    return compiled or isinstance(module, (DataParallel, DistributedDataParallel))
 
 
 def select_layers(
@@ -100,20 +116,29 @@ def select_layers(
         model: Where to look.
         layers: ``None`` for the leaf modules, and for FrEIA graphs their nodes and ends; or one
             or several of: a glob pattern on names or paths, a module, a class of modules, a
-            predicate ``f(name, module)``.
+            predicate ``f(name, module)``. A pattern chooses among the layers that ``None``
+            stands for, or, where it matches none of them, among all modules.
 
     Raises:
         TypeError: Something that is none of these.
         ValueError: Something that matches no layer.
     """
     everything = all_layers(model)
+    default = {(id(module), end) for module, end in _default(model)}
+    usual = [layer for layer in everything if (id(layer.module), layer.end) in default]
     if layers is None:
-        wanted = {(id(module), end) for module, end in _default(model)}
-        return [layer for layer in everything if (id(layer.module), layer.end) in wanted]
-    specs = [layers] if isinstance(layers, (str, nn.Module)) or callable(layers) else list(layers)
-    matches = [_matching(spec, everything) for spec in specs]
-    chosen = {layer for match in matches for layer in match}
+        return usual
+    several = isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type))
+    specs: list[Any] = list(layers) if several else [layers]  # type: ignore[arg-type]
+    if not specs:
+        raise ValueError("layers: expected at least one, got none. Pass None for the usual ones.")
+    chosen = {layer for spec in specs for layer in _matching(spec, usual, everything)}
     return [layer for layer in everything if layer in chosen]
+
+
+# Attention uses the weights of its output projection without calling it.
+_UNITS = nn.MultiheadAttention
+_NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
 def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
@@ -123,7 +148,7 @@ def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
         for node in module.module_list:  # type: ignore[union-attr]
             yield node, None
         yield module, "output"
-    elif freia.is_invertible(module) or not children:
+    elif freia.is_invertible(module) or isinstance(module, _UNITS) or not children:
         if not isinstance(module, _NEVER_CALLED):
             yield module, None
     else:
@@ -131,29 +156,23 @@ def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
             yield from _default(child)
 
 
-_NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
-
-
-def _matching(spec: Any, layers: list[Layer]) -> list[Layer]:
+def _matching(spec: Any, usual: list[Layer], everything: list[Layer]) -> list[Layer]:
+    modules = [layer for layer in everything if layer.end is None]
     if isinstance(spec, str):
-        found = [
-            x
-            for x in layers
-            if fnmatch.fnmatchcase(x.name, spec) or fnmatch.fnmatchcase(x.path, spec)
-        ]
+        found = _like(spec, usual) or _like(spec, everything)
     elif isinstance(spec, nn.Module):
-        found = [x for x in layers if x.module is spec and x.end is None]
+        found = [layer for layer in modules if layer.module is spec]
     elif isinstance(spec, type):
-        found = [x for x in layers if isinstance(x.module, spec) and x.end is None]
+        found = [layer for layer in modules if isinstance(layer.module, spec)]
     elif callable(spec):
-        found = [x for x in layers if spec(x.name, x.module)]
+        found = [layer for layer in everything if spec(layer.name, layer.module)]
     else:
         raise TypeError(
             "layers: expected a pattern, a module, a class or a predicate f(name, module), got "
             f"{spec!r} of type {type(spec).__name__}."
         )
     if not found:
-        names = [x.name for x in layers]
+        names = [layer.name for layer in everything]
         what = repr(spec) if isinstance(spec, (str, type)) else f"this {type(spec).__name__}"
         near = difflib.get_close_matches(spec, names) if isinstance(spec, str) else []
         hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
@@ -164,17 +183,27 @@ def _matching(spec: Any, layers: list[Layer]) -> list[Layer]:
     return found
 
 
+def _like(pattern: str, layers: list[Layer]) -> list[Layer]:
+    match = functools.partial(fnmatch.fnmatchcase, pat=pattern)
+    return [layer for layer in layers if match(layer.name) or match(layer.path)]
+
+
 class Sink(Protocol):
     """Who is told what passes through a model."""
 
-    def start(self, inputs: list[Tensor]) -> None:
-        """A pass begins with these tensors."""
+    def start(self, inputs: list[Tensor], entrance: str | None) -> None:
+        """A pass begins with these tensors; ``entrance`` names the module if not the model."""
 
     def enter(self, layer: Layer, inputs: list[Tensor]) -> Any:
         """A layer is about to be called; what is returned comes back at its exit."""
 
     def exit(
-        self, layer: Layer, direction: str, call: int, entered: Any, outputs: list[Tensor]
+        self,
+        layer: Layer,
+        direction: Direction,
+        call: int,
+        entered: Any,
+        outputs: list[Tensor],
     ) -> None:
         """A layer has returned; ``call`` numbers its calls in this pass and direction."""
 
@@ -183,7 +212,7 @@ class _Frame(NamedTuple):
     """One running call of a hooked module."""
 
     module: nn.Module
-    direction: str
+    direction: Direction
     call: int
     entered: Any
 
@@ -193,7 +222,9 @@ class ModuleTap:
 
     The direction of a call is that of the innermost enclosing call which states one; FrEIA's
     invertible modules do (``rev``), the subnets inside them inherit it. A pass lasts from the
-    outermost call of a hooked module until it returns.
+    outermost call of any module of the model until it returns. If a KeyboardInterrupt ends it,
+    no hook is told; the next call of the same module then begins a new pass. A module that calls
+    itself therefore begins a pass with each of those calls.
     """
 
     def __init__(self, model: nn.Module, layers: list[Layer], sink: Sink) -> None:
@@ -204,12 +235,13 @@ class ModuleTap:
         for layer in layers:
             if layer.end is not None:
                 self._ends.setdefault((layer.module, layer.end), []).append(layer)
+        self._names = {layer.module: layer.name for layer in all_layers(model)}
         self._stack: list[_Frame] = []
-        self._calls: Counter[tuple[Layer, str]] = Counter()
+        self._calls: Counter[tuple[Layer, Direction]] = Counter()
         self._handles: list[RemovableHandle] = []
-        directed = [module for module in model.modules() if freia.is_invertible(module)]
+        _hide_hooks_from_the_compiler()
         try:
-            for module in dict.fromkeys([model, *self._layers, *directed]):
+            for module in self._hooked():
                 before, after = _Hook(self._before), _Hook(self._after)
                 self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 # Called also after an exception, which the model itself may catch.
@@ -219,6 +251,14 @@ class ModuleTap:
         except BaseException:
             self.remove()
             raise
+
+    def _hooked(self) -> Iterable[nn.Module]:
+        """The model, the layers, whatever has a direction, and all that such may be called in."""
+        needed = [self._model, *self._layers]
+        needed += [module for module in self._model.modules() if freia.is_invertible(module)]
+        inside = set(needed)
+        containers = [m for m in self._model.modules() if not inside.isdisjoint(m.modules())]
+        return dict.fromkeys([*needed, *containers])
 
     def remove(self) -> None:
         """Takes every hook off the model again."""
@@ -231,19 +271,18 @@ class ModuleTap:
         return bool(self._handles)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        invertible = freia.is_invertible(module)
-        if invertible:
+        if self._stack and module in (self._model, self._stack[0].module):
+            self._stack.clear()
+        if freia.is_invertible(module):
             inputs = freia.tensors(freia.inputs(args, kwargs))
             direction = freia.direction(module, args, kwargs)
         else:
-            inputs = first_tensor((args, kwargs))
+            inputs = main_tensor((args, kwargs))
             direction = self._stack[-1].direction if self._stack else "forward"
-        if module is self._model:
-            # A KeyboardInterrupt in an earlier pass may have left calls behind.
-            self._stack.clear()
         if not self._stack:
             self._calls.clear()
-            self._sink.start(inputs)
+            entrance = None if module is self._model else self._names.get(module)
+            self._sink.start(inputs, entrance)
         self._pass_ends(module, "input" if direction == "forward" else "output", direction, inputs)
         call, entered = 0, None
         layer = self._layers.get(module)
@@ -261,7 +300,7 @@ class ModuleTap:
         if freia.is_invertible(module):
             outputs = freia.tensors(freia.outputs(module, frame.direction, output))
         else:
-            outputs = first_tensor(output)
+            outputs = main_tensor(output)
         layer = self._layers.get(module)
         if layer is not None:
             self._sink.exit(layer, frame.direction, frame.call, frame.entered, outputs)
@@ -269,15 +308,16 @@ class ModuleTap:
         self._pass_ends(module, end, frame.direction, outputs)
 
     def _pass_ends(
-        self, graph: nn.Module, end: str, direction: str, tensors: list[Tensor]
+        self, graph: nn.Module, end: str, direction: Direction, tensors: list[Tensor]
     ) -> None:
         """A graph's ends hand on unchanged what they are given."""
         for layer in self._ends.get((graph, end), []):
-            tensor = [tensors[layer.channel]]
-            call = self._count_call(layer, direction)
-            self._sink.exit(layer, direction, call, self._sink.enter(layer, tensor), tensor)
+            tensor = tensors[layer.channel : layer.channel + 1]
+            if tensor:  # too few make the graph raise an error of its own
+                call = self._count_call(layer, direction)
+                self._sink.exit(layer, direction, call, self._sink.enter(layer, tensor), tensor)
 
-    def _count_call(self, layer: Layer, direction: str) -> int:
+    def _count_call(self, layer: Layer, direction: Direction) -> int:
         self._calls[layer, direction] += 1
         return self._calls[layer, direction] - 1
 
@@ -308,14 +348,30 @@ class _Hook:
         return _Hook, ()
 
 
-def first_tensor(value: Any) -> list[Tensor]:
-    """The first tensor in nested tuples, lists and mappings, as a list of at most one."""
+@functools.cache
+def _hide_hooks_from_the_compiler() -> None:
+    """Otherwise torch.compile traces them, and compiles anew for every tensor.
+
+    Done when it is first needed, since importing the compiler takes a second.
+    """
+    hidden = torch.compiler.disable(_Hook.__call__)  # type: ignore[no-untyped-call]
+    _Hook.__call__ = hidden  # type: ignore[method-assign]
+
+
+def main_tensor(value: Any) -> list[Tensor]:
+    """The first floating-point tensor in nested tuples, lists and mappings, or the first tensor.
+
+    As a list of at most one.
+    """
+    found = list(_leaves(value))
+    return ([x for x in found if x.is_floating_point() or x.is_complex()] or found)[:1]
+
+
+def _leaves(value: Any) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, (tuple, list)):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _leaves(list(value.values()))
+    elif isinstance(value, (tuple, list)):
         for item in value:
-            if found := first_tensor(item):
-                return found
-    return []
+            yield from _leaves(item)

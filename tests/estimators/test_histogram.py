@@ -103,6 +103,21 @@ class TestClosedForms:
         assert h.js_divergence(p, q).item() == pytest.approx(math.log(2))
         assert h.uncovered(p, q).item() == 1.0
 
+    def test_an_edge_at_zero(self):
+        # Half an atom moves from one side of zero to the other: all of KL is between two bins.
+        p, q = [0.0] * 8 + [1.0] * 8, [0.0] * 4 + [-1e-9] * 4 + [1.0] * 8
+        h = ip.Histogram(8)
+        assert h.kl_divergence(p, q).item() == pytest.approx(0.5 * math.log(2))
+        assert h.kl_at_zero(p, q).item() == pytest.approx(0.5 * math.log(2))
+        # A real difference beside it stays.
+        q[-4:] = [-1.0] * 4
+        expected = h.kl_divergence(p, q).item() - 0.5 * math.log(2)
+        assert expected > 0.3
+        assert h.kl_at_zero(p, q).item() == pytest.approx(0.5 * math.log(2))
+        assert ip.Histogram(4, range=(-1, 1)).kl_at_zero(p, q) > 0
+        for without in (ip.Histogram(3, range=(-1, 1)), ip.Histogram(4, range="own")):
+            assert without.kl_at_zero(p, q).item() == 0.0
+
 
 class TestAgainstOthers:
     @given(samples, samples, st.integers(2, 50), st.sampled_from([0.0, 0.5, 1.0]))
@@ -268,7 +283,9 @@ class TestBadInput:
 
     def test_outside_of_an_explicit_range(self):
         x = torch.tensor([-1.0, 0.5, 1.0, 3.0])
-        with pytest.raises(ValueError, match=r"x: .*from -1 to 3, 50.000% of them outside.*clip"):
+        with pytest.raises(
+            ValueError, match=r"x: .*from -1.0 to 3.0, 50.000% of them outside.*clip"
+        ):
             ip.Histogram(range=(0, 1)).entropy(x)
         clip = ip.Histogram(4, range=(0, 1), outside="clip")
         assert clip.count(x).values.tolist() == [1, 0, 1, 2]
@@ -309,6 +326,30 @@ class TestBadInput:
             h.count(torch.zeros(3))
         with pytest.raises(ValueError, match="needs all the values at once"):
             h.entropy(ip.Histogram().count(torch.zeros(3)))
+
+    def test_counts_of_other_bins(self):
+        x = torch.randn(100)
+        counts = ip.Histogram(256).count(x)
+        for h in (ip.Histogram(64), ip.Histogram(range=(-9, 9)), ip.Histogram(255)):
+            with pytest.raises(ValueError, match=r"x: expected counts made by .* Count again"):
+                h.entropy(counts)
+        with pytest.raises(ValueError, match="q: expected counts made by"):
+            ip.Histogram(64).kl_divergence(x, counts)
+        with pytest.raises(ValueError, match="no common bins"):
+            counts + ip.Histogram(64).count(x)
+        same = ip.Histogram(256, pseudocount=1)
+        assert same.entropy(counts) == same.entropy(x)
+
+    def test_python_floats_keep_their_precision(self):
+        assert ip.Histogram().entropy([1e8, 1e8 + 1]).item() == pytest.approx(math.log(2))
+        assert ip.Histogram().entropy([1e300, 1.0]).item() == pytest.approx(math.log(2))
+
+    @pytest.mark.parametrize("mode", ["minmax", "own", (0, 1e308)])
+    def test_a_huge_span(self, mode):
+        x = torch.linspace(0, 1e308, 257, dtype=torch.float64)
+        h = ip.Histogram(256, range=mode)
+        expected = np.histogram(x.numpy() / 2**900, 256)[0]
+        assert h.entropy(x).item() == pytest.approx(scipy.stats.entropy(expected))
 
     def test_a_span_that_overflows(self):
         x = torch.tensor([-1.7e308, 1.7e308], dtype=torch.float64)

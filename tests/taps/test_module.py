@@ -1,3 +1,5 @@
+import copy
+
 import FrEIA.framework as Ff
 import FrEIA.modules as Fm
 import pytest
@@ -6,7 +8,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, MNISTAutoencoder, mnist_inn
-from infoprobe.taps.module import all_layers, first_tensor, select_layers
+from infoprobe.taps.module import all_layers, main_tensor, select_layers
 
 
 def names(model, layers=None):
@@ -43,7 +45,8 @@ class TestNames:
         model = nn.Linear(3, 3)
         with ip.probe(model) as probe:
             model(torch.randn(4, 3))
-        assert {row["layer"] for row in probe.report().rows} == {"model"}
+        assert {row["layer"] for row in probe.report().rows} == {"(model)"}
+        assert names(nn.ModuleDict({"model": model}), nn.Module) == ["(model)", "model"]
 
     def test_a_graph_inside_a_model(self):
         model = nn.ModuleDict({"inn": mnist_inn(), "head": nn.Linear(3, 3)})
@@ -54,15 +57,18 @@ class TestNames:
 
     def test_two_graphs_with_the_same_names(self):
         model = nn.ModuleDict({"a": mnist_inn(), "b": mnist_inn()})
-        assert "conv1" not in names(model)
-        assert names(model, "a.module_list.1") == ["a.module_list.1"]
-        assert names(model, "*.input") == ["a.input", "b.input"]
+        assert names(model)[:4] == ["a.input", "a.output", "a.haar_down", "a.conv1"]
+        assert names(model, "*.conv1") == ["a.conv1", "b.conv1"]
+        assert names(model, "a.module_list.1") == ["a.conv1"]
+        assert names(model, "b.conv1.subnet1.0") == ["b.conv1.subnet1.0"]
 
     def test_unnamed_nodes_and_several_ends(self):
         assert names(two_ended_graph()) == [
             *("input0", "input1", "output0", "output1", "module_list.0", "couple"),
             "module_list.2",
         ]
+        copied = copy.deepcopy(two_ended_graph())
+        assert names(copied) == names(two_ended_graph())
 
     def test_a_sequence(self):
         inn = Ff.SequenceINN(1, 4, 4)
@@ -78,10 +84,18 @@ class TestNames:
         model = nn.Sequential(nn.Linear(3, 3), nn.ModuleDict({"module": nn.ReLU()}))
         wrapped = nn.DataParallel(torch.compile(model, backend="eager"))
         assert names(wrapped) == ["0", "1.module"]
+        assert names(wrapped, nn.Module) == ["(model)", "0", "1", "1.module"]
 
     def test_parametrizations_are_no_layers(self):
         model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.ReLU())
         assert names(model) == ["0", "1"]
+
+    def test_attention_is_one_layer(self):
+        model = nn.TransformerEncoderLayer(4, 2, 8, batch_first=True)
+        assert names(model)[:2] == ["self_attn", "linear1"]
+        with ip.probe(model) as probe:
+            model(torch.randn(3, 5, 4))
+        assert {row["layer"] for row in probe.report().rows} == set(names(model))
 
     def test_containers_that_are_never_called(self):
         model = nn.ModuleDict({"empty": nn.ModuleList(), "relu": nn.ReLU()})
@@ -103,7 +117,10 @@ class TestSelection:
         assert names(model, lambda name, module: name.endswith("subnet2")) == [
             *("conv1.subnet2", "conv2.subnet2", "conv3.subnet2")
         ]
-        assert names(model, "*") == [layer.name for layer in all_layers(model)]
+        assert names(model, "*") == names(model)
+        everything = [layer.name for layer in all_layers(model)]
+        assert names(model, lambda name, module: True) == everything
+        assert names(model, nn.Module)[:3] == ["(model)", "inn", "inn.module_list"]
 
     def test_a_container_is_a_layer_when_asked_for(self):
         model = MNISTAutoencoder(3)
@@ -178,12 +195,14 @@ class TestGraphs:
         assert {row["direction"] for row in probe.report().rows} == {"inverse"}
 
 
-def test_first_tensor():
-    x = torch.zeros(1)
-    assert first_tensor(x) == [x]
-    assert first_tensor((None, {"a": [x, torch.ones(1)]})) == [x]
-    assert first_tensor(((), {})) == []
-    assert first_tensor("text") == []
+def test_main_tensor():
+    x, mask = torch.zeros(1), torch.ones(1, dtype=torch.bool)
+    assert main_tensor(x) == [x]
+    assert main_tensor((None, {"a": [x, torch.ones(1)]})) == [x]
+    assert main_tensor(((), {"mask": mask, "x": x})) == [x]
+    assert main_tensor([mask, 3]) == [mask]
+    assert main_tensor(((), {})) == []
+    assert main_tensor("text") == []
 
 
 def test_hooks_that_cannot_be_attached_leave_none(monkeypatch):
