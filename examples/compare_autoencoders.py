@@ -4,7 +4,8 @@ Trains the invertible and the classical autoencoder of Nguyen, Ardizzone & Köth
 and measures both as Callahan & Paskett (2021) did: the entropy of every layer's output, the
 relative entropy of every layer's input against its output, and the relative entropy of the
 model's input against its reconstruction. Bins are shared; the paper's definition, which bins
-every tensor over a range of its own, is shown beside it for the reconstruction.
+every tensor over a range of its own, is shown beside it for the reconstruction. Training runs in
+bfloat16 where the processor is made for it, measuring always in float32.
 
     python examples/compare_autoencoders.py
     python examples/compare_autoencoders.py --data-root ~/data --images 60000 --epochs 10
@@ -65,9 +66,7 @@ class Result:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the comparison; ``arguments`` as on the command line."""
-    options = _parse(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    train, test = _images(options)
+    options, (train, test) = _parse(arguments)
     print(f"{len(train):,} images to train on, {len(test):,} to measure with")
 
     torch.manual_seed(options.seed)
@@ -80,10 +79,8 @@ def main(arguments: list[str] | None = None) -> None:
         _run("classical", classical, classical_schedule, CLASSICAL_LAYERS, train, test, options),
     ]
     for result in results:
-        print(f"\n{result.name} autoencoder, bottleneck {options.bottleneck}\n{result.report!r}")
         result.report.save(options.out / f"{result.name}.json")
         result.report.to_dataframe().to_csv(options.out / f"{result.name}.csv", index=False)
-    print(f"\n{_summary_table(results)}")
     (options.out / "summary.json").write_text(
         json.dumps({result.name: result.summary for result in results}, indent=1) + "\n"
     )
@@ -95,10 +92,16 @@ def main(arguments: list[str] | None = None) -> None:
         options.out / "relative_entropy.png",
         reference="previous",
     )
+    for result in results:
+        print(f"\n{result.name} autoencoder, bottleneck {options.bottleneck}\n{result.report!r}")
+    print(f"\n{_summary_table(results)}")
     print(f"\nFigures and rows are in {options.out}")
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(
+    arguments: list[str] | None,
+) -> tuple[argparse.Namespace, tuple[Tensor, Tensor]]:
+    """The options and the images, all checked before the long work begins."""
     parser = argparse.ArgumentParser(
         description=(__doc__ or "").splitlines()[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -122,10 +125,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
     options = parser.parse_args(arguments)
-    for name in ("images", "epochs", "bottleneck"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: expected at least 1, got {getattr(options, name)}")
-    return options
+    for name, low, high in (
+        ("images", CLASSICAL.batch_size, 60_000),
+        ("epochs", 1, 10_000),
+        ("bottleneck", 1, 784),
+    ):
+        if not low <= getattr(options, name) <= high:
+            parser.error(f"--{name}: expected {low:,} to {high:,}, got {getattr(options, name):,}")
+    try:
+        torch.empty(0, device=options.device)
+        options.out.mkdir(parents=True, exist_ok=True)
+        return options, _images(options)
+    except (RuntimeError, AssertionError, OSError, ValueError) as error:
+        parser.error(str(error))
 
 
 def _images(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
@@ -133,6 +145,8 @@ def _images(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     name = "mnist5k" if options.data_root is None else "mnist"
     train, _ = ip.datasets.load(name, options.data_root, "train")
     test, _ = ip.datasets.load(name, options.data_root, "test")
+    if options.images > len(train):
+        raise ValueError(f"--images: expected at most {len(train):,}, got {options.images:,}")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(options.seed))
     return train[order[: options.images]], test[:1000]
 
@@ -162,6 +176,7 @@ def _run(
         "training seconds": round(seconds, 1),
         "test L1": (x - y).abs().mean().item(),
         "KL(input||reconstruction), shared bins": SHARED_BINS.kl_divergence(x, y).item(),
+        "... of it at the edge at zero": SHARED_BINS.kl_at_zero(x, y).item(),
         "KL(input||reconstruction), paper's bins": PAPER.kl_divergence(x, y).item(),
         "JS(input, reconstruction), shared bins": SHARED_BINS.js_divergence(x, y).item(),
     }

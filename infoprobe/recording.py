@@ -90,11 +90,10 @@ class Recorder:
     """
 
     def __init__(self, measures: Sequence[Measure]) -> None:
-        self._measures = measures
+        self._counter = {measure: measure.estimator.without_pseudocount for measure in measures}
         self._roles: dict[Histogram, set[Role]] = {}
-        for measure in measures:
-            roles = self._roles.setdefault(measure.estimator.without_pseudocount, set())
-            roles.update(measure.roles)
+        for measure, counter in self._counter.items():
+            self._roles.setdefault(counter, set()).update(measure.roles)
         self._input: _Summaries = {}
         self._entrance: str | None = None
         self._seen: dict[tuple[int, Histogram], _Seen] = {}
@@ -131,15 +130,15 @@ class Recorder:
         if self.paused:
             return
         visit = Visit(layer, direction, call)
-        states = self.states.setdefault(visit, {measure: State() for measure in self._measures})
+        states = self.states.setdefault(visit, {measure: State() for measure in self._counter})
         by_role: dict[Role, _Summaries] = {
             "output": self._summarise("output", outputs),
             "previous": entered,
             "input": self._input,
         }
         for measure, state in states.items():
-            key = measure.estimator.without_pseudocount
-            found = {role: by_role[role].get(key) for role in measure.roles}
+            counter = self._counter[measure]
+            found = {role: by_role[role].get(counter) for role in measure.roles}
             problems = [x for x in found.values() if isinstance(x, _Problem)]
             summaries = {role: x for role, x in found.items() if isinstance(x, Counts)}
             if problems:

@@ -58,7 +58,19 @@ class TestCompareAutoencoders:
         expected = short.SHARED_BINS.entropy(images[:1000] / 255).item()
         assert entropy == pytest.approx(expected, abs=1e-12)
 
-    def test_bad_arguments(self, short, capsys):
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--images", "63"], "--images: expected 64 to 60,000, got 63"),
+            (["--images", "4001"], "--images: expected at most 4,000, got 4,001"),
+            (["--epochs", "0"], "--epochs: expected 1 to 10,000, got 0"),
+            (["--bottleneck", "785"], "--bottleneck: expected 1 to 784, got 785"),
+            (["--data-root", "nowhere"], "root: found none of nowhere"),
+            (["--device", "abacus"], "abacus"),
+            (["--out", __file__], "File exists"),
+        ],
+    )
+    def test_bad_arguments(self, short, capsys, arguments, message):
         with pytest.raises(SystemExit):
-            short.main(["--images", "0"])
-        assert "--images: expected at least 1, got 0" in capsys.readouterr().err
+            short.main(arguments)
+        assert message in capsys.readouterr().err

@@ -130,6 +130,13 @@ class TestNumbers:
                 y = model(x)
             assert value(probe.report(), "3", "entropy") == H.entropy(y).item(), name
 
+    def test_on_a_device(self, device):
+        model, x = small_model().to(device), torch.randn(100, 6, device=device)
+        with ip.probe(model, measures=MEASURES) as probe:
+            y = model(x)
+        assert value(probe.report(), "3", "entropy") == H.entropy(y).item()
+        assert probe.counts("3").values.device.type == "cpu"
+
     def test_repeated_calls_are_told_apart(self):
         class Twice(nn.Module):
             def __init__(self):

@@ -1,0 +1,17 @@
+import subprocess
+import sys
+
+import infoprobe as ip
+
+
+def test_public_names_are_there():
+    assert sorted(ip.__all__) == ip.__all__
+    for name in ip.__all__:
+        assert getattr(ip, name).__doc__, name
+
+
+def test_importing_it_is_light():
+    optional = ["FrEIA", "scipy", "sklearn", "pandas", "matplotlib", "mlxtend", "torch._dynamo"]
+    code = f"import sys, infoprobe; print([m for m in {optional} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
