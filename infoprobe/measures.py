@@ -21,6 +21,7 @@ Role = Literal["output", "previous", "input"]
 # or more than this share of its value hinges on the edge at zero.
 _UNCOVERED = 0.01
 _AT_ZERO = 0.1
+_NEGLIGIBLE = 0.001  # nats
 
 _OF = {"previous": "the layer's input", "input": "the model's input"}
 
@@ -85,7 +86,7 @@ class Divergence:
         return ("output", self.reference)
 
     def compute(self, summaries: Mapping[Role, Counts]) -> Reading:
-        """The divergence in nats, with a finding where empty bins decide it."""
+        """The divergence in nats, with findings where empty bins or the edge at zero decide it."""
         reference, output = summaries[self.reference], summaries["output"]
         value = float(self.estimator.kl_divergence(reference, output))
         uncovered = float(self.estimator.uncovered(reference, output))
@@ -101,7 +102,7 @@ class Divergence:
                 f"has no value: {consequence}"
             )
         at_zero = float(self.estimator.kl_at_zero(reference, output))
-        if at_zero > _AT_ZERO * value:
+        if at_zero >= max(_AT_ZERO * value, _NEGLIGIBLE):
             findings.append(
                 f"{at_zero:.4f} nats of it only tell small positive from small negative values: "
                 "zero is an edge of the bins."

@@ -31,15 +31,16 @@ def probe(
     the hooks are gone at the end of the ``with`` block or after :meth:`Probe.remove`. (A model in
     training mode moves its own BatchNorm statistics, probed or not.)
 
-    Of a plain module's inputs and outputs, the first tensor is measured; of an invertible
-    module's, all of them together, without conditions and the log-determinant.
+    Of a plain module's inputs and outputs, the first floating-point tensor is measured; of an
+    invertible module's, all of them together, without conditions and the log-determinant.
 
     Arguments:
         model: Any module, or a FrEIA graph, whose inverse pass is told apart by ``direction``.
             Both ways may happen in one pass, as in an autoencoder that inverts its encoder.
         layers: ``None`` for the leaf modules, and for FrEIA graphs their nodes and their own
-            inputs and outputs; or one or several of: a glob pattern on names (``"conv*"``), a
-            module, a class of modules, a predicate ``f(name, module)``.
+            inputs and outputs; or one or several of: a glob pattern on names (``"conv*"``) that
+            chooses among these or, where it matches none of them, among all modules; a module;
+            a class of modules; a predicate ``f(name, module)``.
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy` and :class:`~infoprobe.Divergence`.

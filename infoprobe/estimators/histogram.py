@@ -106,7 +106,8 @@ class Histogram:
 
         Raises:
             TypeError: ``x`` does not hold real numbers.
-            ValueError: ``x`` is empty, not finite, or outside an explicit range.
+            ValueError: ``x`` is empty, not finite, outside an explicit range, or counts on other
+                bins than this estimator's.
         """
         (p,) = self._probabilities(x=x)
         return (-torch.xlogy(p, p)).sum()
@@ -120,7 +121,8 @@ class Histogram:
 
         Raises:
             TypeError: An argument does not hold real numbers.
-            ValueError: An argument is empty, not finite, or outside an explicit range.
+            ValueError: An argument is empty, not finite, outside an explicit range, or counts on
+                other bins than this estimator's.
         """
         p, q = self._probabilities(p=p, q=q)
         return (-torch.xlogy(p, q)).sum()
@@ -158,14 +160,15 @@ class Histogram:
         That is how much less it is when the two bins beside zero are one. With
         ``range="dyadic"``, zero is always an edge, so that an atom at 0 (black pixels, the output
         of a ReLU) and the same atom with the least noise fall into one bin and into two. Without
-        an edge at zero it is 0. Arguments and errors as in :meth:`cross_entropy`.
+        an edge at zero it is 0, and where the divergence is infinite either way, NaN. Arguments
+        and errors as in :meth:`cross_entropy`.
         """
         a, b = self._counts(p=p, q=q)
         p, q = self._probability(a), self._probability(b)
         whole = _relative_entropy(p, q)
         (edge,) = (a.grid.edges()[1:-1] == 0).nonzero(as_tuple=True)
         if a.grid != b.grid or not len(edge):
-            return whole - whole
+            return torch.zeros_like(whole)
         left = int(edge)
         return whole - _relative_entropy(_merged(p, left), _merged(q, left))
 

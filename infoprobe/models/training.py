@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -65,6 +65,7 @@ def fit(
     seed: int = 0,
     autocast: torch.dtype | None = None,
     progress: bool = True,
+    **settings: Any,
 ) -> list[float]:
     """Trains an autoencoder, where its parameters are.
 
@@ -77,16 +78,19 @@ def fit(
         seed: Of the order of the images. Torch's global generator is not used.
         autocast: A lower precision for the forward pass, such as ``torch.bfloat16``.
         progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
+        settings: Changes of the schedule, such as ``epochs=2, batch_size=64``.
 
     Returns:
         The mean loss of every epoch.
 
     Raises:
+        TypeError: A schedule has no such setting.
         ValueError: The images are fewer than a batch or of the wrong shape.
         FloatingPointError: The loss became NaN or infinite; the message says when.
     """
     invertible = isinstance(model, InvertibleAutoencoder)
-    schedule = schedule or (INVERTIBLE_SCHEDULE if invertible else CLASSICAL_SCHEDULE)
+    published = INVERTIBLE_SCHEDULE if invertible else CLASSICAL_SCHEDULE
+    schedule = replace(schedule or published, **settings)
     loss = loss or (InvertibleAutoencoderLoss() if invertible else reconstruction_loss)
     images = checks.as_tensor(images, "images")
     batches = len(images) // schedule.batch_size

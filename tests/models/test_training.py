@@ -87,6 +87,16 @@ def test_milestones(monkeypatch):
     assert rates == pytest.approx([1e-3] * 4 + [1e-4] * 8)
 
 
+def test_changes_of_the_schedule():
+    torch.manual_seed(0)
+    a = fit(MNISTAutoencoder(5), images(), replace(QUICK, epochs=3), progress=False)
+    torch.manual_seed(0)
+    b = fit(MNISTAutoencoder(5), images(), QUICK, epochs=3, progress=False)
+    assert a == b
+    with pytest.raises(TypeError, match="'epoch'"):
+        fit(MNISTAutoencoder(5), images(), epoch=3)
+
+
 def test_published_schedules():
     assert INVERTIBLE_SCHEDULE.betas == (0.8, 0.8)
     assert INVERTIBLE_SCHEDULE.milestones == (8, 10)
