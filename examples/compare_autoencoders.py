@@ -185,7 +185,7 @@ def _run(
 
 def _fast_type(device: str) -> torch.dtype | None:
     """bfloat16 halves the time where the hardware has it, and multiplies it elsewhere."""
-    slow = device == "cpu" and "AVX512" not in torch.backends.cpu.get_cpu_capability()
+    slow = device == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16", False)
     return None if slow else torch.bfloat16
 
 

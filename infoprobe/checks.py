@@ -44,11 +44,13 @@ def as_tensor(x: Any, name: str) -> Tensor:
         ) from error
     if tensor.is_quantized:
         tensor = tensor.dequantize()
-    if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_meta:
-        kind = "nested" if tensor.is_nested else "meta" if tensor.is_meta else tensor.layout
+    if tensor.is_nested:
+        tensor = tensor.values()
+    if tensor.layout is not torch.strided or tensor.is_meta:
+        kind = "meta" if tensor.is_meta else tensor.layout
         raise TypeError(
             f"{name}: expected a dense tensor with values, got a {kind} one. "
-            "Pass x.to_dense() or, of a nested tensor, x.values()."
+            "Pass x.to_dense() of a sparse tensor."
         )
     if tensor.is_complex():
         raise TypeError(

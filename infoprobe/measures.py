@@ -104,8 +104,8 @@ class Divergence:
         at_zero = float(self.estimator.kl_at_zero(reference, output))
         if at_zero >= max(_AT_ZERO * value, _NEGLIGIBLE):
             findings.append(
-                f"{at_zero:.4f} nats of it only tell small positive from small negative values: "
-                "zero is an edge of the bins."
+                f"{at_zero:.4f} nats of it only tell values within a bin above zero from those "
+                "within a bin below: zero is an edge of the bins."
             )
         return Reading(value, findings)
 

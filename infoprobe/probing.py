@@ -37,10 +37,10 @@ def probe(
     Arguments:
         model: Any module, or a FrEIA graph, whose inverse pass is told apart by ``direction``.
             Both ways may happen in one pass, as in an autoencoder that inverts its encoder.
-        layers: ``None`` for the leaf modules, and for FrEIA graphs their nodes and their own
-            inputs and outputs; or one or several of: a glob pattern on names (``"conv*"``) that
-            chooses among these or, where it matches none of them, among all modules; a module;
-            a class of modules; a predicate ``f(name, module)``.
+        layers: ``None`` for the leaf modules (attention counts as one), and for FrEIA graphs
+            their nodes and their own inputs and outputs; or one or several of: a glob pattern on
+            names (``"conv*"``) that chooses among these or, where it matches none of them, among
+            all modules; a module; a class of modules; a predicate ``f(name, module)``.
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy` and :class:`~infoprobe.Divergence`.
@@ -48,7 +48,8 @@ def probe(
     Limits: a layer counts whenever it is called, so activation checkpointing, which calls layers
     again during the backward pass, counts them twice. A model that ``torch.compile`` compiled
     and ran before it is probed may ignore the hooks. Under ``torch.func.vmap`` tensors have no
-    values to count, and the calls are left out. One thread at a time may run the model. A copy
+    values to count, and the calls are left out. ``torch.compile(fullgraph=True)`` refuses hooks
+    that it cannot compile. One thread at a time may run the model. A copy
     made of a probed model has hooks that do nothing.
 
     Raises:
@@ -185,6 +186,8 @@ class Probe:
                 value, findings = measure.compute(state.summaries)
             except ValueError as error:  # one layer without a value must not hide the others
                 findings = [str(error)]
+        elif not state.left_out:
+            findings = ["nothing was counted, since the probe was paused when the passes began."]
         if measure.reference == "input" and state.entrances:
             findings = [
                 *findings,

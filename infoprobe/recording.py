@@ -47,7 +47,7 @@ class State:
 
     def fold(self, outputs: list[Tensor], summaries: Mapping[Role, Counts]) -> None:
         """Adds one call."""
-        self.n += outputs[0].shape[0] if outputs[0].dim() else 1
+        self.n += outputs[0].size(0) if outputs[0].dim() else 1
         self.values += sum(tensor.numel() for tensor in outputs)
         for role, counts in summaries.items():
             seen = self.summaries.get(role)

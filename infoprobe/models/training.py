@@ -58,7 +58,7 @@ def reconstruction_loss(model: nn.Module, x: Tensor) -> Tensor:
 
 def fit(
     model: nn.Module,
-    images: Tensor,
+    data: Tensor,
     schedule: Schedule | None = None,
     *,
     loss: Loss | None = None,
@@ -71,7 +71,7 @@ def fit(
 
     Arguments:
         model: Left in training mode.
-        images: Shape (n, C, H, W); uint8 images are scaled to [0, 1] batch by batch.
+        data: Images of shape (n, C, H, W); uint8 ones are scaled to [0, 1] batch by batch.
         schedule: ``None`` for the published one of the model's family.
         loss: ``f(model, images)``; ``None`` for :class:`InvertibleAutoencoderLoss` with an
             :class:`InvertibleAutoencoder` and :func:`reconstruction_loss` otherwise.
@@ -92,12 +92,12 @@ def fit(
     published = INVERTIBLE_SCHEDULE if invertible else CLASSICAL_SCHEDULE
     schedule = replace(schedule or published, **settings)
     loss = loss or (InvertibleAutoencoderLoss() if invertible else reconstruction_loss)
-    images = checks.as_tensor(images, "images")
-    batches = len(images) // schedule.batch_size
+    data = checks.as_tensor(data, "data")
+    batches = len(data) // schedule.batch_size
     if batches == 0:
         raise ValueError(
-            f"images: expected at least one batch of {schedule.batch_size}, got {len(images)}. "
-            "Pass more images or a schedule with a smaller batch_size."
+            f"data: expected at least one batch of {schedule.batch_size}, got {len(data)}. "
+            "Pass more images, or a schedule with a smaller batch_size."
         )
     device = next(model.parameters()).device
     generator = torch.Generator().manual_seed(seed)
@@ -114,11 +114,11 @@ def fit(
     bar = _progress_bar(schedule.epochs * batches, type(model).__name__) if progress else None
     try:
         for epoch in range(schedule.epochs):
-            order = torch.randperm(len(images), generator=generator)
+            order = torch.randperm(len(data), generator=generator)
             total = 0.0
             for step in range(batches):
                 start = step * schedule.batch_size
-                x = as_floats(images[order[start : start + schedule.batch_size]].to(device))
+                x = as_floats(data[order[start : start + schedule.batch_size]].to(device))
                 with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                     value = loss(model, x)
                 current = value.item()

@@ -71,27 +71,40 @@ def direction(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any
         reverse = kwargs["rev"]
     elif len(args) > 1:
         # The place of `rev` differs between FrEIA's modules.
-        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+        try:
+            bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+        except TypeError:  # the call itself is about to raise it, and says it better
+            return "forward"
         reverse = bound.arguments.get("rev", False)
     else:
         reverse = False
     return "inverse" if reverse else "forward"
 
 
-def inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """What goes into an invertible module's call, without conditions."""
-    return args[0] if args else kwargs.get("x_or_z", kwargs.get("x"))
+def inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor] | None:
+    """What goes into an invertible module's call, without conditions.
+
+    ``None`` if the call does not follow FrEIA's protocol, as a user's subclass may choose.
+    """
+    return _tensors(args[0] if args else kwargs.get("x_or_z", kwargs.get("x")))
 
 
-def outputs(module: Any, way: Direction, output: Any) -> Any:
-    """What comes out of an invertible module's call, without the log-determinant."""
-    values = output if isinstance(output, Tensor) else output[0]
+def outputs(module: Any, way: Direction, output: Any) -> list[Tensor] | None:
+    """What comes out of an invertible module's call, without the log-determinant.
+
+    ``None`` if it does not follow FrEIA's protocol.
+    """
+    if not (isinstance(output, tuple) and len(output) == 2):
+        return None
+    values = output[0]
     if isinstance(values, dict):  # intermediate_outputs=True: every node's, by (node, channel)
         ends = module.out_nodes if way == "forward" else module.in_nodes
-        return tuple(values[node, 0] for node in ends)
-    return values
+        values = tuple(values.get((node, 0)) for node in ends)
+    return _tensors(values)
 
 
-def tensors(value: Any) -> list[Tensor]:
-    """The tensors of FrEIA's argument or result: a tensor, a tuple or a list of them."""
-    return [value] if isinstance(value, Tensor) else list(value or [])
+def _tensors(value: Any) -> list[Tensor] | None:
+    values = [value] if isinstance(value, Tensor) else value
+    if isinstance(values, (tuple, list)) and all(isinstance(x, Tensor) for x in values):
+        return list(values)
+    return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -71,11 +73,26 @@ def all_layers(model: nn.Module) -> list[Layer]:
             for i, name in enumerate(names_out):
                 layer = Layer(name, _join(path, name), "OutputNode", module, "output", i)
                 layers.append((_join(full[path], name), layer))
-    times = Counter(layer.name for _, layer in layers)
-    return [
-        x if times[x.name] == 1 else Layer(name, x.path, x.type, x.module, x.end, x.channel)
-        for name, x in layers
-    ]
+    names = _distinct(
+        # What users say, what tells two graphs' nodes apart, and what is always different.
+        [
+            (x.name, name, x.path or MODEL, f"{x.path}#{x.channel}" if x.end else x.path or MODEL)
+            for name, x in layers
+        ]
+    )
+    return [replace(layer, name=name) for name, (_, layer) in zip(names, layers, strict=True)]
+
+
+def _distinct(choices: list[tuple[str, ...]]) -> list[str]:
+    """The first of each one's names, or the next where several would have the same."""
+    names = [first for first, *_ in choices]
+    for level in range(1, len(choices[0])):
+        times = Counter(names)
+        names = [
+            name if times[name] == 1 else longer[level]
+            for name, longer in zip(names, choices, strict=True)
+        ]
+    return names
 
 
 def _join(parent: str, name: str) -> str:
@@ -107,6 +124,12 @@ def _is_wrapper(module: nn.Module) -> bool:
     return compiled or isinstance(module, (DataParallel, DistributedDataParallel))
 
 
+def _unwrapped(module: nn.Module) -> nn.Module:
+    while _is_wrapper(module):
+        (module,) = module.children()
+    return module
+
+
 def select_layers(
     model: nn.Module, layers: LayerSpec | Iterable[LayerSpec] | None = None
 ) -> list[Layer]:
@@ -136,8 +159,6 @@ def select_layers(
     return [layer for layer in everything if layer in chosen]
 
 
-# Attention uses the weights of its output projection without calling it.
-_UNITS = nn.MultiheadAttention
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
@@ -148,7 +169,7 @@ def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
         for node in module.module_list:  # type: ignore[union-attr]
             yield node, None
         yield module, "output"
-    elif freia.is_invertible(module) or isinstance(module, _UNITS) or not children:
+    elif _is_unit(module) or not children:
         if not isinstance(module, _NEVER_CALLED):
             yield module, None
     else:
@@ -156,12 +177,19 @@ def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
             yield from _default(child)
 
 
+def _is_unit(module: nn.Module) -> bool:
+    """Whether a module with parts is one layer: attention, and FrEIA's modules but for graphs."""
+    invertible = freia.is_invertible(module) and not any(map(freia.is_graph, module.modules()))
+    # Attention uses the weights of its output projection without calling it.
+    return invertible or isinstance(module, nn.MultiheadAttention)
+
+
 def _matching(spec: Any, usual: list[Layer], everything: list[Layer]) -> list[Layer]:
     modules = [layer for layer in everything if layer.end is None]
     if isinstance(spec, str):
         found = _like(spec, usual) or _like(spec, everything)
     elif isinstance(spec, nn.Module):
-        found = [layer for layer in modules if layer.module is spec]
+        found = [layer for layer in modules if layer.module is _unwrapped(spec)]
     elif isinstance(spec, type):
         found = [layer for layer in modules if isinstance(layer.module, spec)]
     elif callable(spec):
@@ -185,7 +213,7 @@ def _matching(spec: Any, usual: list[Layer], everything: list[Layer]) -> list[La
 
 def _like(pattern: str, layers: list[Layer]) -> list[Layer]:
     match = functools.partial(fnmatch.fnmatchcase, pat=pattern)
-    return [layer for layer in layers if match(layer.name) or match(layer.path)]
+    return [layer for layer in layers if match(layer.name) or (layer.path and match(layer.path))]
 
 
 class Sink(Protocol):
@@ -222,9 +250,7 @@ class ModuleTap:
 
     The direction of a call is that of the innermost enclosing call which states one; FrEIA's
     invertible modules do (``rev``), the subnets inside them inherit it. A pass lasts from the
-    outermost call of any module of the model until it returns. If a KeyboardInterrupt ends it,
-    no hook is told; the next call of the same module then begins a new pass. A module that calls
-    itself therefore begins a pass with each of those calls.
+    outermost call of any module of the model until it returns.
     """
 
     def __init__(self, model: nn.Module, layers: list[Layer], sink: Sink) -> None:
@@ -242,6 +268,11 @@ class ModuleTap:
         _hide_hooks_from_the_compiler()
         try:
             for module in self._hooked():
+                if isinstance(module, torch.jit.ScriptModule):
+                    raise TypeError(
+                        f"layers: {self._names[module]!r} is a ScriptModule, which takes no "
+                        "hooks. Probe the module that it was made of, or choose other layers."
+                    )
                 before, after = _Hook(self._before), _Hook(self._after)
                 self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
                 # Called also after an exception, which the model itself may catch.
@@ -271,19 +302,21 @@ class ModuleTap:
         return bool(self._handles)
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if self._stack and module in (self._model, self._stack[0].module):
-            self._stack.clear()
+        while self._stack and not _is_running(self._stack[-1].module):
+            self._stack.pop()  # ended by a KeyboardInterrupt, of which no hook is told
+        direction: Direction = self._stack[-1].direction if self._stack else "forward"
+        protocol = None
         if freia.is_invertible(module):
-            inputs = freia.tensors(freia.inputs(args, kwargs))
             direction = freia.direction(module, args, kwargs)
-        else:
-            inputs = main_tensor((args, kwargs))
-            direction = self._stack[-1].direction if self._stack else "forward"
+            protocol = freia.inputs(args, kwargs)
+        inputs = protocol or main_tensor(args) or main_tensor(kwargs)
         if not self._stack:
             self._calls.clear()
-            entrance = None if module is self._model else self._names.get(module)
-            self._sink.start(inputs, entrance)
-        self._pass_ends(module, "input" if direction == "forward" else "output", direction, inputs)
+            name = self._names.get(module, MODEL)
+            self._sink.start(inputs, None if name == MODEL else name)
+        if protocol:
+            end = "input" if direction == "forward" else "output"
+            self._pass_ends(module, end, direction, protocol)
         call, entered = 0, None
         layer = self._layers.get(module)
         if layer is not None:
@@ -297,15 +330,16 @@ class ModuleTap:
         frame = self._pop(module)
         if frame is None or output is None:  # None: the call raised
             return
+        protocol = None
         if freia.is_invertible(module):
-            outputs = freia.tensors(freia.outputs(module, frame.direction, output))
-        else:
-            outputs = main_tensor(output)
+            protocol = freia.outputs(module, frame.direction, output)
         layer = self._layers.get(module)
         if layer is not None:
+            outputs = protocol or main_tensor(output)
             self._sink.exit(layer, frame.direction, frame.call, frame.entered, outputs)
-        end = "output" if frame.direction == "forward" else "input"
-        self._pass_ends(module, end, frame.direction, outputs)
+        if protocol:
+            end = "output" if frame.direction == "forward" else "input"
+            self._pass_ends(module, end, frame.direction, protocol)
 
     def _pass_ends(
         self, graph: nn.Module, end: str, direction: Direction, tensors: list[Tensor]
@@ -329,6 +363,19 @@ class ModuleTap:
                 del self._stack[depth:]
                 return frame
         return None
+
+
+def _is_running(module: nn.Module) -> bool:
+    """Whether a call of this module is among the callers of the call that a hook is about."""
+    frame: FrameType | None = sys._getframe()
+    inside = True
+    while frame is not None:
+        if frame.f_code.co_name == "_call_impl":  # of nn.Module, which calls hooks and forward
+            if not inside and frame.f_locals.get("self") is module:
+                return True
+            inside = False
+        frame = frame.f_back
+    return False
 
 
 class _Hook:

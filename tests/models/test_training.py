@@ -148,11 +148,11 @@ def test_no_progress_bar_without_tqdm(monkeypatch):
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="images: expected at least one batch of 16, got 3"):
+    with pytest.raises(ValueError, match="data: expected at least one batch of 16, got 3"):
         fit(MNISTAutoencoder(5), images(3), QUICK, progress=False)
     with pytest.raises(ValueError, match="batch_size: expected an integer at least 1, got 0"):
         Schedule(epochs=1, batch_size=0)
-    with pytest.raises(TypeError, match="images: expected a tensor or an array"):
+    with pytest.raises(TypeError, match="data: expected a tensor or an array"):
         fit(MNISTAutoencoder(5), ["a.png"], QUICK, progress=False)
     with pytest.raises(ValueError, match="x: expected shape"):
         fit(MNISTAutoencoder(5), images()[:, 0], QUICK, progress=False)

@@ -1,4 +1,5 @@
 import copy
+import warnings
 
 import FrEIA.framework as Ff
 import FrEIA.modules as Fm
@@ -70,6 +71,17 @@ class TestNames:
         copied = copy.deepcopy(two_ended_graph())
         assert names(copied) == names(two_ended_graph())
 
+    def test_nodes_and_ends_of_the_same_name(self):
+        nodes = [Ff.InputNode(4, name="x"), Ff.InputNode(4, name="x")]
+        blocks = [Ff.Node(x, Fm.PermuteRandom, {}, name="block") for x in nodes]
+        outputs = [Ff.OutputNode(block, name="z") for block in blocks]
+        graph = Ff.GraphINN([*nodes, *blocks, *outputs])
+        graph.z = nn.Identity()
+        assert names(graph) == [
+            *("x#0", "x#1", "z#0", "z#1", "module_list.0", "module_list.1"),
+        ]
+        assert names(graph, graph.z) == ["z"]
+
     def test_a_sequence(self):
         inn = Ff.SequenceINN(1, 4, 4)
         inn.append(Fm.HaarDownsampling)
@@ -85,6 +97,18 @@ class TestNames:
         wrapped = nn.DataParallel(torch.compile(model, backend="eager"))
         assert names(wrapped) == ["0", "1.module"]
         assert names(wrapped, nn.Module) == ["(model)", "0", "1", "1.module"]
+
+        compiled = nn.Sequential(wrapped.module, nn.ReLU())
+        assert names(compiled, compiled[0]) == ["0"]
+        assert names(compiled) == ["0.0", "0.1.module", "1"]
+
+    def test_a_module_that_wraps_a_graph_is_not_one_layer(self):
+        class Flow(Fm.InvertibleModule):
+            def __init__(self):
+                super().__init__([(1, 28, 28)])
+                self.inn = mnist_inn()
+
+        assert names(Flow())[:3] == ["input", "output", "haar_down"]
 
     def test_parametrizations_are_no_layers(self):
         model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.ReLU())
@@ -161,6 +185,37 @@ class TestGraphs:
         expected = ip.Histogram().entropy(graph(x)[0]).item()
         assert probe.report().scalars()["output/forward/entropy"] == expected
 
+    def test_subclasses_with_another_protocol(self):
+        class Density(Ff.SequenceINN):
+            def forward(self, x):
+                z, log_det = super().forward(x)
+                return {"loss": z.square().mean() - log_det, "z": z}
+
+        class Sampler(Ff.SequenceINN):
+            def forward(self, n):
+                return super().forward(torch.randn(n, 4), rev=True)[0]
+
+        for kind, argument, way in (
+            (Density, torch.randn(9, 4), "forward"),
+            (Sampler, 9, "inverse"),
+        ):
+            model = kind(4)
+            model.append(Fm.PermuteRandom)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with ip.probe(model) as probe, torch.no_grad():
+                    model(argument)
+                rows = probe.report().rows
+            (entropy,) = [
+                row
+                for row in rows
+                if (row["layer"], row["measure"]) == ("module_list.0", "entropy")
+            ]
+            assert (entropy["n"], entropy["d"], entropy["direction"]) == (9, 4, way)
+            assert "output" not in {row["layer"] for row in rows}
+        with ip.probe(model), pytest.raises(TypeError, match="positional argument"):
+            model(1, 2, 3)
+
     def test_a_condition_is_no_input(self):
         node = Ff.InputNode(4, name="x")
         condition = Ff.ConditionNode(2, name="c")
@@ -203,6 +258,23 @@ def test_main_tensor():
     assert main_tensor([mask, 3]) == [mask]
     assert main_tensor(((), {})) == []
     assert main_tensor("text") == []
+
+
+def test_script_modules_are_refused():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.plain = nn.Linear(3, 3)
+            self.scripted = torch.jit.trace(nn.ReLU(), torch.zeros(3))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model = Model()
+    with pytest.raises(TypeError, match="layers: 'scripted' is a ScriptModule"):
+        ip.probe(model)
+    assert names(model, "plain") == ["plain"]
+    ip.probe(model, "plain").remove()
+    assert not any(m._forward_hooks for m in model.modules())
 
 
 def test_hooks_that_cannot_be_attached_leave_none(monkeypatch):
