@@ -65,12 +65,14 @@ class Divergence:
     r"""Relative entropy :math:`KL(reference \| output)` of a reference from a layer's output.
 
     Arguments:
-        estimator: Says which random variable; must be able to stream.
+        estimator: Says which random variable; must be able to stream. The default adds one
+            pseudo-count a bin, as Callahan & Paskett (2021) do: without any, a single value
+            beyond the range of the output makes the divergence infinite.
         reference: ``"previous"``, what the layer was given, so that the divergence is that of
             its input against its output; or ``"input"``, what the whole model was given.
     """
 
-    estimator: Histogram = Histogram()
+    estimator: Histogram = Histogram(pseudocount=1)
     reference: Literal["previous", "input"] = "previous"
 
     name: ClassVar[str] = "divergence"

@@ -19,7 +19,9 @@ COLUMNS = [
 @pytest.fixture
 def report():
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
-    with ip.probe(model) as probe:
+    h = ip.Histogram()  # without pseudo-counts, so that some divergences are infinite
+    measures = [ip.Entropy(h), ip.Divergence(h, "previous"), ip.Divergence(h, "input")]
+    with ip.probe(model, measures=measures) as probe:
         model(torch.randn(50, 6))
     return probe.report()
 
