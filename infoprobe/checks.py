@@ -130,6 +130,13 @@ def real(value: Any, low: float, name: str) -> None:
         raise ValueError(f"{name}: expected a finite number >= {low:g}, got {value!r}.")
 
 
+def sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
+    """Raises unless ``x`` holds samples of this shape: (n, *shape)."""
+    if tuple(x.shape[1:]) != shape:
+        expected = ", ".join(map(str, ("n", *shape)))
+        raise ValueError(f"{name}: expected shape ({expected}), got {tuple(x.shape)}. Reshape it.")
+
+
 def integer(value: Any, low: int, high: int | None, name: str) -> None:
     """Raises unless ``value`` is an integer in ``[low, high]``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

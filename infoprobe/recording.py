@@ -114,7 +114,7 @@ class Recorder:
             self.passes += 1
             self._input = self._summarise("input", inputs)
 
-    def enter(self, layer: Layer, inputs: list[Tensor]) -> _Summaries:
+    def enter(self, inputs: list[Tensor]) -> _Summaries:
         """Counts the layer's input, which the layer may overwrite."""
         return {} if self.paused else self._summarise("previous", inputs)
 
@@ -132,7 +132,8 @@ class Recorder:
         visit = Visit(layer, direction, call)
         states = self.states.setdefault(visit, {measure: State() for measure in self._counter})
         by_role: dict[Role, _Summaries] = {
-            "output": self._summarise("output", outputs),
+            # A layer may change a tensor behind our back and return it; a graph's end does not.
+            "output": self._summarise("output", outputs, afresh=layer.end is None),
             "previous": entered,
             "input": self._input,
         }
@@ -161,10 +162,9 @@ class Recorder:
                     stacklevel=2,
                 )
 
-    def _summarise(self, role: Role, tensors: list[Tensor]) -> _Summaries:
+    def _summarise(self, role: Role, tensors: list[Tensor], afresh: bool = False) -> _Summaries:
         """Counts of some tensors together, for every estimator that needs this role."""
-        # What has just been computed is always counted, even if it is an old tensor.
-        count = self._count if role == "output" else self._count_once
+        count = self._count if afresh else self._count_once
         summaries: _Summaries = {}
         for estimator, roles in self._roles.items():
             if role not in roles:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
@@ -58,10 +57,7 @@ class MNISTAutoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n, b) of images (n, 1, 28, 28)."""
-        if x.shape[1:] != torch.Size((1, 28, 28)):
-            raise ValueError(
-                f"x: expected shape (n, 1, 28, 28), got {tuple(x.shape)}. Reshape it."
-            )
+        checks.sample_shape(x, (1, 28, 28), "x")
         code: Tensor = self.encoder(x)
         return code
 

@@ -151,31 +151,23 @@ class InvertibleAutoencoder(nn.Module):
             return_latent: Whether to return ``(reconstruction, latent)``, the latent being f(x)
                 before it is padded.
         """
-        self._check("x", x, self._image_shape)
+        checks.sample_shape(x, self._image_shape, "x")
         latent, _ = self.inn(x, jac=False)
         reconstruction, _ = self.inn(self.bottleneck(latent), rev=True, jac=False)
         return (reconstruction, latent) if return_latent else reconstruction
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n, b) of images (n, C, H, W)."""
-        self._check("x", x, self._image_shape)
+        checks.sample_shape(x, self._image_shape, "x")
         return self.bottleneck.code(self.inn(x, jac=False)[0])
 
     def decode(self, code: Tensor) -> Tensor:
         """Images (n, C, H, W) of codes (n, b)."""
-        self._check("code", code, (self.bottleneck.size,))
+        checks.sample_shape(code, (self.bottleneck.size,), "code")
         images: Tensor = self.inn(
             self.bottleneck.pad(code, self._latent_shape), rev=True, jac=False
         )[0]
         return images
-
-    @staticmethod
-    def _check(name: str, x: Tensor, shape: tuple[int, ...]) -> None:
-        if tuple(x.shape[1:]) != shape:
-            expected = ", ".join(map(str, ("n", *shape)))
-            raise ValueError(
-                f"{name}: expected shape ({expected}), got {tuple(x.shape)}. Reshape it."
-            )
 
 
 class InvertibleAutoencoderLoss(nn.Module):

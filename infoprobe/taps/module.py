@@ -222,7 +222,7 @@ class Sink(Protocol):
     def start(self, inputs: list[Tensor], entrance: str | None) -> None:
         """A pass begins with these tensors; ``entrance`` names the module if not the model."""
 
-    def enter(self, layer: Layer, inputs: list[Tensor]) -> Any:
+    def enter(self, inputs: list[Tensor]) -> Any:
         """A layer is about to be called; what is returned comes back at its exit."""
 
     def exit(
@@ -321,7 +321,7 @@ class ModuleTap:
         layer = self._layers.get(module)
         if layer is not None:
             call = self._count_call(layer, direction)
-            entered = self._sink.enter(layer, inputs)
+            entered = self._sink.enter(inputs)
         self._stack.append(_Frame(module, direction, call, entered))
 
     def _after(
@@ -349,7 +349,7 @@ class ModuleTap:
             tensor = tensors[layer.channel : layer.channel + 1]
             if tensor:  # too few make the graph raise an error of its own
                 call = self._count_call(layer, direction)
-                self._sink.exit(layer, direction, call, self._sink.enter(layer, tensor), tensor)
+                self._sink.exit(layer, direction, call, self._sink.enter(tensor), tensor)
 
     def _count_call(self, layer: Layer, direction: Direction) -> int:
         self._calls[layer, direction] += 1
