@@ -112,6 +112,65 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
     return low, high
 
 
+def samples(x: Any, name: str) -> Tensor:
+    """``x`` as a matrix (n, d) of n samples: the first axis counts them, the rest is flattened.
+
+    Half precision becomes float32, which holds it exactly; gradients pass through.
+
+    Raises:
+        TypeError: It is no array of real numbers.
+        ValueError: It has fewer than two samples, or is empty or not finite.
+    """
+    tensor = exact_float(as_tensor(x, name), name)
+    if tensor.dim() == 0 or len(tensor) < 2:
+        raise ValueError(
+            f"{name}: expected at least 2 samples along the first axis, got shape "
+            f"{tuple(tensor.shape)}. One sample alone says nothing about a distribution."
+        )
+    extent(tensor.detach(), name)
+    return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
+
+
+def continuous(x: Any, name: str) -> Tensor:
+    """:func:`samples` of a continuous variable.
+
+    Raises:
+        TypeError: It is no array of floating-point numbers.
+        ValueError: As :func:`samples`.
+    """
+    tensor = as_tensor(x, name)
+    if not tensor.is_floating_point():
+        raise TypeError(
+            f"{name}: expected floating-point samples of a continuous variable, got "
+            f"{tensor.dtype}. Integers are discrete: measure them with ip.Histogram, or "
+            "dequantise them (x + torch.rand(x.shape)); if they do stand for a continuous "
+            "variable, pass x.double()."
+        )
+    return samples(tensor, name)
+
+
+def same_length(**tensors: Tensor) -> None:
+    """Raises unless all have one sample for each of the others'."""
+    lengths = {name: len(x) for name, x in tensors.items()}
+    if len(set(lengths.values())) > 1:
+        got = ", ".join(f"{name} has {n:,}" for name, n in lengths.items())
+        raise ValueError(
+            f"{', '.join(lengths)}: expected as many samples of each, since they are taken in "
+            f"pairs; {got}. Pass the rows that belong together."
+        )
+
+
+def same_width(**tensors: Tensor) -> None:
+    """Raises unless the samples (n, d) of all have the same d."""
+    widths = {name: x.shape[1] for name, x in tensors.items()}
+    if len(set(widths.values())) > 1:
+        got = ", ".join(f"{name} has d={d:,}" for name, d in widths.items())
+        raise ValueError(
+            f"{', '.join(widths)}: expected samples from one space, with equally many features; "
+            f"{got}. Only equally wide variables have a divergence."
+        )
+
+
 def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
     """Raises a ValueError that lists the choices unless ``value`` is one of them."""
     choices = tuple(choices)

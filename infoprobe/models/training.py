@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
+from infoprobe.progress import progress_bar
 
 Loss = Callable[[Any, Tensor], Tensor]
 
@@ -111,7 +112,7 @@ def fit(
     scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, schedule.milestones)
     model.train()
     history: list[float] = []
-    bar = _progress_bar(schedule.epochs * batches, type(model).__name__) if progress else None
+    bar = progress_bar(schedule.epochs * batches, type(model).__name__) if progress else None
     try:
         for epoch in range(schedule.epochs):
             order = torch.randperm(len(data), generator=generator)
@@ -146,13 +147,3 @@ def fit(
 def as_floats(images: Tensor) -> Tensor:
     """Images as the models take them: uint8 scaled to [0, 1], anything else as it is."""
     return images / 255 if images.dtype == torch.uint8 else images
-
-
-def _progress_bar(total: int, name: str) -> Any:
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise ImportError(
-            "a progress bar needs tqdm: pip install 'infoprobe[progress]', or progress=False."
-        ) from error
-    return tqdm(total=total, desc=name, unit="step")
