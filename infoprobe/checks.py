@@ -112,20 +112,20 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
     return low, high
 
 
-def samples(x: Any, name: str) -> Tensor:
+def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
     """``x`` as a matrix (n, d) of n samples: the first axis counts them, the rest is flattened.
 
     Half precision becomes float32, which holds it exactly; gradients pass through.
 
     Raises:
         TypeError: It is no array of real numbers.
-        ValueError: It has fewer than two samples, or is empty or not finite.
+        ValueError: It has too few samples, or is not finite.
     """
     tensor = exact_float(as_tensor(x, name), name)
-    if tensor.dim() == 0 or len(tensor) < 2:
+    if tensor.dim() == 0 or len(tensor) < at_least:
         raise ValueError(
-            f"{name}: expected at least 2 samples along the first axis, got shape "
-            f"{tuple(tensor.shape)}. One sample alone says nothing about a distribution."
+            f"{name}: expected at least {at_least} samples along the first axis, got shape "
+            f"{tuple(tensor.shape)}. Pass more samples, stacked as (n, ...)."
         )
     extent(tensor.detach(), name)
     return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
@@ -147,6 +147,18 @@ def continuous(x: Any, name: str) -> Tensor:
             "variable, pass x.double()."
         )
     return samples(tensor, name)
+
+
+def varying(x: Tensor, name: str) -> None:
+    """Raises a ValueError if a feature of the samples (n, d) is constant."""
+    # Few features repeat their first value, so few need a look at all samples.
+    suspects = (x[:8] == x[0]).all(0)
+    constant = int((x[:, suspects] == x[0, suspects]).all(0).sum())
+    if constant:
+        raise ValueError(
+            f"{name}: expected features that vary, got {constant:,} constant of {x.shape[1]:,}, "
+            "which have no density. Drop them: x[:, x.std(0) > 0]."
+        )
 
 
 def same_length(**tensors: Tensor) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.estimators import Histogram
+from infoprobe.estimators import KNN, Histogram
 
 _HISTOGRAM = Histogram()
+_KNN = KNN()
 
 
 def entropy(x: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
@@ -55,6 +56,25 @@ def kl_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = 
 def js_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
     """Jensen-Shannon divergence between two samples. Otherwise as :func:`entropy`."""
     return _measure("js_divergence", estimator, base, p, q)
+
+
+def mutual_information(
+    x: Any, y: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e
+) -> Tensor:
+    """Mutual information of two variables sampled in pairs. Otherwise as :func:`entropy`."""
+    return _measure("mutual_information", estimator, base, x, y)
+
+
+def conditional_mutual_information(
+    x: Any, y: Any, z: Any, estimator: Any = _KNN, *, base: float = math.e
+) -> Tensor:
+    """Mutual information of x and y given z, sampled together. Otherwise as :func:`entropy`."""
+    return _measure("conditional_mutual_information", estimator, base, x, y, z)
+
+
+def total_correlation(x: Any, estimator: Any = _KNN, *, base: float = math.e) -> Tensor:
+    """Total correlation of the features of ``x``. Otherwise as :func:`entropy`."""
+    return _measure("total_correlation", estimator, base, x)
 
 
 def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:

@@ -1,5 +1,8 @@
-"""Estimators: frozen dataclasses that hold their settings; their methods take tensors."""
+"""Estimators: they hold settings, and their methods take tensors and return nats."""
 
+from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.histogram import Histogram
+from infoprobe.estimators.knn import KNN
+from infoprobe.estimators.renyi import MatrixRenyi
 
-__all__ = ["Histogram"]
+__all__ = ["KNN", "Gaussian", "Histogram", "MatrixRenyi"]

@@ -1,0 +1,271 @@
+r"""Closed forms for Gaussian data, free of the bias that fitting a covariance brings."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+
+# A feature whose part that the others do not explain is below this many roundings is redundant.
+_ROUNDINGS = 64
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    r"""Joint estimates of continuous variables, under the assumption that they are Gaussian.
+
+    A sample is a vector of d features. With the scatter matrix :math:`W` of n samples, whose
+    distribution is Wishart with :math:`n - 1` degrees of freedom,
+
+    .. math::
+        \mathbb E \ln |W| = \ln |\Sigma| + d \ln 2 + \sum_{i=1}^d \psi\!\left(\tfrac{n-i}{2}\right)
+        \quad\text{and}\quad \mathbb E\, W^{-1} = \Sigma^{-1} / (n - d - 2),
+
+    so that all estimates here are exactly unbiased for Gaussian data with any mean and
+    covariance. Plugging the sample covariance into the closed forms is not: at d = 784 and
+    n = 10,000 it misses an entropy by -16 nats and a divergence by +34.
+
+    All results are differential quantities in nats, returned as 0-dim float64 tensors on the
+    device of the (first) argument, differentiable and never clamped.
+
+    Arguments:
+        shrinkage: ``None`` for the unbiased estimates, which need more samples than features; or
+            the weight :math:`\lambda` of :math:`(1-\lambda) S + \lambda \frac{\mathrm{tr} S}{d} I`
+            in place of the covariance :math:`S`, in [0, 1], or ``"ledoit-wolf"`` for the weight
+            that minimises the expected squared error (Ledoit & Wolf, 2004). Shrunk estimates
+            work with any number of samples, are plugged into the closed forms, and are biased
+            towards independent features of equal variance: rescale features first whose units
+            differ.
+
+    Bias and limits:
+        For other than Gaussian data, an entropy is an upper bound (of all distributions with
+        this covariance, the Gaussian has the largest entropy), and the other measures see linear
+        dependence only. Invariant under any invertible linear map.
+
+    References:
+        | N. Misra, H. Singh & E. Demchuk (2005). Estimation of the entropy of a multivariate
+          normal distribution. J. Multivariate Analysis 92(2), 324-342.
+        | O. Ledoit & M. Wolf (2004). A well-conditioned estimator for large-dimensional
+          covariance matrices. J. Multivariate Analysis 88(2), 365-411.
+        | T. Cover & J. Thomas (2006). Elements of Information Theory. Theorem 8.4.1.
+
+    Example:
+        >>> x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+        >>> y = x + torch.randn(1000, 3, generator=torch.Generator().manual_seed(1))
+        >>> round(float(ip.Gaussian().mutual_information(x, y)), 1)  # 3/2 ln 2
+        1.0
+    """
+
+    shrinkage: float | Literal["ledoit-wolf"] | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.shrinkage, str):
+            checks.one_of(self.shrinkage, ["ledoit-wolf"], "shrinkage")
+        elif self.shrinkage is not None:
+            checks.real(self.shrinkage, 0, "shrinkage")
+            if self.shrinkage > 1:
+                raise ValueError(f"shrinkage: expected at most 1, got {self.shrinkage!r}.")
+
+    def entropy(self, x: Any) -> Tensor:
+        r"""Differential entropy :math:`h(X) = \tfrac d2 \ln 2\pi e + \tfrac12 \ln |\Sigma|`.
+
+        Arguments:
+            x: Samples, (n, ...); whatever follows the first axis is flattened to d features.
+
+        Raises:
+            TypeError: ``x`` does not hold floating-point numbers.
+            ValueError: ``x`` is not finite, has too few samples, or features that are constant or
+                a linear combination of others (the entropy is then minus infinity).
+        """
+        return self._fit(x, "x").entropy()
+
+    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+        r"""Cross-entropy :math:`-\int p \ln q` of two Gaussians.
+
+        Arguments:
+            p: Samples of the first, (n, ...), at least 2.
+            q: Samples of the second, (m, ...), with the same d features. Without shrinkage,
+                :math:`m \ge d + 3`.
+
+        Raises:
+            TypeError: An argument does not hold floating-point numbers.
+            ValueError: As :meth:`entropy`, or p and q differ in d.
+        """
+        a, b = self._two(p, q)
+        return b.cross_entropy_of(a)
+
+    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+        r"""Relative entropy :math:`KL(P \| Q)` of two Gaussians.
+
+        .. math:: \tfrac12 \left[ \ln \frac{|\Sigma_q|}{|\Sigma_p|} - d
+            + \mathrm{tr}\, \Sigma_q^{-1} \Sigma_p
+            + (\mu_q - \mu_p)^\top \Sigma_q^{-1} (\mu_q - \mu_p) \right]
+
+        Arguments and errors as in :meth:`cross_entropy`; of p, too, the covariance is needed.
+        """
+        a, b = self._two(p, q)
+        return b.cross_entropy_of(a) - a.entropy()
+
+    def mutual_information(self, x: Any, y: Any) -> Tensor:
+        r"""Mutual information :math:`I(X;Y) = h(X) + h(Y) - h(X, Y)`.
+
+        Arguments:
+            x: Samples, (n, ...).
+            y: Samples that belong to those of ``x``, (n, ...).
+
+        Raises:
+            TypeError: An argument does not hold floating-point numbers.
+            ValueError: As :meth:`entropy`, for x and y together, or they differ in n.
+        """
+        x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
+        checks.same_length(x=x, y=y)
+        (a, b), both = self._blocks(x=x, y=y)
+        return a.entropy() + b.entropy() - both.entropy()
+
+    def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
+        r"""Conditional mutual information :math:`I(X;Y|Z) = h(X,Z) + h(Y,Z) - h(Z) - h(X,Y,Z)`.
+
+        Arguments and errors as in :meth:`mutual_information`, with the condition ``z``.
+        """
+        x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
+        z = checks.continuous(z, "z")
+        checks.same_length(x=x, y=y, z=z)
+        (_, _, c), whole = self._blocks(x=x, y=y, z=z)
+        d, e = x.shape[1], y.shape[1]
+        features = torch.arange(whole.d, device=x.device)
+        xz = whole.marginal(torch.cat([features[:d], features[d + e :]]))
+        yz = whole.marginal(features[d:])
+        return xz.entropy() + yz.entropy() - c.entropy() - whole.entropy()
+
+    def total_correlation(self, x: Any) -> Tensor:
+        r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
+
+        Arguments and errors as in :meth:`entropy`.
+        """
+        whole = self._fit(x, "x")
+        features = torch.arange(whole.d, device=whole.mean.device)
+        return sum((whole.marginal(i).entropy() for i in features.split(1)), -whole.entropy())
+
+    def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
+        p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
+        checks.same_width(p=p, q=q)
+        return self._fit(p, "p"), self._fit(q.to(p.device), "q")
+
+    def _blocks(self, **tensors: Tensor) -> tuple[list[_Fit], _Fit]:
+        """Fits of each and of all together, which share one covariance."""
+        device = next(iter(tensors.values())).device
+        columns = [x.to(device).double() for x in tensors.values()]
+        whole = self._fit(torch.cat(columns, 1), ", ".join(tensors))
+        features = torch.arange(whole.d, device=device)
+        widths = [x.shape[1] for x in columns]
+        return [whole.marginal(some) for some in features.split(widths)], whole
+
+    def _fit(self, x: Any, name: str) -> _Fit:
+        x = checks.continuous(x, name)
+        n, d = x.shape
+        values = x.double()
+        mean = values.mean(0)
+        centred = values - mean
+        scatter = centred.T @ centred
+        rounding = torch.finfo(x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
+        if self.shrinkage is None:
+            checks.varying(x, name)
+            return _Fit(n, mean, scatter, True, name, rounding)
+        covariance = scatter / n
+        weight = self.shrinkage
+        if isinstance(weight, str):
+            weight = _ledoit_wolf(centred, covariance)
+        target = torch.eye(d, dtype=torch.float64, device=x.device) * covariance.trace() / d
+        return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
+
+
+def _ledoit_wolf(centred: Tensor, covariance: Tensor) -> Tensor:
+    n, d = centred.shape
+    distance = covariance.square().sum() - covariance.trace().square() / d
+    error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
+    # Where the covariance is the target, any weight will do.
+    return torch.where(distance > 0, (error / distance).clamp(max=1), 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """A mean and a scatter matrix, which tell without bias; or a covariance to plug in."""
+
+    n: int
+    mean: Tensor
+    matrix: Tensor
+    unbiased: bool
+    name: str
+    rounding: float
+
+    @property
+    def d(self) -> int:
+        return len(self.mean)
+
+    def marginal(self, features: Tensor) -> _Fit:
+        """Of some of the features."""
+        matrix = self.matrix[features][:, features]
+        return replace(self, mean=self.mean[features], matrix=matrix)
+
+    def entropy(self) -> Tensor:
+        return (self.d * math.log(2 * math.pi * math.e) + self.log_det) / 2
+
+    def cross_entropy_of(self, p: _Fit) -> Tensor:
+        r"""Of another fit ``p`` relative to this one."""
+        constant = self.d * math.log(2 * math.pi)
+        shift = self.mean - p.mean
+        if not self.unbiased:
+            trace, distance = self._solve(p.matrix).trace(), shift @ self._solve(shift)
+            return (constant + self.log_det + trace + distance) / 2
+        degrees = self.n - self.d - 2
+        if degrees < 1:
+            raise ValueError(
+                f"{self.name}: expected at least d + 3 = {self.d + 3:,} samples, got {self.n:,}. "
+                "Pass more of them, fewer features, or shrinkage='ledoit-wolf'."
+            )
+        trace = degrees * self._solve(p.matrix / (p.n - 1)).trace()
+        # Of this, what the errors of the two means add is taken off.
+        distance = degrees * (shift @ self._solve(shift)) - trace / p.n - self.d / self.n
+        return (constant + self.log_det + trace + distance) / 2
+
+    @property
+    def log_det(self) -> Tensor:
+        r""":math:`\ln |\Sigma|`."""
+        log_det = 2 * self._factor.diagonal().log().sum()
+        if self.unbiased:
+            degrees = self.n - torch.arange(1, self.d + 1, device=log_det.device)
+            half = degrees.to(torch.float64) / 2
+            log_det = log_det - torch.special.digamma(half).sum() - self.d * math.log(2)
+        return log_det
+
+    def _solve(self, matrix: Tensor) -> Tensor:
+        columns = matrix if matrix.dim() == 2 else matrix.unsqueeze(1)
+        return torch.cholesky_solve(columns, self._factor).view_as(matrix)
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of the matrix."""
+        if self.unbiased and self.n <= self.d:
+            raise ValueError(
+                f"{self.name}: expected more samples than features, got n={self.n:,} and "
+                f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'."
+            )
+        deviations = self.matrix.diagonal().sqrt()
+        factor, failed = torch.linalg.cholesky_ex(self.matrix / deviations.outer(deviations))
+        unexplained = factor.detach().diagonal().square()
+        redundant = int((~(unexplained > _ROUNDINGS * self.d * self.rounding)).sum())
+        if failed or redundant:
+            raise ValueError(
+                f"{self.name}: expected linearly independent features, but at least "
+                f"{max(redundant, 1):,} of {self.d:,} is a linear combination of others (up to "
+                "rounding), so that the entropy is minus infinity, and an information it shares "
+                "infinite. Drop such features, add the noise that the measurement has, or use "
+                "shrinkage."
+            )
+        return deviations.unsqueeze(1) * factor

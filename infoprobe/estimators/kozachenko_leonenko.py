@@ -1,0 +1,118 @@
+r"""Entropies and divergences from the distances to the k-th nearest neighbours.
+
+All arguments are samples (n, d), all results 0-dim float64 tensors, differentiable.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from infoprobe.neighbors import Metric, search
+
+_REMEDY = (
+    "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
+    "Dequantise the data (add uniform noise as wide as their resolution), drop constant units, "
+    "give labels as integers, or use an estimator of discrete variables such as ip.Histogram."
+)
+
+
+def entropy(x: Tensor, k: int, metric: Metric) -> Tensor:
+    r"""Kozachenko & Leonenko (1987).
+
+    .. math:: \psi(n) - \psi(k) + \ln V_d + \frac dn \sum_i \ln \varepsilon_i
+    """
+    n, d = x.shape
+    distances = _own_distances(x, k, metric, "x")
+    return digamma(n) - digamma(k) + _log_volume(d, metric) + d * distances.log().mean()
+
+
+def kl_divergence(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
+    r"""Wang, Kulkarni & Verdú (2009), equation 5, with the same k in both samples."""
+    n, d = p.shape
+    own = _own_distances(p, k, metric, "p")
+    other = _distances_from(p, q, k, metric)
+    return d * (other.log() - own.log()).mean() + math.log(len(q) / (n - 1))
+
+
+def cross_entropy(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
+    """The sum of both, in which the distances within p cancel."""
+    n, d = p.shape
+    other = _distances_from(p, q, k, metric)
+    constant = digamma(n) - digamma(k) + _log_volume(d, metric) + math.log(len(q) / (n - 1))
+    return constant + d * other.log().mean()
+
+
+def feature_entropies(x: Tensor, k: int) -> Tensor:
+    """The entropy of every feature by itself, (d,)."""
+    n = len(x)
+    line, _ = x.double().sort(0)
+    beyond = line.new_full((k, x.shape[1]), math.inf)
+    line = torch.cat([-beyond, line, beyond])
+    values = line[k : k + n]
+    # The k-th neighbour is the farther end of the narrowest window of k + 1 values.
+    ends = [
+        torch.maximum(values - line[i : i + n], line[i + k : i + k + n] - values)
+        for i in range(k + 1)
+    ]
+    distances = torch.stack(ends).amin(0)
+    return digamma(n) - digamma(k) + math.log(2) + distances.log().mean(0)
+
+
+def refuse_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
+    """Raises a ValueError if in any of the factors a sample coincides with k others."""
+    _refuse(torch.stack([_coincident(factor) >= k for factor in factors], 1), k, name)
+
+
+def digamma(x: float) -> float:
+    r""":math:`\psi(x)`."""
+    return float(torch.special.digamma(torch.tensor(x, dtype=torch.float64)))
+
+
+def _log_volume(d: int, metric: Metric) -> float:
+    """Of the unit ball, whose volume itself is no float64 in hundreds of dimensions."""
+    if metric == "chebyshev":
+        return d * math.log(2)
+    return d / 2 * math.log(math.pi) - math.lgamma(d / 2 + 1)
+
+
+def _own_distances(x: Tensor, k: int, metric: Metric, name: str) -> Tensor:
+    distances = search([x], k, None, metric).distances[:, -1]
+    _refuse((distances == 0).unsqueeze(1), k, name)
+    return distances
+
+
+def _refuse(tied: Tensor, k: int, name: str) -> None:
+    """Of samples and factors, (n, f)."""
+    if not tied.any():
+        return
+    rows, features = int(tied.any(1).sum()), int(tied.any(0).sum())
+    where = f" in one of its features ({features:,} have such)" if tied.shape[1] > 1 else ""
+    raise ValueError(
+        f"{name}: expected samples of a continuous variable, but {rows:,} of {len(tied):,} "
+        f"coincide with at least k={k} others{where}. {_REMEDY}"
+    )
+
+
+def _distances_from(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
+    distances = search([q], k, [p], metric).distances[:, -1]
+    shared = int((distances == 0).sum())
+    if shared:
+        raise ValueError(
+            f"p, q: expected samples of two continuous variables, but {shared:,} of {len(p):,} "
+            f"samples of p coincide with at least k={k} of q. {_REMEDY}"
+        )
+    return distances
+
+
+def _coincident(x: Tensor) -> Tensor:
+    """How many others each sample equals, by a projection that is equal only for equals."""
+    x = x.detach().double()
+    weights = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).sin()
+    _, inverse, counts = torch.unique(
+        (x * weights).sum(1), return_inverse=True, return_counts=True
+    )
+    return counts[inverse] - 1

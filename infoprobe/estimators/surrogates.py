@@ -1,0 +1,61 @@
+r"""Gaussian surrogates of data, and normal scores.
+
+What an estimator gets wrong on Gaussian data can be found out exactly: draw Gaussian data with
+the very covariance of the given data, where the truth is known, and look. This module makes such
+data; :class:`~infoprobe.KNN` subtracts the error that it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+
+def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
+    """Surrogates of variables that were sampled together: of their joint covariance."""
+    widths = [x.shape[1] for x in tensors]
+    joint = torch.cat([x.to(tensors[0].device) for x in tensors], 1)
+    for surrogate in _surrogates(joint, repeats, torch.Generator().manual_seed(seed)):
+        yield list(surrogate.split(widths, 1))
+
+
+def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
+    """Surrogates of independent samples, each with the mean and the covariance of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    each = [list(_surrogates(x, repeats, generator)) for x in tensors]
+    yield from (list(samples) for samples in zip(*each, strict=True))
+
+
+def _surrogates(x: Tensor, repeats: int, generator: torch.Generator) -> Iterator[Tensor]:
+    r"""Gaussian samples whose mean and covariance are exactly those of ``x``, (n, d) with n > d.
+
+    Gaussian data given its mean and covariance are distributed as these are. So the error of any
+    estimator on them is, for Gaussian ``x``, its error on ``x`` itself in expectation, whatever n
+    and d. (Were the surrogates drawn with the sample covariance as their true one, their spectrum
+    would be spread once more, which costs -13 nats at d = 784 and n = 10,000.)
+    """
+    values = x.double()
+    mean = values.mean(0)
+    root = _cholesky(values - mean)
+    for _ in range(repeats):
+        z = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        z -= z.mean(0)
+        # z whitened is z @ inverse(_cholesky(z)).T
+        transport = torch.linalg.solve_triangular(_cholesky(z).T, root.T, upper=True)
+        yield (mean + z @ transport).to(x.dtype)
+
+
+def _cholesky(centred: Tensor) -> Tensor:
+    return torch.linalg.cholesky(centred.T @ centred)
+
+
+def normal_scores(x: Tensor) -> Tensor:
+    r"""Each feature carried by an increasing map to a standard Gaussian one, by its ranks.
+
+    .. math:: \Phi^{-1}\left(\frac{r - 1/2}{n}\right), \quad r = 1, \dots, n
+    """
+    n = len(x)
+    ranks = x.argsort(dim=0, stable=True).argsort(dim=0)
+    return torch.special.ndtri((ranks.double() + 0.5) / n).to(x.dtype)

@@ -1,0 +1,14 @@
+"""Exact nearest neighbours, and exact counts of neighbours within a radius."""
+
+from infoprobe.neighbors.nearest import count_within, distances_to, nearest_neighbors, search
+from infoprobe.neighbors.points import METRICS, Metric, Neighbors
+
+__all__ = [
+    "METRICS",
+    "Metric",
+    "Neighbors",
+    "count_within",
+    "distances_to",
+    "nearest_neighbors",
+    "search",
+]

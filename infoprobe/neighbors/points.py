@@ -1,0 +1,111 @@
+"""Points in a product of spaces, and their distances."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+
+Metric = Literal["euclidean", "chebyshev"]
+METRICS = ("euclidean", "chebyshev")
+
+# Coordinates converted to float64 at once: they stay in the processor's cache.
+BLOCK = 1 << 16
+_BLOCK_CUDA = 1 << 24
+
+# Beyond these magnitudes squares of differences leave the range of float64.
+_SMALLEST, _LARGEST = 1e-140, 1e140
+
+
+class Neighbors(NamedTuple):
+    """Neighbours of every query, the nearest first.
+
+    Attributes:
+        distances: float64, (queries, k).
+        indices: int64, (queries, k): rows of the points.
+    """
+
+    distances: Tensor
+    indices: Tensor
+
+
+class Points:
+    """Points whose distance is the largest of the distances in each of some factors.
+
+    Attributes:
+        factors: Their coordinates, (n, d_f) for each factor.
+        metric: Of each factor.
+        d: The number of all coordinates.
+    """
+
+    def __init__(self, factors: Sequence[Tensor], metric: Metric) -> None:
+        on_lines = all(factor.shape[1] == 1 for factor in factors)
+        if len(factors) > 1 and (metric == "chebyshev" or on_lines):
+            # The largest of some largest differences of coordinates is one again.
+            widest = max((factor.dtype for factor in factors), key=lambda dtype: dtype.itemsize)
+            factors, metric = [torch.cat([f.to(widest) for f in factors], 1)], "chebyshev"
+        self.factors = list(factors)
+        self.metric = metric
+        self.d = sum(factor.shape[1] for factor in factors)
+
+    def __len__(self) -> int:
+        return len(self.factors[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the coordinates are."""
+        return self.factors[0].device
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether a gradient is asked for."""
+        return any(factor.requires_grad for factor in self.factors)
+
+    @property
+    def block(self) -> int:
+        """How many coordinates to convert to float64 at once."""
+        return _BLOCK_CUDA if self.device.type == "cuda" else BLOCK
+
+
+def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Tensor:
+    """float64 distances of ``a[rows]`` from ``b[columns]``, (r,) and (r, k): (r, k)."""
+    order = 2 if a.metric == "euclidean" else math.inf
+    step = max(1, a.block // (a.d * columns.shape[1]))
+    blocks = []
+    for i, j in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
+        norms = [
+            torch.linalg.vector_norm(x[i].unsqueeze(1).double() - y[j].double(), order, dim=-1)
+            for x, y in zip(a.factors, b.factors, strict=True)
+        ]
+        blocks.append(functools.reduce(torch.maximum, norms))
+    return torch.cat(blocks)
+
+
+def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
+    """The mean (d,) of the first sample, and a bound on how far coordinates are from it.
+
+    Raises:
+        ValueError: So far, or so near, that squared distances are no float64.
+    """
+    center = samples[0].mean(0, dtype=torch.float64)
+    reach = 0.0
+    for x in samples:
+        low, high = torch.aminmax(x)
+        reach = max(reach, float(high - center.min()), float(center.max() - low))
+    if reach and not _SMALLEST < reach < _LARGEST:
+        raise ValueError(
+            f"expected samples that spread between {_SMALLEST:g} and {_LARGEST:g}, got {reach:g}: "
+            "squared distances leave the range of float64. Rescale the samples."
+        )
+    return center, reach
+
+
+def check_metric(metric: str) -> None:
+    """Raises a ValueError unless the metric is known."""
+    checks.one_of(metric, METRICS, "metric")

@@ -1,0 +1,299 @@
+r"""Neighbours in many dimensions, or on a GPU: all pairs, in tiles.
+
+A tile holds the *ranks* of some rows and columns in float32: squared Euclidean distances by a
+matrix product, :math:`\|a\|^2 - 2ab + \|b\|^2` of centred coordinates, or Chebyshev distances.
+Ranks only select. Whatever is returned comes from distances computed in float64 from differences,
+and a bound on the rounding error of ranks tells which rows it does not decide; those are decided
+among all points that the bound admits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
+
+# Rows of a tile, fewer where it need not serve its columns too; and columns.
+_HEIGHT, _HEIGHT_SYMMETRIC, _HEIGHT_CUDA = 512, 2048, 4096
+_WIDTH, _WIDTH_CUDA = 16384, 32768
+# Chebyshev distances make a pass for each coordinate, over parts that stay in the cache.
+_CACHED = (64, 2048)
+# The k smallest ranks of a row lie in the k groups with the smallest minima. Down the columns of
+# a tile, smaller groups are faster.
+_GROUP = 64
+_COLUMN_GROUP = 16
+# From this many dimensions on, using a tile for its columns too is worth half of the products.
+_SYMMETRIC_DIMENSIONS = 128
+# Candidates beyond the k that were asked for: the gap behind them absorbs rounding errors.
+_SPARE = 2
+# Undecided rows at a time.
+_UNDECIDED = 64
+# The relative rounding error of float32, and its smallest normal number.
+_UNIT = 2.0**-24
+_TINY = 2.0**-126
+
+
+def search(points: Points, asked: Points, k: int) -> Neighbors:
+    """The k nearest points of all that are asked for; others, where those are the points."""
+    with _full_precision(points.device):
+        tiles = _Tiles(points, asked)
+        available = len(points) - tiles.own
+        best = _Best(tiles, min(k + _SPARE, available))
+        for rows, columns in tiles.schedule():
+            ranks = tiles.ranks(rows, columns)
+            best.fold(ranks, rows, columns, dim=1)
+            if tiles.symmetric and columns.stop > rows.stop:
+                beyond = slice(max(columns.start, rows.stop), columns.stop)
+                ranks = ranks[:, beyond.start - columns.start :]
+                best.fold(ranks, beyond, rows, dim=0)
+        everyone = torch.arange(len(asked), device=points.device)
+        candidates = best.columns[: len(asked)]
+        nearest = distances_between(asked, everyone, points, candidates).topk(k, 1, largest=False)
+        found = Neighbors(nearest.values, candidates.gather(1, nearest.indices))
+        if candidates.shape[1] < available:
+            reach = found.distances[:, -1] * tiles.scale
+            admitted = tiles.rank(reach) + tiles.error(reach)
+            # At distance 0 nothing can be nearer.
+            undecided = (admitted >= best.ranks[: len(asked), -1]) & (reach > 0)
+            for some in torch.split(undecided.nonzero().squeeze(1), _UNDECIDED):
+                chosen = tiles.exhaustive(some, admitted[some], k)
+                found.distances[some], found.indices[some] = chosen
+    return found
+
+
+def count_within(points: Points, limits: Tensor) -> Tensor:
+    """How many other points lie at most so far from each."""
+    with _full_precision(points.device):
+        tiles = _Tiles(points, points, symmetric=False)
+        reach = limits * tiles.scale
+        rank, error = tiles.rank(reach), tiles.error(reach)
+        surely = _down(rank - error)
+        perhaps = _up(rank + error) - surely
+        counts = torch.zeros(tiles.height, dtype=torch.int64, device=points.device)
+        for rows, columns in tiles.schedule():
+            some = slice(rows.start, min(rows.stop, len(points)))
+            height = some.stop - some.start
+            excess = tiles.ranks(rows, columns)[:height].sub_(surely[some].unsqueeze(1))
+            flags = tiles.buffer(1, excess.shape)
+            counts[some] += torch.lt(excess, 0, out=flags).sum(1).long()
+            # Those near the limit are counted by their exact distance.
+            minima = torch.unflatten(torch.abs(excess, out=flags), 1, (-1, _GROUP)).amin(2)
+            row, group = (minima <= perhaps[some].unsqueeze(1)).nonzero(as_tuple=True)
+            members = torch.unflatten(excess, 1, (-1, _GROUP))[row, group]
+            near = (members >= 0) & (members <= perhaps[some][row].unsqueeze(1))
+            which, place = near.nonzero(as_tuple=True)
+            i = row[which] + rows.start
+            j = group[which] * _GROUP + place + columns.start
+            exact = distances_between(points, i, points, j.unsqueeze(1)).squeeze(1)
+            counts.index_add_(0, i, (exact <= limits[i]).long())
+    return counts[: len(points)]
+
+
+@contextlib.contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """Products in float32, whatever the caller has allowed: the error bound relies on it."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _down(x: Tensor) -> Tensor:
+    """float32, never greater."""
+    rounded = x.float()
+    return torch.where(rounded > x, rounded.nextafter(rounded.new_tensor(-math.inf)), rounded)
+
+
+def _up(x: Tensor) -> Tensor:
+    """float32, never less."""
+    return -_down(-x)
+
+
+class _Tiles:
+    """Prepared coordinates, padded by points at infinity to whole groups."""
+
+    def __init__(self, points: Points, asked: Points, symmetric: bool = True) -> None:
+        self.points, self.asked = points, asked
+        self.own = asked is points
+        self.squared = points.metric == "euclidean"
+        self.symmetric = symmetric and self.own and points.d >= _SYMMETRIC_DIMENSIONS
+        pairs = list(zip(points.factors, asked.factors, strict=True))
+        centers, reaches = zip(*(center_and_reach(p, q) for p, q in pairs), strict=True)
+        # A power of two, so that it rounds nothing; what is squared in float32 is at most 1.
+        self.scale = 2.0 ** -math.frexp(max(reaches))[1]
+        if points.device.type == "cuda":
+            self._tile = (_HEIGHT_CUDA, _WIDTH_CUDA)
+        else:
+            self._tile = (_HEIGHT_SYMMETRIC if self.symmetric else _HEIGHT, _WIDTH)
+        prepare = self._augmented if self.squared else self._coordinates
+        self._columns = [prepare(p, c) for (p, _), c in zip(pairs, centers, strict=True)]
+        self._rows = (
+            self._columns
+            if self.own
+            else [prepare(q, c) for (_, q), c in zip(pairs, centers, strict=True)]
+        )
+        self.height, self.width = len(self._rows[0]), len(self._columns[0])
+        self._buffers: dict[int, Tensor] = {}
+
+    def _coordinates(self, x: Tensor, center: Tensor, extra: int = 0) -> Tensor:
+        n, d = x.shape
+        padded = -(-n // _GROUP) * _GROUP
+        out = torch.full((padded, d + extra), math.inf, dtype=torch.float32, device=x.device)
+        for start, block in self._blocks(x):
+            if not _TINY <= self.scale <= 1 / _TINY:
+                block = block.double()
+            # Subtracting whatever centre, in the precision of x, rounds the result but once.
+            shift = (center * self.scale).to(block.dtype)
+            out[start : start + len(block), :d] = (block * self.scale).sub_(shift)
+        return out
+
+    def _augmented(self, x: Tensor, center: Tensor) -> Tensor:
+        """(a, 1, |a|^2), so that its product with (-2b, |b|^2, 1) is a squared distance."""
+        n, d = x.shape
+        out = self._coordinates(x, center, extra=2)
+        out[n:, :d] = 0
+        out[:, d] = 1
+        for start, block in self._blocks(out[:n, :d]):
+            out[start : start + len(block), d + 1] = block.double().square().sum(1)
+        return out
+
+    def _blocks(self, x: Tensor) -> Iterator[tuple[int, Tensor]]:
+        step = max(1, self.points.block // x.shape[1])
+        for start in range(0, len(x), step):
+            yield start, x[start : start + step]
+
+    def schedule(self) -> Iterator[tuple[slice, slice]]:
+        """Rows and columns of every tile."""
+        height, width = self._tile
+        for row in range(0, self.height, height):
+            first = row if self.symmetric else 0
+            for column in range(first, self.width, width):
+                yield (
+                    slice(row, min(row + height, self.height)),
+                    slice(column, min(column + width, self.width)),
+                )
+
+    def ranks(self, rows: slice | Tensor, columns: slice) -> Tensor:
+        """Ranks, valid until the next call; a point is at infinity from itself."""
+        measure = self._squares if self.squared else self._chebyshev
+        ranks, *others = (
+            measure(a[rows], b[columns], slot)
+            for slot, (a, b) in enumerate(zip(self._rows, self._columns, strict=True))
+        )
+        for other in others:
+            torch.maximum(ranks, other, out=ranks)
+        if self.own:
+            numbers = torch.arange(self.height, device=ranks.device)[rows]
+            here = (numbers >= columns.start) & (numbers < columns.stop)
+            ranks[here.nonzero().squeeze(1), numbers[here] - columns.start] = math.inf
+        return ranks
+
+    def _squares(self, a: Tensor, b: Tensor, slot: int) -> Tensor:
+        d = a.shape[1] - 2
+        left = torch.cat([-2 * a[:, :d], a[:, d + 1 :], a[:, d : d + 1]], 1)
+        return torch.mm(left, b.T, out=self.buffer(slot, (len(a), len(b))))
+
+    def _chebyshev(self, a: Tensor, b: Tensor, slot: int) -> Tensor:
+        out = self.buffer(slot, (len(a), len(b)))
+        height, width = out.shape if out.is_cuda else _CACHED
+        a, b = a.T.unsqueeze(2).contiguous(), b.T.contiguous()
+        for i in range(0, out.shape[0], height):
+            for j in range(0, out.shape[1], width):
+                largest = out[i : i + height, j : j + width].zero_()
+                difference = torch.empty_like(largest)
+                for x, y in zip(a[:, i : i + height], b[:, j : j + width], strict=True):
+                    torch.sub(x, y, out=difference)
+                    torch.maximum(largest, difference.abs_(), out=largest)
+        return out
+
+    def buffer(self, slot: int, shape: tuple[int, ...]) -> Tensor:
+        """Memory that is used again and again: fresh pages cost more than what is done to them."""
+        size = math.prod(shape)
+        if slot not in self._buffers or len(self._buffers[slot]) < size:
+            self._buffers[slot] = torch.empty(size, device=self.points.device)
+        return self._buffers[slot][:size].view(shape)
+
+    def rank(self, distances: Tensor) -> Tensor:
+        """The rank of scaled distances."""
+        return distances.square() if self.squared else distances
+
+    def error(self, reach: Tensor) -> Tensor:
+        r"""How far, at most, float32 ranks of points within ``reach`` of each row are off.
+
+        With the norm :math:`a` of the row, :math:`b \le a + r` of a point within reach and the
+        unit roundoff u: rounding the coordinates moves the distance by :math:`u (a + b)`, and a
+        product of length m errs by :math:`m u` times the sum of its terms' magnitudes, which is
+        at most :math:`2 (a^2 + b^2)`.
+        """
+        errors = []
+        for rows in self._rows:
+            rows = rows[: len(reach)]
+            if self.squared:
+                a = rows[:, -1].double().sqrt()
+                b = a + reach
+                product = 2 * (rows.shape[1] + 1) * (a.square() + b.square())
+                errors.append(_UNIT * (product + 2 * (a + b) * (reach + _UNIT * (a + b))))
+            else:
+                a = rows.abs().amax(1).double()
+                errors.append(2 * _UNIT * (2 * a + reach))
+        largest = torch.stack(errors).amax(0)
+        return largest + _UNIT * self.rank(reach) + self.points.d * _TINY
+
+    def exhaustive(self, rows: Tensor, admitted: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k nearest points of a few rows, by all exact distances with an admitted rank."""
+        listed = []
+        limits = _up(admitted).unsqueeze(1)
+        width = self._tile[1]
+        for start in range(0, self.width, width):
+            columns = slice(start, min(start + width, self.width))
+            row, column = (self.ranks(rows, columns) <= limits).nonzero(as_tuple=True)
+            column = column + start
+            pairs = distances_between(self.asked, rows[row], self.points, column.unsqueeze(1))
+            listed.append((row, column, pairs.squeeze(1)))
+        row, column, distances = (torch.cat(parts) for parts in zip(*listed, strict=True))
+        order = distances.argsort()
+        order = order[row[order].argsort(stable=True)]
+        # All rows have at least the k pairs that set the limit.
+        starts = torch.searchsorted(row[order], torch.arange(len(rows), device=rows.device))
+        first = order[starts.unsqueeze(1) + torch.arange(k, device=rows.device)]
+        return distances[first], column[first]
+
+
+class _Best:
+    """The columns with the smallest ranks seen so far, for every row."""
+
+    def __init__(self, tiles: _Tiles, size: int) -> None:
+        device = tiles.points.device
+        self.ranks = torch.full((tiles.height, size), math.inf, device=device)
+        self.columns = torch.zeros((tiles.height, size), dtype=torch.int64, device=device)
+
+    def fold(self, ranks: Tensor, rows: slice, columns: slice, dim: int) -> None:
+        """Takes a tile into account, whose columns lie along ``dim``."""
+        values, places = _smallest(ranks, self.ranks.shape[1], dim)
+        if dim == 0:
+            values, places = values.T, places.T
+        values = torch.cat([self.ranks[rows], values], 1)
+        places = torch.cat([self.columns[rows], places + columns.start], 1)
+        self.ranks[rows], best = values.topk(self.ranks.shape[1], 1, largest=False)
+        self.columns[rows] = places.gather(1, best)
+
+
+def _smallest(ranks: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
+    """The k smallest (or all) values along ``dim``, and where they are."""
+    size = _GROUP if dim else _COLUMN_GROUP
+    minima = torch.unflatten(ranks, dim, (-1, size)).amin(dim + 1)
+    groups = minima.topk(min(k, minima.shape[dim]), dim, largest=False).indices
+    members = torch.arange(size, device=ranks.device)
+    members = members if dim else members.unsqueeze(1)
+    places = (groups.unsqueeze(dim + 1) * size + members).flatten(dim, dim + 1)
+    values = ranks.gather(dim, places)
+    best = values.topk(min(k, values.shape[dim]), dim, largest=False)
+    return best.values, places.gather(dim, best.indices)

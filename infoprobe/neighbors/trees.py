@@ -1,0 +1,129 @@
+"""Neighbours in few dimensions: KD-trees, and a sorted line in a single one."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoprobe.neighbors.points import Neighbors, Points, distances_between
+
+
+class Tree:
+    """A KD-tree over points on the CPU."""
+
+    def __init__(self, points: Points) -> None:
+        from scipy.spatial import cKDTree
+
+        self.points = points
+        # Balanced: splitting at midpoints is three times slower on heavy tails.
+        self.tree = cKDTree(_joined(points), compact_nodes=False)
+        # In a product of Euclidean spaces, the joint Euclidean distance selects candidates.
+        self.p = 2.0 if points.metric == "euclidean" else math.inf
+
+    def search(self, asked: Points, k: int) -> Neighbors:
+        """The k nearest points of all that are asked for; others, where those are the points."""
+        # In the order of the tree, a query finds in the cache what the last one brought there.
+        rows = self.tree.indices if asked is self.points else np.arange(len(asked))
+        if len(self.points.factors) == 1:
+            distances, indices = self._query(asked, rows, k)
+        else:
+            distances, indices = self._search_product(asked, rows, k)
+        back = np.empty_like(rows)
+        back[rows] = np.arange(len(rows))
+        return Neighbors(torch.from_numpy(distances[back]), torch.from_numpy(indices[back]))
+
+    def _query(self, asked: Points, rows: Any, k: int) -> tuple[Any, Any]:
+        own = asked is self.points
+        queries = self.tree.data[rows] if own else _joined(asked)[rows]
+        ranks = np.arange(1, k + own + 1)
+        distances, indices = self.tree.query(queries, ranks, p=self.p, workers=_workers())
+        if not own:
+            return distances, indices
+        if (indices[:, 0] == rows).all():
+            return distances[:, 1:], indices[:, 1:]
+        others = indices != rows[:, None]
+        # Among more than k equal points, a point may not have found itself.
+        others[others.all(1), -1] = False
+        return distances[others].reshape(-1, k), indices[others].reshape(-1, k)
+
+    def _search_product(self, asked: Points, rows: Any, k: int) -> tuple[Any, Any]:
+        r"""By candidates, since :math:`max_f |a_f| \le |a| \le \sqrt F max_f |a_f|`."""
+        available = len(self.points) - (asked is self.points)
+        stretch = math.sqrt(len(self.points.factors)) * (1 + 1e-12)
+        distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
+        pending, tried = np.arange(len(rows)), min(2 * k + 2, available)
+        while len(pending):
+            joint, found = self._query(asked, rows[pending], tried)
+            candidates = torch.from_numpy(found)
+            exact = distances_between(
+                asked, torch.from_numpy(rows[pending]), self.points, candidates
+            )
+            best = exact.topk(k, 1, largest=False)
+            distances[pending] = best.values.numpy()
+            indices[pending] = candidates.gather(1, best.indices).numpy()
+            if tried == available:
+                break
+            pending = pending[stretch * distances[pending, -1] > joint[:, -1]]
+            tried = min(2 * tried, available)
+        return distances, indices
+
+    def count_within(self, limits: Tensor) -> Tensor:
+        """How many other points lie at most so far from each, in a space of one factor."""
+        rows = self.tree.indices
+        counts = self.tree.query_ball_point(
+            self.tree.data[rows],
+            limits.numpy()[rows],
+            p=self.p,
+            return_length=True,
+            workers=_workers(),
+        )
+        out = torch.empty(len(rows), dtype=torch.int64)
+        out[torch.from_numpy(rows)] = torch.from_numpy(counts) - 1
+        return out
+
+
+def _workers() -> int:
+    return torch.get_num_threads()
+
+
+def _joined(points: Points) -> Any:
+    return torch.cat([f.detach().to(torch.float64) for f in points.factors], 1).numpy()
+
+
+def count_on_line(x: Tensor, limits: Tensor) -> Tensor:
+    """How many other values of ``x`` (n,) differ by at most its limit from each."""
+    line, order = x.detach().to(torch.float64).sort()
+    limits = limits[order]
+    above = _first_beyond(line, limits, torch.searchsorted(line, line + limits, right=True))
+    # The same from the other end.
+    mirrored, flipped = -line.flip(0), limits.flip(0)
+    below = _first_beyond(
+        mirrored, flipped, torch.searchsorted(mirrored, mirrored + flipped, right=True)
+    ).flip(0)
+    counts = torch.empty_like(order)
+    counts[order] = above + below - len(line) - 1
+    return counts
+
+
+def _first_beyond(line: Tensor, limits: Tensor, guess: Tensor) -> Tensor:
+    """For each value of a sorted line, how many are no greater than it by more than its limit.
+
+    The rounding of a sum may put the guess on either side of neighbours at just that distance;
+    here their difference decides, as it does where distances are computed.
+    """
+    rows = torch.arange(len(line), device=line.device)
+    end = len(line) - 1
+    while len(rows):
+        last, value, limit = guess[rows], line[rows], limits[rows]
+        too_far = line[last - 1] - value > limit
+        too_near = (last <= end) & (line[last.clamp(max=end)] - value <= limit)
+        # Whole runs of equal values at a time.
+        shorter = torch.searchsorted(line, line[last - 1])
+        longer = torch.searchsorted(line, line[last.clamp(max=end)], right=True)
+        guess[rows] = torch.where(too_far, shorter, torch.where(too_near, longer, last))
+        rows = rows[too_far | too_near]
+    return guess
