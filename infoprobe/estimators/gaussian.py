@@ -150,7 +150,9 @@ class Gaussian:
         """
         whole = self._fit(x, "x")
         features = torch.arange(whole.d, device=whole.mean.device)
-        return sum((whole.marginal(i).entropy() for i in features.split(1)), -whole.entropy())
+        return sum(
+            (whole.marginal(i).entropy() for i in torch.split(features, 1)), -whole.entropy()
+        )
 
     def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
@@ -164,7 +166,7 @@ class Gaussian:
         whole = self._fit(torch.cat(columns, 1), ", ".join(tensors))
         features = torch.arange(whole.d, device=device)
         widths = [x.shape[1] for x in columns]
-        return [whole.marginal(some) for some in features.split(widths)], whole
+        return [whole.marginal(some) for some in torch.split(features, widths)], whole
 
     def _fit(self, x: Any, name: str) -> _Fit:
         x = checks.continuous(x, name)
@@ -178,9 +180,11 @@ class Gaussian:
             checks.varying(x, name)
             return _Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
-        weight = self.shrinkage
-        if isinstance(weight, str):
-            weight = _ledoit_wolf(centred, covariance)
+        weight = (
+            _ledoit_wolf(centred, covariance)
+            if isinstance(self.shrinkage, str)
+            else torch.tensor(self.shrinkage, dtype=torch.float64, device=x.device)
+        )
         target = torch.eye(d, dtype=torch.float64, device=x.device) * covariance.trace() / d
         return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
@@ -268,4 +272,5 @@ class _Fit:
                 "infinite. Drop such features, add the noise that the measurement has, or use "
                 "shrinkage."
             )
-        return deviations.unsqueeze(1) * factor
+        root: Tensor = deviations.unsqueeze(1) * factor
+        return root

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from infoprobe.neighbors import Metric, search
+from infoprobe.neighbors import Metric, search, sort
 
 _REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
@@ -64,7 +64,7 @@ def feature_entropies(x: Tensor, k: int) -> Tensor:
 
 def refuse_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
     """Raises a ValueError if in any of the factors a sample coincides with k others."""
-    _refuse(torch.stack([_coincident(factor) >= k for factor in factors], 1), k, name)
+    _refuse(torch.stack([_tied(factor, k) for factor in factors], 1), k, name)
 
 
 def digamma(x: float) -> float:
@@ -108,11 +108,13 @@ def _distances_from(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     return distances
 
 
-def _coincident(x: Tensor) -> Tensor:
-    """How many others each sample equals, by a projection that is equal only for equals."""
+def _tied(x: Tensor, k: int) -> Tensor:
+    """Which samples (n,) coincide with at least k others."""
     x = x.detach().double()
+    # A projection that is equal only for equal samples.
     weights = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).sin()
-    _, inverse, counts = torch.unique(
-        (x * weights).sum(1), return_inverse=True, return_counts=True
-    )
-    return counts[inverse] - 1
+    line, order = sort((x * weights).sum(1))
+    runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
+    tied = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    tied[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
+    return tied

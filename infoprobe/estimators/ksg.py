@@ -46,7 +46,7 @@ def multi_information(
             count_within([factor], _farthest(factor, found.indices, metric), metric, closed=True)
             for factor in factors
         ]
-    return value - sum(_mean_digamma(count) for count in counts)
+    return value - torch.stack([_mean_digamma(count) for count in counts]).sum()
 
 
 def conditional(x: Tensor, y: Tensor, z: Tensor, k: int, metric: Metric) -> Tensor:
@@ -57,8 +57,10 @@ def conditional(x: Tensor, y: Tensor, z: Tensor, k: int, metric: Metric) -> Tens
     """
     x, y, z = x.detach(), y.detach(), z.detach()
     radii = search([x, y, z], k, None, metric).distances[:, -1]
-    both = sum(_mean_digamma(count_within([v, z], radii, metric) + 1) for v in (x, y))
-    return digamma(k) - both + _mean_digamma(count_within([z], radii, metric) + 1)
+    of_xz, of_yz, of_z = (
+        _mean_digamma(count_within(space, radii, metric) + 1) for space in ([x, z], [y, z], [z])
+    )
+    return digamma(k) - of_xz - of_yz + of_z
 
 
 def with_labels(x: Tensor, labels: Tensor, k: int, metric: Metric) -> Tensor:
@@ -86,4 +88,5 @@ def _farthest(factor: Tensor, neighbors: Tensor, metric: Metric) -> Tensor:
 
 
 def _mean_digamma(counts: Tensor) -> Tensor:
-    return torch.special.digamma(counts.double()).mean()
+    mean: Tensor = torch.special.digamma(counts.double()).mean()
+    return mean

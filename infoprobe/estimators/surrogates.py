@@ -18,7 +18,7 @@ def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[
     widths = [x.shape[1] for x in tensors]
     joint = torch.cat([x.to(tensors[0].device) for x in tensors], 1)
     for surrogate in _surrogates(joint, repeats, torch.Generator().manual_seed(seed)):
-        yield list(surrogate.split(widths, 1))
+        yield list(torch.split(surrogate, widths, 1))
 
 
 def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
@@ -48,7 +48,8 @@ def _surrogates(x: Tensor, repeats: int, generator: torch.Generator) -> Iterator
 
 
 def _cholesky(centred: Tensor) -> Tensor:
-    return torch.linalg.cholesky(centred.T @ centred)
+    factor: Tensor = torch.linalg.cholesky(centred.T @ centred)
+    return factor
 
 
 def normal_scores(x: Tensor) -> Tensor:
@@ -58,4 +59,5 @@ def normal_scores(x: Tensor) -> Tensor:
     """
     n = len(x)
     ranks = x.argsort(dim=0, stable=True).argsort(dim=0)
-    return torch.special.ndtri((ranks.double() + 0.5) / n).to(x.dtype)
+    scores: Tensor = torch.special.ndtri((ranks.double() + 0.5) / n)
+    return scores.to(x.dtype)

@@ -1,7 +1,7 @@
 """Exact nearest neighbours, and exact counts of neighbours within a radius."""
 
 from infoprobe.neighbors.nearest import count_within, distances_to, nearest_neighbors, search
-from infoprobe.neighbors.points import METRICS, Metric, Neighbors
+from infoprobe.neighbors.points import METRICS, Metric, Neighbors, sort
 
 __all__ = [
     "METRICS",
@@ -11,4 +11,5 @@ __all__ = [
     "distances_to",
     "nearest_neighbors",
     "search",
+    "sort",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,10 @@ from infoprobe.neighbors.trees import Tree, count_on_line
 # Distances within this of the radius count as equal to it, not as less.
 _TIE = 1e-10
 
+# Trees lose to tiles of products from so many dimensions on, a little later for more points; to
+# Chebyshev tiles, which have no product to use, later still.
 _TREE_DIMENSIONS = 6
+_TREE_DIMENSIONS_CHEBYSHEV = 13
 
 
 def nearest_neighbors(
@@ -78,7 +82,7 @@ def search(
     points = Points(factors, metric)
     asked = points if queries is None else Points(queries, metric)
     with torch.no_grad():
-        if _suits_tree(points, len(asked)):
+        if _suits_tree(points):
             found = Tree(points).search(asked, k)
         else:
             found = tiles.search(points, asked, k)
@@ -114,10 +118,15 @@ def count_within(
     with torch.no_grad():
         if points.d == 1:
             return count_on_line(points.factors[0].squeeze(1), limits)
-        if len(points.factors) == 1 and _suits_tree(points, len(points)):
+        if len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points):
             return Tree(points).count_within(limits)
         return tiles.count_within(points, limits)
 
 
-def _suits_tree(points: Points, queries: int) -> bool:
-    return points.device.type == "cpu" and points.d <= _TREE_DIMENSIONS
+def _suits_tree(points: Points) -> bool:
+    """Whether a KD-tree is the faster way, as measured (``benchmarks/neighbors.py``)."""
+    if points.device.type != "cpu":
+        return False
+    if points.metric == "chebyshev":
+        return points.d <= _TREE_DIMENSIONS_CHEBYSHEV
+    return points.d <= max(_TREE_DIMENSIONS, 3 * math.log10(len(points)) - 5.5)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +105,14 @@ def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
             "squared distances leave the range of float64. Rescale the samples."
         )
     return center, reach
+
+
+def sort(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values (n,) in ascending order and their places; numpy is several times faster at it."""
+    if x.device.type != "cpu":
+        return torch.sort(x)
+    order = torch.from_numpy(np.argsort(x.numpy()))
+    return x[order], order
 
 
 def check_metric(metric: str) -> None:

@@ -27,8 +27,9 @@ _CACHED = (64, 2048)
 # a tile, smaller groups are faster.
 _GROUP = 64
 _COLUMN_GROUP = 16
-# From this many dimensions on, using a tile for its columns too is worth half of the products.
+# From this many dimensions on, using a tile for its columns too is worth half of its cost.
 _SYMMETRIC_DIMENSIONS = 128
+_SYMMETRIC_DIMENSIONS_CHEBYSHEV = 12
 # Candidates beyond the k that were asked for: the gap behind them absorbs rounding errors.
 _SPARE = 2
 # Undecided rows at a time.
@@ -124,7 +125,8 @@ class _Tiles:
         self.points, self.asked = points, asked
         self.own = asked is points
         self.squared = points.metric == "euclidean"
-        self.symmetric = symmetric and self.own and points.d >= _SYMMETRIC_DIMENSIONS
+        worth_it = _SYMMETRIC_DIMENSIONS if self.squared else _SYMMETRIC_DIMENSIONS_CHEBYSHEV
+        self.symmetric = symmetric and self.own and points.d >= worth_it
         pairs = list(zip(points.factors, asked.factors, strict=True))
         centers, reaches = zip(*(center_and_reach(p, q) for p, q in pairs), strict=True)
         # A power of two, so that it rounds nothing; what is squared in float32 is at most 1.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe.neighbors.points import Neighbors, Points, distances_between
+from infoprobe.neighbors.points import Neighbors, Points, distances_between, sort
 
 
 class Tree:
@@ -96,7 +96,7 @@ def _joined(points: Points) -> Any:
 
 def count_on_line(x: Tensor, limits: Tensor) -> Tensor:
     """How many other values of ``x`` (n,) differ by at most its limit from each."""
-    line, order = x.detach().to(torch.float64).sort()
+    line, order = sort(x.detach().double())
     limits = limits[order]
     above = _first_beyond(line, limits, torch.searchsorted(line, line + limits, right=True))
     # The same from the other end.
@@ -118,12 +118,13 @@ def _first_beyond(line: Tensor, limits: Tensor, guess: Tensor) -> Tensor:
     rows = torch.arange(len(line), device=line.device)
     end = len(line) - 1
     while len(rows):
-        last, value, limit = guess[rows], line[rows], limits[rows]
-        too_far = line[last - 1] - value > limit
-        too_near = (last <= end) & (line[last.clamp(max=end)] - value <= limit)
+        beyond, value, limit = guess[rows], line[rows], limits[rows]
+        too_many = line[beyond - 1] - value > limit
+        too_few = (beyond <= end) & (line[beyond.clamp(max=end)] - value <= limit)
+        wrong = too_many | too_few
+        rows, beyond, too_many = rows[wrong], beyond[wrong], too_many[wrong]
         # Whole runs of equal values at a time.
-        shorter = torch.searchsorted(line, line[last - 1])
-        longer = torch.searchsorted(line, line[last.clamp(max=end)], right=True)
-        guess[rows] = torch.where(too_far, shorter, torch.where(too_near, longer, last))
-        rows = rows[too_far | too_near]
+        misplaced = line[torch.where(too_many, beyond - 1, beyond)]
+        left, right = (torch.searchsorted(line, misplaced, right=side) for side in (False, True))
+        guess[rows] = torch.where(too_many, left, right)
     return guess
