@@ -103,7 +103,10 @@ class DyadicGrid:
             # floor(x / 2^e) = floor(floor(x) / 2^e), and the latter cannot underflow.
             x = x.floor()
         # Multiplying by a power of two is exact, so no value lands in a neighbour's bin.
-        return x.mul(2.0**-self.exponent).floor_().sub_(self.first).to(torch.int32)
+        x = x.mul(2.0**-self.exponent)
+        if self.first:  # from zero on, the conversion rounds down by itself
+            x = x.floor_().sub_(self.first)
+        return x.to(torch.int32)
 
     def _exact_in_float32(self) -> bool:
         largest = max(abs(self.first), abs(self.first + self.size))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from infoprobe import checks
 from infoprobe.binning import Counts
 from infoprobe.estimators import Histogram
+from infoprobe.estimators.corrections import OF_ENTROPY
 
 Role = Literal["output", "previous", "input"]
 
@@ -80,6 +81,12 @@ class Divergence:
 
     def __post_init__(self) -> None:
         _check_estimator(self.estimator)
+        if self.estimator.correction in OF_ENTROPY:
+            raise ValueError(
+                f"estimator: expected one that gives probabilities, got correction="
+                f"{self.estimator.correction!r}, which corrects entropies alone. Use a "
+                "pseudocount, correction='james-stein' or None."
+            )
         checks.one_of(self.reference, ["previous", "input"], "reference")
 
     @property
@@ -124,6 +131,6 @@ def _check_estimator(estimator: Any) -> None:
     if not estimator.streams:
         raise ValueError(
             f"estimator: {estimator} needs all the values at once, which a probe does not keep. "
-            "Use range='dyadic' or an explicit (low, high) here, or call the estimator on "
+            "Use over='values' with range='dyadic' or (low, high) here, or call the estimator on "
             "tensors that you keep."
         )

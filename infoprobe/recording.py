@@ -90,7 +90,7 @@ class Recorder:
     """
 
     def __init__(self, measures: Sequence[Measure]) -> None:
-        self._counter = {measure: measure.estimator.without_pseudocount for measure in measures}
+        self._counter = {measure: measure.estimator.uncorrected for measure in measures}
         self._roles: dict[Histogram, set[Role]] = {}
         for measure, counter in self._counter.items():
             self._roles.setdefault(counter, set()).update(measure.roles)

@@ -720,3 +720,10 @@ class TestBadInput:
             rows = probe.report().rows
         assert [row["value"] for row in rows[1:]] == [0.0, 0.0]
         assert all(row["findings"] == [] for row in rows)
+
+
+def test_a_divergence_needs_probabilities():
+    with pytest.raises(ValueError, match="corrects entropies alone"):
+        ip.Divergence(ip.Histogram(correction="grassberger"))
+    ip.Divergence(ip.Histogram(correction="james-stein"))
+    ip.Entropy(ip.Histogram(correction="grassberger"))
