@@ -1,8 +1,9 @@
 """Estimators: they hold settings, and their methods take tensors and return nats."""
 
+from infoprobe.estimators.critic import Critic
 from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.histogram import Histogram
 from infoprobe.estimators.knn import KNN
 from infoprobe.estimators.renyi import MatrixRenyi
 
-__all__ = ["KNN", "Gaussian", "Histogram", "MatrixRenyi"]
+__all__ = ["KNN", "Critic", "Gaussian", "Histogram", "MatrixRenyi"]

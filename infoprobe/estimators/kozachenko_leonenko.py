@@ -64,7 +64,19 @@ def feature_entropies(x: Tensor, k: int) -> Tensor:
 
 def refuse_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
     """Raises a ValueError if in any of the factors a sample coincides with k others."""
-    _refuse(torch.stack([_tied(factor, k) for factor in factors], 1), k, name)
+    _refuse(torch.stack([tied(factor, k) for factor in factors], 1), k, name)
+
+
+def tied(x: Tensor, k: int) -> Tensor:
+    """Which samples (n,) coincide with at least k others."""
+    x = x.detach().double()
+    # A projection that is equal only for equal samples.
+    weights = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).sin()
+    line, order = sort((x * weights).sum(1))
+    runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
+    tied = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    tied[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
+    return tied
 
 
 def digamma(x: float) -> float:
@@ -106,15 +118,3 @@ def _distances_from(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
             f"samples of p coincide with at least k={k} of q. {_REMEDY}"
         )
     return distances
-
-
-def _tied(x: Tensor, k: int) -> Tensor:
-    """Which samples (n,) coincide with at least k others."""
-    x = x.detach().double()
-    # A projection that is equal only for equal samples.
-    weights = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).sin()
-    line, order = sort((x * weights).sum(1))
-    runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
-    tied = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    tied[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
-    return tied

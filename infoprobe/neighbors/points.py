@@ -17,9 +17,11 @@ Metric = Literal["euclidean", "chebyshev"]
 METRICS = ("euclidean", "chebyshev")
 
 # Coordinates converted to float64 at once: they stay in the processor's cache.
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 _BLOCK_CUDA = 1 << 24
 
+# So many samples have a mean that is amid all.
+_ENOUGH = 256
 # Beyond these magnitudes squares of differences leave the range of float64.
 _SMALLEST, _LARGEST = 1e-140, 1e140
 
@@ -80,21 +82,23 @@ def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Te
     step = max(1, a.block // (a.d * columns.shape[1]))
     blocks = []
     for i, j in zip(torch.split(rows, step), torch.split(columns, step), strict=True):
-        norms = [
-            torch.linalg.vector_norm(x[i].unsqueeze(1).double() - y[j].double(), order, dim=-1)
-            for x, y in zip(a.factors, b.factors, strict=True)
-        ]
+        norms = []
+        for x, y in zip(a.factors, b.factors, strict=True):
+            chosen = y.index_select(0, j.flatten()).double().view(*j.shape, y.shape[1])
+            differences = chosen.sub_(x[i].double().unsqueeze(1))
+            norms.append(torch.linalg.vector_norm(differences, order, dim=-1))
         blocks.append(functools.reduce(torch.maximum, norms))
     return torch.cat(blocks)
 
 
 def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
-    """The mean (d,) of the first sample, and a bound on how far coordinates are from it.
+    """A point (d,) amid the first sample, and a bound on how far coordinates are from it.
 
     Raises:
         ValueError: So far, or so near, that squared distances are no float64.
     """
-    center = samples[0].mean(0, dtype=torch.float64)
+    some = samples[0][:: max(1, len(samples[0]) // _ENOUGH)]
+    center = some.double().mean(0)
     reach = 0.0
     for x in samples:
         low, high = torch.aminmax(x)

@@ -19,7 +19,7 @@ from torch import Tensor
 from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
 
 # Rows of a tile, fewer where it need not serve its columns too; and columns.
-_HEIGHT, _HEIGHT_SYMMETRIC, _HEIGHT_CUDA = 512, 2048, 4096
+_HEIGHT, _HEIGHT_SYMMETRIC, _HEIGHT_CUDA = 512, 1024, 4096
 _WIDTH, _WIDTH_CUDA = 16384, 32768
 # Chebyshev distances make a pass for each coordinate, over parts that stay in the cache.
 _CACHED = (64, 2048)

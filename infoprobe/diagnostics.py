@@ -1,0 +1,310 @@
+"""What stands in the way of trusting an estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
+from infoprobe.estimators.corrections import OF_ENTROPY
+from infoprobe.estimators.kozachenko_leonenko import feature_entropies, tied
+
+# From where on a figure is worth a finding: shares of samples, and nats.
+_ATOM = 0.01
+_BIAS = 0.1
+_NEAR = 0.8
+_SENSITIVE = 0.1
+_NEGLIGIBLE = 0.01
+_EXTREME = 0.95
+
+
+class Finding(NamedTuple):
+    """Something to know before trusting an estimate.
+
+    Attributes:
+        severity: ``"error"`` where the estimate is impossible or meaningless, ``"warning"``
+            where it may be far off.
+        what: What was found, with the figure in words.
+        figure: The figure itself.
+        remedy: What to do about it.
+    """
+
+    severity: Literal["error", "warning"]
+    what: str
+    figure: float
+    remedy: str
+
+
+def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
+    """Findings on data and an estimator: ``diagnose(x, estimator)`` or ``(x, y, estimator)``.
+
+    Looks for constant features, atoms and ties, too many dimensions for nearest neighbours, too
+    few samples for the bins, data that are not Gaussian, kernels that are too wide or too narrow;
+    with two arguments also for mutual information and divergences near their ceilings, empty
+    shared support and sensitivity to the bins. What concerns mutual information is looked at
+    where the arguments have equally many samples, and what concerns divergences where they have
+    equally many features.
+
+    Arguments:
+        x: Samples, (n, ...).
+        others: Possibly y, the other variable or the other sample; then the estimator.
+        estimator: The estimator, if not given last.
+
+    Returns:
+        Findings, the errors first; empty where nothing stands out. That is no proof: an estimate
+        may be wrong for reasons that the data do not show.
+
+    Raises:
+        TypeError: There is no estimator, or it is of no known kind.
+        ValueError: The samples are empty or not finite.
+
+    Example:
+        >>> x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
+        >>> ip.diagnose(x, ip.KNN())
+        []
+        >>> for finding in ip.diagnose(x.relu(), ip.KNN()): print(finding.severity, finding.what)
+        error x: 12.3% of the samples coincide with at least k=3 others
+        warning x: 51.0% of the values of a feature are equal
+    """
+    *tensors, estimator = (x, *others) if estimator is None else (x, *others, estimator)
+    kinds = (Histogram, KNN, Gaussian, MatrixRenyi, Critic)
+    if not isinstance(estimator, kinds) or not 1 <= len(tensors) <= 2:
+        raise TypeError(
+            "diagnose: expected one or two tensors and then an estimator such as ip.KNN(), got "
+            f"{len(tensors)} and {type(estimator).__name__}."
+        )
+    named = {
+        name: checks.samples(tensor, name) for name, tensor in zip("xy", tensors, strict=False)
+    }
+    labels = {
+        name
+        for name, tensor in zip("xy", tensors, strict=False)
+        if not checks.as_tensor(tensor, name).is_floating_point()
+    }
+    with torch.no_grad():
+        found = list(_findings(estimator, named, labels))
+    return sorted(found, key=lambda finding: finding.severity)
+
+
+def _findings(estimator: Any, samples: dict[str, Tensor], labels: set[str]) -> Iterator[Finding]:
+    for name, x in samples.items():
+        if name in labels:
+            continue
+        if isinstance(estimator, Histogram):
+            yield from _of_bins(estimator, x, name)
+        elif isinstance(estimator, MatrixRenyi):
+            yield from _of_kernels(estimator, x, name)
+        elif isinstance(estimator, Gaussian):
+            yield from _of_atoms(x, name)
+            yield from _of_gaussians(estimator, x, name)
+        elif isinstance(estimator, KNN):
+            yield from _of_ties(estimator, x, name)
+            yield from _of_atoms(x, name)
+            yield from _of_dimensions(estimator, x, name)
+    if len(samples) == 2:
+        x, y = samples.values()
+        pooled = isinstance(estimator, Histogram) and estimator.over != "samples"
+        if x.shape == y.shape or (len(x) == len(y) and not pooled):
+            yield from _of_information(estimator, *_as_given(samples, labels))
+        if isinstance(estimator, Histogram) and x.shape[1] == y.shape[1] and not labels:
+            yield from _of_divergence(estimator, x, y)
+
+
+def _as_given(samples: dict[str, Tensor], labels: set[str]) -> Iterator[Tensor]:
+    for name, x in samples.items():
+        yield x.squeeze(1).long() if name in labels and x.shape[1] == 1 else x
+
+
+def _of_ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+    for k, severity in ((estimator.k, "error"), (1, "warning")):
+        share = float(tied(x, k).double().mean())
+        if share:
+            yield Finding(
+                cast("Literal['error', 'warning']", severity),
+                f"{name}: {share:.1%} of the samples coincide with at least k={k} others",
+                share,
+                "Dequantise the data, remove duplicates, or use an estimator of discrete "
+                "variables such as ip.Histogram.",
+            )
+            return
+
+
+def _of_atoms(x: Tensor, name: str) -> Iterator[Finding]:
+    most_common = (x == x.mode(0).values).double().mean(0)
+    constant = int((most_common == 1).sum())
+    if constant:
+        yield Finding(
+            "error",
+            f"{name}: {constant:,} of {x.shape[1]:,} features are constant",
+            constant,
+            "Drop them: x[:, x.std(0) > 0].",
+        )
+    share = float(most_common[most_common < 1].max()) if constant < x.shape[1] else 0.0
+    if share >= max(_ATOM, 2 / len(x)):
+        yield Finding(
+            "warning",
+            f"{name}: {share:.1%} of the values of a feature are equal",
+            share,
+            "Such atoms (after a ReLU, or of quantised data) have no density: dequantise, or use "
+            "an estimator of discrete variables such as ip.Histogram.",
+        )
+
+
+def _of_dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+    n, d = x.shape
+    if estimator.calibration is not None:
+        return
+    try:
+        bias = float(
+            replace(estimator, calibration="gaussian", repeats=1).bias("entropy", x).value
+        )
+    except ValueError as error:
+        yield Finding(
+            "error", str(error), d / n, "Without them, how far the estimate is off cannot be told."
+        )
+        return
+    if abs(bias) >= _BIAS:
+        yield Finding(
+            "warning",
+            f"{name}: the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
+            f"{bias:+.2f} nats",
+            bias,
+            "Use KNN(calibration='gaussian') or 'copula'. More samples hardly help.",
+        )
+
+
+def _of_gaussians(estimator: Gaussian, x: Tensor, name: str) -> Iterator[Finding]:
+    n, d = x.shape
+    if n <= d and estimator.shrinkage is None:
+        yield Finding(
+            "error",
+            f"{name}: {n:,} samples cannot tell the covariance of {d:,} features",
+            n / d,
+            "Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
+        )
+    alone = feature_entropies(x, 3)
+    gaussian = (x.double().var(0) * 2 * math.pi * math.e).log() / 2
+    excess = float((gaussian - alone)[alone.isfinite()].amax()) if alone.isfinite().any() else 0.0
+    if excess >= _BIAS:
+        yield Finding(
+            "warning",
+            f"{name}: a feature has {excess:.2f} nats less entropy than a Gaussian as wide",
+            excess,
+            "A Gaussian's entropy is then an upper bound, and information between features may "
+            "be missed. Use ip.KNN(calibration='copula').",
+        )
+
+
+def _of_kernels(estimator: MatrixRenyi, x: Tensor, name: str) -> Iterator[Finding]:
+    share = float(estimator.entropy(x)) / math.log(len(x))
+    if 1 - _EXTREME < share < _EXTREME:
+        return
+    narrow = share >= _EXTREME
+    yield Finding(
+        "warning",
+        f"{name}: the entropy is {share:.1%} of ln n: the kernel takes "
+        f"{'every sample for different' if narrow else 'all samples for equal'}",
+        share,
+        f"Use a {'larger' if narrow else 'smaller'} bandwidth than "
+        f"{float(estimator.kernel_width(x)):.3g}, or bandwidth='median'.",
+    )
+
+
+def _of_bins(estimator: Histogram, x: Tensor, name: str) -> Iterator[Finding]:
+    plain = replace(estimator, pseudocount=0.0, correction=None)
+    entropy = plain.entropy(x)
+    if estimator.over == "samples" and float(entropy) >= math.log(len(x)) * (1 - 1e-9):
+        yield Finding(
+            "warning",
+            f"{name}: every sample is the only one of its kind: the entropy is ln n whatever the "
+            "data",
+            float(entropy),
+            "Use fewer bins, more samples, or another random variable (over='units').",
+        )
+    elif estimator.correction is None:
+        bias = float(replace(plain, correction="miller-madow").entropy(x) - entropy)
+        if bias >= _BIAS:
+            yield Finding(
+                "warning",
+                f"{name}: too few values for the bins: the entropy is too low by about "
+                f"{bias:.2f} nats",
+                bias,
+                "Use fewer bins, more samples, or correction='grassberger'.",
+            )
+
+
+def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
+    n = len(x)
+    if isinstance(estimator, Gaussian):
+        return
+    ceiling = math.log(n)
+    if isinstance(estimator, Critic):
+        if estimator.bound != "infonce":
+            return
+        ceiling = float(estimator.ceiling(n))
+    elif isinstance(estimator, Histogram):
+        plain = replace(estimator, pseudocount=0.0, correction=None)
+        ceiling = min(float(plain.entropy(x)), float(plain.entropy(y)))
+        if estimator.over != "samples" or ceiling == 0:
+            return
+    value = float(estimator.mutual_information(x, y))
+    if value >= _NEAR * ceiling:
+        yield Finding(
+            "warning",
+            f"x, y: mutual information is {value:.2f} nats, near the {ceiling:.2f} that are the "
+            f"most which {n:,} samples can show",
+            value / ceiling,
+            "Take it for a lower bound; more samples raise the ceiling by their logarithm only.",
+        )
+
+
+def _of_divergence(estimator: Histogram, p: Tensor, q: Tensor) -> Iterator[Finding]:
+    if estimator.correction in OF_ENTROPY:
+        return
+    value = float(estimator.kl_divergence(p, q))
+    uncovered = float(estimator.uncovered(p, q))
+    if math.isinf(value) or uncovered >= _ATOM:
+        yield Finding(
+            "error" if math.isinf(value) else "warning",
+            f"x, y: {uncovered:.1%} of x lies in bins where y has nothing"
+            + (", so that the divergence is infinite" if math.isinf(value) else ""),
+            uncovered,
+            "Use fewer bins or a pseudocount, and quote the bins with the number; or use an "
+            "estimator for densities such as ip.KNN.",
+        )
+    if math.isinf(value):
+        return
+    if estimator.pseudocount and estimator.over == "values":
+        bins = estimator.bins
+        if estimator.streams:
+            bins = (estimator.count(p) + estimator.count(q)).grid.size
+        ceiling = math.log(q.numel() / estimator.pseudocount + bins) - float(estimator.entropy(p))
+        if value >= _NEAR * ceiling:
+            yield Finding(
+                "warning",
+                f"x, y: the divergence is {value:.2f} nats, near the {ceiling:.2f} of no overlap "
+                "at all",
+                value / ceiling,
+                "It measures the number of values and the pseudo-count. Use fewer bins.",
+            )
+    if estimator.bins >= 4:
+        others = [
+            float(replace(estimator, bins=bins).kl_divergence(p, q))
+            for bins in (estimator.bins // 2, estimator.bins * 2)
+        ]
+        change = max(abs(other - value) for other in others)
+        if change >= max(_SENSITIVE * abs(value), _NEGLIGIBLE):
+            yield Finding(
+                "warning",
+                f"x, y: with half and twice the bins, the divergence is {others[0]:.3f} and "
+                f"{others[1]:.3f} instead of {value:.3f} nats",
+                change,
+                "The bins decide the number. Quote them with it, or use an estimator for "
+                "densities such as ip.KNN.",
+            )
