@@ -13,7 +13,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
-from infoprobe.estimators.kozachenko_leonenko import feature_entropies, tied
+from infoprobe.estimators.kozachenko_leonenko import digamma, feature_entropies, tied
 
 # From where on a figure is worth a finding: shares of samples, and nats.
 _ATOM = 0.01
@@ -244,7 +244,9 @@ def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
     if isinstance(estimator, Gaussian):
         return
     ceiling = math.log(n)
-    if isinstance(estimator, Critic):
+    if isinstance(estimator, KNN):
+        ceiling = digamma(n) - digamma(estimator.k)
+    elif isinstance(estimator, Critic):
         if estimator.bound != "infonce":
             return
         ceiling = float(estimator.ceiling(n))

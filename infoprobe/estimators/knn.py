@@ -84,9 +84,9 @@ class KNN:
         ======================  ===  =======  ================  ==============
         ======================  ===  =======  ================  ==============
 
-        Divergences are biased in either direction. Mutual information above about ln n cannot be
-        seen, and is underestimated in many dimensions. Samples that coincide are an error here:
-        noise added in silence would decide the result.
+        Divergences are biased in either direction. Mutual information is underestimated in many
+        dimensions, and cannot exceed :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. Samples
+        that coincide are an error here: noise added in silence would decide the result.
 
     References:
         | L. Kozachenko & N. Leonenko (1987). Sample estimate of the entropy of a random vector.

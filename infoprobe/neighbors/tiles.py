@@ -18,20 +18,21 @@ from torch import Tensor
 
 from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
 
-# Rows of a tile, fewer where it need not serve its columns too; and columns.
-_HEIGHT, _HEIGHT_SYMMETRIC, _HEIGHT_CUDA = 512, 1024, 4096
-_WIDTH, _WIDTH_CUDA = 16384, 32768
+# Rows and columns of a tile.
+_TILE = (512, 16384)
+_TILE_SYMMETRIC = (768, 8192)
+_TILE_CUDA = (4096, 32768)
 # Chebyshev distances make a pass for each coordinate, over parts that stay in the cache.
 _CACHED = (64, 2048)
 # The k smallest ranks of a row lie in the k groups with the smallest minima. Down the columns of
 # a tile, smaller groups are faster.
 _GROUP = 64
-_COLUMN_GROUP = 16
+_COLUMN_GROUP = 8
 # From this many dimensions on, using a tile for its columns too is worth half of its cost.
 _SYMMETRIC_DIMENSIONS = 128
 _SYMMETRIC_DIMENSIONS_CHEBYSHEV = 12
 # Candidates beyond the k that were asked for: the gap behind them absorbs rounding errors.
-_SPARE = 2
+_SPARE = 3
 # Undecided rows at a time.
 _UNDECIDED = 64
 # The relative rounding error of float32, and its smallest normal number.
@@ -45,25 +46,34 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
         tiles = _Tiles(points, asked)
         available = len(points) - tiles.own
         best = _Best(tiles, min(k + _SPARE, available))
-        for rows, columns in tiles.schedule():
-            ranks = tiles.ranks(rows, columns)
-            best.fold(ranks, rows, columns, dim=1)
-            if tiles.symmetric and columns.stop > rows.stop:
-                beyond = slice(max(columns.start, rows.stop), columns.stop)
+        for strip, columns in tiles.schedule():
+            ranks = tiles.ranks(strip, columns)
+            best.fold(ranks, strip, columns, dim=1)
+            if tiles.symmetric and columns.stop > strip.stop:
+                beyond = slice(max(columns.start, strip.stop), columns.stop)
                 ranks = ranks[:, beyond.start - columns.start :]
-                best.fold(ranks, beyond, rows, dim=0)
-        everyone = torch.arange(len(asked), device=points.device)
-        candidates = best.columns[: len(asked)]
-        nearest = distances_between(asked, everyone, points, candidates).topk(k, 1, largest=False)
-        found = Neighbors(nearest.values, candidates.gather(1, nearest.indices))
-        if candidates.shape[1] < available:
+                best.fold(ranks, beyond, strip, dim=0)
+        shape = (len(asked), k)
+        found = Neighbors(
+            torch.empty(shape, dtype=torch.float64, device=points.device),
+            torch.empty(shape, dtype=torch.int64, device=points.device),
+        )
+        rows = torch.arange(len(asked), device=points.device)
+        for width in sorted({k, best.size}):
+            candidates = best.columns[rows, :width]
+            exact = distances_between(asked, rows, points, candidates).topk(k, 1, largest=False)
+            found.distances[rows] = exact.values
+            found.indices[rows] = candidates.gather(1, exact.indices)
+            if width == available:
+                return found
             reach = found.distances[:, -1] * tiles.scale
             admitted = tiles.rank(reach) + tiles.error(reach)
-            # At distance 0 nothing can be nearer.
-            undecided = (admitted >= best.ranks[: len(asked), -1]) & (reach > 0)
-            for some in torch.split(undecided.nonzero().squeeze(1), _UNDECIDED):
-                chosen = tiles.exhaustive(some, admitted[some], k)
-                found.distances[some], found.indices[some] = chosen
+            # What is no candidate has no smaller rank than this. At distance 0, none is nearer.
+            next_rank = best.ranks[: len(asked), min(width, best.size - 1)]
+            rows = rows[((admitted >= next_rank) & (reach > 0))[rows]]
+        for some in torch.split(rows, _UNDECIDED):
+            chosen = tiles.exhaustive(some, admitted[some], k)
+            found.distances[some], found.indices[some] = chosen
     return found
 
 
@@ -132,9 +142,9 @@ class _Tiles:
         # A power of two, so that it rounds nothing; what is squared in float32 is at most 1.
         self.scale = 2.0 ** -math.frexp(max(reaches))[1]
         if points.device.type == "cuda":
-            self._tile = (_HEIGHT_CUDA, _WIDTH_CUDA)
+            self._tile = _TILE_CUDA
         else:
-            self._tile = (_HEIGHT_SYMMETRIC if self.symmetric else _HEIGHT, _WIDTH)
+            self._tile = _TILE_SYMMETRIC if self.symmetric else _TILE
         prepare = self._augmented if self.squared else self._coordinates
         self._columns = [prepare(p, c) for (p, _), c in zip(pairs, centers, strict=True)]
         self._rows = (
@@ -274,17 +284,18 @@ class _Best:
 
     def __init__(self, tiles: _Tiles, size: int) -> None:
         device = tiles.points.device
+        self.size = size
         self.ranks = torch.full((tiles.height, size), math.inf, device=device)
         self.columns = torch.zeros((tiles.height, size), dtype=torch.int64, device=device)
 
     def fold(self, ranks: Tensor, rows: slice, columns: slice, dim: int) -> None:
         """Takes a tile into account, whose columns lie along ``dim``."""
-        values, places = _smallest(ranks, self.ranks.shape[1], dim)
+        values, places = _smallest(ranks, self.size, dim)
         if dim == 0:
             values, places = values.T, places.T
         values = torch.cat([self.ranks[rows], values], 1)
         places = torch.cat([self.columns[rows], places + columns.start], 1)
-        self.ranks[rows], best = values.topk(self.ranks.shape[1], 1, largest=False)
+        self.ranks[rows], best = values.topk(self.size, 1, largest=False)
         self.columns[rows] = places.gather(1, best)
 
 

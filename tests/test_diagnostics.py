@@ -1,0 +1,138 @@
+import math
+
+import pytest
+import torch
+
+import infoprobe as ip
+
+
+def gaussian(n, d, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+
+
+def whats(findings):
+    return " | ".join(f"{finding.severity}: {finding.what}" for finding in findings)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [ip.KNN(), ip.Gaussian(), ip.MatrixRenyi(), ip.Histogram(), ip.Histogram(over="units")],
+)
+def test_nothing_to_say_about_a_few_gaussian_features(estimator):
+    x = gaussian(1500 if isinstance(estimator, ip.MatrixRenyi) else 20_000, 2)
+    assert ip.diagnose(x, estimator) == []
+    assert ip.diagnose(x, estimator=estimator) == []
+
+
+def test_nothing_to_say_about_weak_dependence():
+    x = gaussian(3000, 1)
+    y = 0.5 * x + gaussian(3000, 1, seed=1)
+    assert ip.diagnose(x, y, ip.KNN()) == []
+
+
+class TestNeighbours:
+    def test_atoms(self):
+        x = gaussian(1000, 2).relu()
+        findings = ip.diagnose(x, ip.KNN())
+        assert [finding.severity for finding in findings] == ["error", "warning"]
+        both = (x == 0).all(1).double().mean().item()
+        assert findings[0].figure == pytest.approx(both)
+        one = (x == 0).double().mean(0).max().item()
+        assert findings[1].figure == pytest.approx(one)
+        with pytest.raises(ValueError, match="coincide"):
+            ip.KNN().entropy(x)
+
+    def test_a_few_duplicates_are_no_error(self):
+        x = gaussian(1000, 2)
+        x[:10] = x[10:20]
+        (finding,) = ip.diagnose(x, ip.KNN())
+        assert finding.severity == "warning"
+        assert finding.figure == pytest.approx(0.02)
+
+    def test_constant_features(self):
+        x = torch.cat([gaussian(1000, 2), torch.ones(1000, 3)], 1)
+        found = whats(ip.diagnose(x, ip.KNN()))
+        assert "error: x: 3 of 5 features are constant" in found
+
+    def test_too_many_dimensions(self):
+        x = gaussian(2000, 20)
+        (finding,) = ip.diagnose(x, ip.KNN())
+        truth = 10 * math.log(2 * math.pi * math.e)
+        assert finding.figure == pytest.approx(float(ip.KNN().entropy(x)) - truth, abs=0.5)
+        assert ip.diagnose(x, ip.KNN(calibration="gaussian")) == []
+
+    def test_fewer_samples_than_dimensions(self):
+        assert "error: x: expected at least d + 3" in whats(
+            ip.diagnose(gaussian(50, 60), ip.KNN())
+        )
+
+    def test_information_near_its_ceiling(self):
+        x = gaussian(500, 1)
+        findings = ip.diagnose(x, x + 1e-4 * gaussian(500, 1, seed=1), ip.KNN())
+        assert "mutual information is" in whats(findings)
+        assert findings[0].figure > 0.8
+
+    def test_labels_are_no_samples(self):
+        x = gaussian(2000, 2)
+        assert ip.diagnose(x, (x[:, 0] > 0).long(), ip.KNN()) == []
+
+
+class TestHistogram:
+    def test_too_few_values(self):
+        findings = ip.diagnose(gaussian(100, 1), ip.Histogram())
+        assert "too few values for the bins" in whats(findings)
+        assert ip.diagnose(gaussian(100, 1), ip.Histogram(correction="grassberger")) == []
+
+    def test_every_sample_is_a_symbol_of_its_own(self):
+        findings = ip.diagnose(gaussian(100, 50), ip.Histogram(over="samples"))
+        assert "only one of its kind" in whats(findings)
+        assert findings[0].figure == pytest.approx(math.log(100))
+
+    def test_no_shared_support(self):
+        x, y = gaussian(5000, 1), gaussian(3000, 1, seed=1) + 20
+        (finding,) = ip.diagnose(x, y, ip.Histogram(64))
+        assert finding.severity == "error"
+        assert finding.figure == pytest.approx(1.0)
+        found = whats(ip.diagnose(x, y, ip.Histogram(64, pseudocount=1)))
+        assert "100.0% of x lies in bins where y has nothing" in found
+        assert "of no overlap at all" in found
+
+    def test_the_bins_decide(self):
+        x = gaussian(20_000, 1).relu()
+        y = x + 0.02 * gaussian(20_000, 1, seed=1)
+        found = whats(ip.diagnose(x, y[:15_000], ip.Histogram(range="minmax", pseudocount=1)))
+        assert "with half and twice the bins" in found
+
+    def test_alike(self):
+        x, y = gaussian(50_000, 1), 1.1 * gaussian(40_000, 1, seed=1)
+        assert ip.diagnose(x, y, ip.Histogram(64, range=(-6, 6), pseudocount=1)) == []
+
+
+def test_a_gaussian_of_what_is_none():
+    x = torch.empty(5000, 2).exponential_(generator=torch.Generator().manual_seed(0))
+    (finding,) = ip.diagnose(x, ip.Gaussian())
+    # A Gaussian of variance 1 against an exponential of rate 1, the less Gaussian of the two.
+    assert finding.figure == pytest.approx(math.log(2 * math.pi * math.e) / 2 - 1, abs=0.1)
+    assert "error: x: 30 samples cannot tell" in whats(
+        ip.diagnose(gaussian(30, 40), ip.Gaussian())
+    )
+
+
+def test_kernels_that_see_nothing():
+    x = gaussian(300, 3)
+    narrow, wide = (ip.MatrixRenyi(bandwidth=width) for width in (1e-3, 1e3))
+    assert "every sample for different" in whats(ip.diagnose(x, narrow))
+    assert "all samples for equal" in whats(ip.diagnose(x, wide))
+
+
+def test_a_critic_at_its_ceiling():
+    x = gaussian(400, 4)
+    critic = ip.Critic(steps=200, held_out=0.05)
+    found = whats(ip.diagnose(x, x + 0.01 * gaussian(400, 4, seed=1), critic))
+    assert "mutual information is" in found
+
+
+@pytest.mark.parametrize("arguments", [(), (ip.KNN,), (torch.ones(5), torch.ones(5), ip.KNN())])
+def test_errors(arguments):
+    with pytest.raises(TypeError, match="expected one or two tensors and then an estimator"):
+        ip.diagnose(gaussian(10, 1), *arguments)
