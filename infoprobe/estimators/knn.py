@@ -79,12 +79,25 @@ class KNN:
         neighbourhood, which hardly shrinks with n in many dimensions. Measured with k = 3 and
         n = 10,000 (``benchmarks/accuracy.py``), in nats:
 
-        ======================  ===  =======  ================  ==============
-        data                    d    None     ``"gaussian"``    ``"copula"``
-        ======================  ===  =======  ================  ==============
-        ======================  ===  =======  ================  ==============
+        ==========================  ===  =======  ==============  ============
+        data                        d    None     ``"gaussian"``  ``"copula"``
+        ==========================  ===  =======  ==============  ============
+        independent Gaussian        2    +0.00    +0.01           +0.02
+        independent Gaussian        20   +0.73    +0.02           +0.03
+        independent Gaussian        784  +214.23  -0.06           +0.01
+        Gaussian, correlations 0.9  20   +3.08    +0.01           +0.05
+        Gaussian, correlations 0.9  784  +736.38  +0.12           +0.39
+        independent Laplace         20   +1.08    +0.37           +0.04
+        independent Laplace         784  +259.26  +44.92          -0.21
+        Laplace, rotated            20   +1.08    +0.37           +0.46
+        mixture of 4 Gaussians      20   +0.99    -1.04           +1.15
+        banana                      20   +3.95    +2.88           +2.66
+        ==========================  ===  =======  ==============  ============
 
-        Divergences are biased in either direction. Mutual information is underestimated in many
+        Divergences are biased in either direction, and ``"gaussian"`` repairs what is Gaussian
+        about that: at d = 20, from +1.22 to -0.04 between Gaussians of scale 1 and 1.5, and from
+        +1.35 to +0.08 between such Laplace data, but from -0.21 to -1.44 between such bananas; at
+        d = 784, from +30.4 to +0.2 between Gaussians of scale 1 and 1.1. Mutual information is underestimated in many
         dimensions, and cannot exceed :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. Samples
         that coincide are an error here: noise added in silence would decide the result.
 
@@ -138,7 +151,8 @@ class KNN:
         if self.calibration != "copula":
             return value
         # The scores are standard Gaussian, feature by feature.
-        features = kozachenko_leonenko.feature_entropies(checks.continuous(x, "x"), self.k)
+        alone = checks.continuous(x, "x").detach()
+        features = kozachenko_leonenko.feature_entropies(alone, self.k)
         return value + (features - math.log(2 * math.pi * math.e) / 2).sum()
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
