@@ -17,6 +17,8 @@ from torch import Tensor
 # Integers below 2**53 in magnitude are exact in float64; 2**53 + 1 is the first that is not.
 _EXACT_INTEGERS = 2**53
 
+_SMALLEST_SPREAD, _LARGEST_SPREAD = 1e-140, 1e140
+
 
 def as_tensor(x: Any, name: str) -> Tensor:
     """A tensor of real numbers with at least one element.
@@ -158,6 +160,17 @@ def varying(x: Tensor, name: str) -> None:
         raise ValueError(
             f"{name}: expected features that vary, got {constant:,} constant of {x.shape[1]:,}, "
             "which have no density. Drop them: x[:, x.std(0) > 0]."
+        )
+
+
+def spread(x: Tensor, name: str) -> None:
+    """Raises a ValueError if squares of differences leave the range of float64."""
+    low, high = (bound.item() for bound in torch.aminmax(x.detach()))
+    if high > low and not _SMALLEST_SPREAD < high - low < _LARGEST_SPREAD:
+        raise ValueError(
+            f"{name}: expected samples that spread by {_SMALLEST_SPREAD:g} to "
+            f"{_LARGEST_SPREAD:g}, got {high - low:g}, whose square float64 cannot hold. "
+            "Rescale them."
         )
 
 

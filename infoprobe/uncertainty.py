@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -109,7 +110,7 @@ def confidence_interval(
         )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()
-    z = float(torch.special.ndtri(torch.tensor((1 + level) / 2, dtype=torch.float64)))
+    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)
 
 

@@ -163,25 +163,28 @@ class Gaussian:
         """Fits of each and of all together, which share one covariance."""
         device = next(iter(tensors.values())).device
         columns = [x.to(device).double() for x in tensors.values()]
-        whole = self._fit(torch.cat(columns, 1), ", ".join(tensors))
+        coarsest = min((x.dtype for x in tensors.values()), key=lambda dtype: dtype.itemsize)
+        whole = self._fit(torch.cat(columns, 1), ", ".join(tensors), coarsest)
         features = torch.arange(whole.d, device=device)
         widths = [x.shape[1] for x in columns]
         return [whole.marginal(some) for some in torch.split(features, widths)], whole
 
-    def _fit(self, x: Any, name: str) -> _Fit:
+    def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> _Fit:
+        """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
         x = checks.continuous(x, name)
+        checks.spread(x, name)
         n, d = x.shape
         values = x.double()
         mean = values.mean(0)
         centred = values - mean
         scatter = centred.T @ centred
-        rounding = torch.finfo(x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
+        rounding = torch.finfo(dtype or x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
         if self.shrinkage is None:
             checks.varying(x, name)
             return _Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
         weight = (
-            _ledoit_wolf(centred, covariance)
+            _ledoit_wolf(centred / centred.abs().max())
             if isinstance(self.shrinkage, str)
             else torch.tensor(self.shrinkage, dtype=torch.float64, device=x.device)
         )
@@ -189,8 +192,9 @@ class Gaussian:
         return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 
-def _ledoit_wolf(centred: Tensor, covariance: Tensor) -> Tensor:
+def _ledoit_wolf(centred: Tensor) -> Tensor:
     n, d = centred.shape
+    covariance = centred.T @ centred / n
     distance = covariance.square().sum() - covariance.trace().square() / d
     error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
     # Where the covariance is the target, any weight will do.

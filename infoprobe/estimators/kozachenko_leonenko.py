@@ -13,6 +13,8 @@ from torch import Tensor
 
 from infoprobe.neighbors import Metric, search, sort
 
+_LARGEST = 2**63 - 1
+
 _REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
     "Dequantise the data (add uniform noise as wide as their resolution), drop constant units, "
@@ -69,19 +71,25 @@ def refuse_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
 
 def tied(x: Tensor, k: int) -> Tensor:
     """Which samples (n,) coincide with at least k others."""
-    x = x.detach().double()
-    # A projection that is equal only for equal samples.
-    weights = torch.arange(1, x.shape[1] + 1, dtype=torch.float64, device=x.device).sin()
-    line, order = sort((x * weights).sum(1))
+    # Hashes of bits, in integers that wrap around: exact sums, in whatever order. Adding 0 makes
+    # one of the two zeros.
+    bits = (x.detach().double() + 0.0).view(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    factors = torch.randint(
+        -_LARGEST, _LARGEST, (2, x.shape[1]), generator=generator, device="cpu"
+    )
+    spread, weights = factors.to(x.device) | 1
+    mixed = (bits ^ (bits >> 32)) * spread
+    line, order = sort(((mixed ^ (mixed >> 29)) * weights).sum(1))
     runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
-    tied = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    tied[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
-    return tied
+    result = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    result[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
+    return result
 
 
 def digamma(x: float) -> float:
     r""":math:`\psi(x)`."""
-    return float(torch.special.digamma(torch.tensor(x, dtype=torch.float64)))
+    return float(torch.special.digamma(torch.tensor(x, dtype=torch.float64, device="cpu")))
 
 
 def _log_volume(d: int, metric: Metric) -> float:

@@ -40,7 +40,8 @@ def _surrogates(x: Tensor, repeats: int, generator: torch.Generator) -> Iterator
     mean = values.mean(0)
     root = _cholesky(values - mean)
     for _ in range(repeats):
-        z = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+        z = torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu")
+        z = z.to(x.device)
         z -= z.mean(0)
         # z whitened is z @ inverse(_cholesky(z)).T
         transport = torch.linalg.solve_triangular(_cholesky(z).T, root.T, upper=True)

@@ -63,10 +63,12 @@ def nearest_neighbors(
     """
     check_metric(metric)
     points = checks.samples(x, "x")
+    checks.spread(points, "x")
     if queries is None:
         checks.integer(k, 1, len(points) - 1, "k")
         return search([points], k, None, metric)
     asked = checks.samples(queries, "queries", at_least=1).to(points.device)
+    checks.spread(asked, "queries")
     checks.same_width(x=points, queries=asked)
     checks.integer(k, 1, len(points), "k")
     return search([points], k, [asked], metric)
@@ -117,10 +119,13 @@ def count_within(
     limits = radii.detach() * (1 + _TIE if closed else 1 - _TIE)
     with torch.no_grad():
         if points.d == 1:
-            return count_on_line(points.factors[0].squeeze(1), limits)
-        if len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points):
-            return Tree(points).count_within(limits)
-        return tiles.count_within(points, limits)
+            counts = count_on_line(points.factors[0].squeeze(1), limits)
+        elif len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points):
+            counts = Tree(points).count_within(limits)
+        else:
+            counts = tiles.count_within(points, limits)
+    # A limit of 0 is within itself, but nothing is nearer than 0.
+    return counts if closed else counts.masked_fill(limits == 0, 0)
 
 
 def _suits_tree(points: Points) -> bool:

@@ -22,8 +22,6 @@ _BLOCK_CUDA = 1 << 24
 
 # So many samples have a mean that is amid all.
 _ENOUGH = 256
-# Beyond these magnitudes squares of differences leave the range of float64.
-_SMALLEST, _LARGEST = 1e-140, 1e140
 
 
 class Neighbors(NamedTuple):
@@ -94,20 +92,15 @@ def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Te
 def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
     """A point (d,) amid the first sample, and a bound on how far coordinates are from it.
 
-    Raises:
-        ValueError: So far, or so near, that squared distances are no float64.
+    The point is float64, of a value that the coarsest of the samples' types holds exactly.
     """
     some = samples[0][:: max(1, len(samples[0]) // _ENOUGH)]
-    center = some.double().mean(0)
+    coarsest = min((x.dtype for x in samples), key=lambda dtype: dtype.itemsize)
+    center = some.double().mean(0).to(coarsest).double()
     reach = 0.0
     for x in samples:
         low, high = torch.aminmax(x)
         reach = max(reach, float(high - center.min()), float(center.max() - low))
-    if reach and not _SMALLEST < reach < _LARGEST:
-        raise ValueError(
-            f"expected samples that spread between {_SMALLEST:g} and {_LARGEST:g}, got {reach:g}: "
-            "squared distances leave the range of float64. Rescale the samples."
-        )
     return center, reach
 
 

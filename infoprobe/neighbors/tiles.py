@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,13 +109,23 @@ def count_within(points: Points, limits: Tensor) -> Tensor:
 @contextlib.contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Products in float32, whatever the caller has allowed: the error bound relies on it."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
+    backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    matmul: Any = getattr(backend, "matmul", None)
+    with torch.autocast(device.type, enabled=False):
+        if hasattr(matmul, "fp32_precision"):
+            before = matmul.fp32_precision
+            matmul.fp32_precision = "ieee"
+            try:
+                yield
+            finally:
+                matmul.fp32_precision = before
+        else:  # before torch 2.9
+            before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("highest")
+            try:
+                yield
+            finally:
+                torch.set_float32_matmul_precision(before)
 
 
 def _down(x: Tensor) -> Tensor:
@@ -162,7 +173,7 @@ class _Tiles:
         for start, block in self._blocks(x):
             if not _TINY <= self.scale <= 1 / _TINY:
                 block = block.double()
-            # Subtracting whatever centre, in the precision of x, rounds the result but once.
+            # In the precision of x, subtracting what both hold exactly rounds but once.
             shift = (center * self.scale).to(block.dtype)
             out[start : start + len(block), :d] = (block * self.scale).sub_(shift)
         return out
@@ -230,7 +241,7 @@ class _Tiles:
         """Memory that is used again and again: fresh pages cost more than what is done to them."""
         size = math.prod(shape)
         if slot not in self._buffers or len(self._buffers[slot]) < size:
-            self._buffers[slot] = torch.empty(size, device=self.points.device)
+            self._buffers[slot] = torch.empty(size, dtype=torch.float32, device=self.points.device)
         return self._buffers[slot][:size].view(shape)
 
     def rank(self, distances: Tensor) -> Tensor:
@@ -285,7 +296,7 @@ class _Best:
     def __init__(self, tiles: _Tiles, size: int) -> None:
         device = tiles.points.device
         self.size = size
-        self.ranks = torch.full((tiles.height, size), math.inf, device=device)
+        self.ranks = torch.full((tiles.height, size), math.inf, dtype=torch.float32, device=device)
         self.columns = torch.zeros((tiles.height, size), dtype=torch.int64, device=device)
 
     def fold(self, ranks: Tensor, rows: slice, columns: slice, dim: int) -> None:

@@ -81,7 +81,7 @@ class Tree:
             return_length=True,
             workers=_workers(),
         )
-        out = torch.empty(len(rows), dtype=torch.int64)
+        out = torch.empty(len(rows), dtype=torch.int64, device="cpu")
         out[torch.from_numpy(rows)] = torch.from_numpy(counts) - 1
         return out
 

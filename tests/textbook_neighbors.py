@@ -1,0 +1,129 @@
+"""Slow, readable versions of nearest neighbours and of the estimators on them, in float64.
+
+Samples are numpy arrays (n, d). Nothing is shared with the library, and every distance is that of
+one pair of rows, from their differences.
+"""
+
+import math
+
+import numpy as np
+from scipy.special import digamma, gammaln
+
+
+def distance(a, b, metric):
+    """Of two points."""
+    if metric == "chebyshev":
+        return max(abs(u - v) for u, v in zip(a, b, strict=True))
+    # Within 1 ulp, and of any magnitude.
+    return math.dist(a, b)
+
+
+def distances(points, queries, metric):
+    """Of all queries from all points, where both are lists of factors: the largest of each."""
+    out = np.zeros((len(queries[0]), len(points[0])))
+    for p, q in zip(points, queries, strict=True):
+        p, q = np.float64(p).tolist(), np.float64(q).tolist()
+        for i, a in enumerate(q):
+            for j, b in enumerate(p):
+                out[i, j] = max(out[i, j], distance(a, b, metric))
+    return out
+
+
+def all_distances(points, queries, metric):
+    """The same with a loop over queries only, for larger samples."""
+    out = np.zeros((len(queries[0]), len(points[0])))
+    for p, q in zip(points, queries, strict=True):
+        p, q = np.float64(p), np.float64(q)
+        for i in range(len(q)):
+            norms = np.linalg.norm(p - q[i], 2 if metric == "euclidean" else np.inf, axis=1)
+            out[i] = np.maximum(out[i], norms)
+    return out
+
+
+def own_distances(points, metric, measure=distances):
+    """From all others: a point is at infinity from itself, and from itself only."""
+    out = measure(points, points, metric)
+    out[np.arange(len(out)), np.arange(len(out))] = math.inf
+    return out
+
+
+def nearest(table, k):
+    """The k smallest of each row of distances, ascending."""
+    return np.sort(table, axis=1)[:, :k]
+
+
+def counts(table, radii, closed=False):
+    """How many distances of each row are below its radius (or equal to it)."""
+    radii = np.asarray(radii)[:, None]
+    return ((table <= radii) if closed else (table < radii)).sum(1)
+
+
+def log_volume(d, metric):
+    """Of the ball of radius 1."""
+    if metric == "chebyshev":
+        return d * math.log(2)
+    return d / 2 * math.log(math.pi) - gammaln(d / 2 + 1)
+
+
+def entropy(x, k, metric="euclidean", measure=distances):
+    """Kozachenko & Leonenko 1987: Kraskov et al. 2004, equation 20, with radii."""
+    n, d = x.shape
+    radii = nearest(own_distances([x], metric, measure), k)[:, -1]
+    logs = sum(math.log(radius) for radius in radii) / n
+    return digamma(n) - digamma(k) + log_volume(d, metric) + d * logs
+
+
+def kl_divergence(p, q, k, metric="euclidean", measure=distances):
+    """Wang, Kulkarni & Verdú 2009, equation 5."""
+    (n, d), m = p.shape, len(q)
+    own = nearest(own_distances([p], metric, measure), k)[:, -1]
+    other = nearest(measure([q], [p], metric), k)[:, -1]
+    ratios = [math.log(nu) - math.log(rho) for nu, rho in zip(other, own, strict=True)]
+    return d / n * sum(ratios) + math.log(m / (n - 1))
+
+
+def cross_entropy(p, q, k, metric="euclidean", measure=distances):
+    return entropy(p, k, metric, measure) + kl_divergence(p, q, k, metric, measure)
+
+
+def multi_information(variables, k, metric="chebyshev", variant=1, measure=distances):
+    """KSG 1 and 2 for m variables: Kraskov et al. 2004, equations 23 and 24."""
+    n, m = len(variables[0]), len(variables)
+    joint = own_distances(variables, metric, measure)
+    alone = [own_distances([x], metric, measure) for x in variables]
+    total = 0.0
+    for i in range(n):
+        neighbors = np.argsort(joint[i], kind="stable")[:k]
+        for table in alone:
+            if variant == 1:
+                within = sum(table[i, j] < joint[i, neighbors[-1]] for j in range(n))
+                total += digamma(within + 1)
+            else:
+                farthest = max(table[i, j] for j in neighbors)
+                within = sum(table[i, j] <= farthest for j in range(n))
+                total += digamma(within)
+    value = digamma(k) + (m - 1) * digamma(n) - total / n
+    return value - (m - 1) / k if variant == 2 else value
+
+
+def conditional_mutual_information(x, y, z, k, metric="chebyshev", measure=distances):
+    """Frenzel & Pompe 2007, with the counts strictly within the radius, plus one."""
+    n = len(x)
+    radii = nearest(own_distances([x, y, z], metric, measure), k)[:, -1]
+    total = 0.0
+    for sign, space in ((1, [x, z]), (1, [y, z]), (-1, [z])):
+        within = counts(own_distances(space, metric, measure), radii)
+        total += sign * sum(digamma(count + 1) for count in within)
+    return digamma(k) - total / n
+
+
+def mutual_information_with_labels(x, labels, k, metric="chebyshev", measure=distances):
+    """Ross 2014, equation 5: m_i counts the k-th neighbour too, but no others at its distance."""
+    n = len(x)
+    table = own_distances([x], metric, measure)
+    total = 0.0
+    for i in range(n):
+        same = [table[i, j] for j in range(n) if j != i and labels[j] == labels[i]]
+        radius = sorted(same)[k - 1]
+        total += digamma(len(same) + 1) + digamma(1 + sum(table[i] < radius))
+    return digamma(n) + digamma(k) - total / n
