@@ -14,7 +14,7 @@ from torch import Tensor
 from infoprobe import checks
 
 Metric = Literal["euclidean", "chebyshev"]
-METRICS = ("euclidean", "chebyshev")
+METRICS: tuple[Metric, ...] = ("euclidean", "chebyshev")
 
 # Coordinates converted to float64 at once: they stay in the processor's cache.
 BLOCK = 1 << 15
