@@ -329,8 +329,8 @@ class Critic:
         current = value.item()
         if not math.isfinite(current):
             raise FloatingPointError(
-                f"the bound {self.bound!r} became {current} {where}: training diverged. Lower "
-                f"learning_rate={self.learning_rate}, or use bound='infonce', the steadiest."
+                f"the bound {self.bound!r} became {current} {where}: training diverged. Pass a "
+                f"lower learning_rate than {self.learning_rate}."
             )
         return current
 

@@ -347,7 +347,7 @@ class KNN:
         else:
             names, (samples, labels) = "yx", (x, y)
         labels = checks.as_tensor(labels, names[0])
-        if labels.numel() != len(labels):
+        if labels.dim() == 0 or labels.numel() != len(labels):
             raise ValueError(
                 f"{names[0]}: expected a vector of integer labels (n,), got integers of shape "
                 f"{tuple(labels.shape)}. If they stand for continuous values, pass x.double()."

@@ -24,8 +24,8 @@ def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[
 def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
     """Surrogates of independent samples, each with the mean and the covariance of its own."""
     generator = torch.Generator().manual_seed(seed)
-    each = [list(_surrogates(x, repeats, generator)) for x in tensors]
-    yield from (list(samples) for samples in zip(*each, strict=True))
+    each = [_surrogates(x, repeats, generator) for x in tensors]
+    yield from map(list, zip(*each, strict=True))
 
 
 def _surrogates(x: Tensor, repeats: int, generator: torch.Generator) -> Iterator[Tensor]:

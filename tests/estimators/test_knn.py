@@ -1140,6 +1140,8 @@ class TestErrors:
         for name, pair in (("y", (x, x.long())), ("x", (x.long(), x))):
             with pytest.raises(ValueError, match=rf"^{name}: expected a vector of integer labels"):
                 KNN().mutual_information(*pair)
+        with pytest.raises(ValueError, match=r"^y: expected a vector of integer labels"):
+            KNN().mutual_information(x, torch.tensor(3))
         labels[:2] = torch.tensor([7, 8])
         message = r"^y: expected more than k=3 samples of each label, but 2 of 5 have fewer: 7, 8"
         with pytest.raises(ValueError, match=message):

@@ -38,6 +38,7 @@ DATA = [
     "equal",
     "tiny",
     "huge",
+    "subnormal",
     "outlier",
     "levels",
 ]
@@ -80,6 +81,8 @@ def data(kind, n, d, seed=0):
             x = 1e-120 * x
         case "huge":
             x = 1e120 * (x + 3)
+        case "subnormal":
+            x = (integers(10**6, n, d) * 2.0**-149).float()
         case "outlier":
             x[n // 2] = 1e15
         case "levels":
@@ -306,6 +309,35 @@ class TestNearestNeighbors:
             with engine(kind):
                 for k in (3, 40):
                     check(nearest_neighbors(points, k, asked, metric), table, k)
+
+    @pytest.mark.parametrize("d", [2, 9])
+    def test_points_beyond_the_range_of_the_queries_type(self, d):
+        queries = data("normal", 20, d, seed=1).float()
+        for x in (1e60 * data("normal", 150, d), 1e60 + 1e55 * data("normal", 150, d)):
+            table = textbook.distances(arrays([x]), arrays([queries]), "euclidean")
+            check(nearest_neighbors(x, 3, queries), table, 3)
+            check(nearest_neighbors(queries, 3, x), table.T, 3)
+
+    @pytest.mark.parametrize("metric", METRICS)
+    @pytest.mark.parametrize("d", [8, 40, 200])
+    def test_ranks_decide_wherever_the_samples_lie(self, d, metric):
+        # All distances of a row cost a hundred times its tile.
+        rows = []
+        search_all = tiles._Tiles.exhaustive
+
+        def exhaustive(self, some, *arguments):
+            rows.extend(some.tolist())
+            return search_all(self, some, *arguments)
+
+        x = 0.01 * data("normal", 1000, d)
+        with (
+            engine("symmetric" if d == 200 else "tiles"),
+            mock.patch.object(tiles._Tiles, "exhaustive", exhaustive),
+        ):
+            for offset in (0, 100, 1e6):
+                nearest_neighbors(x + offset, 3, metric=metric)
+            nearest_neighbors((x + 100).float(), 3, metric=metric)
+        assert len(rows) < 40
 
     def test_whatever_follows_the_first_axis_is_flattened(self):
         x = data("normal", 60, 24)
@@ -606,6 +638,20 @@ class TestSurroundings:
             torch.backends.cuda.matmul.fp32_precision = "ieee"
             torch.set_float32_matmul_precision("highest")
 
+    def test_a_precision_that_backends_inherit_is_still_inherited(self):
+        if not hasattr(torch.backends, "fp32_precision"):
+            pytest.skip("needs torch 2.9")
+        matmul = torch.backends.mkldnn.matmul
+        try:
+            torch.backends.fp32_precision = "bf16"
+            nearest_neighbors(data("normal", 100, 9), 3)
+            assert matmul.fp32_precision == "bf16"
+            torch.backends.fp32_precision = "ieee"
+            assert matmul.fp32_precision == "ieee"
+        finally:
+            torch.backends.fp32_precision = "none"
+            torch.set_float32_matmul_precision("highest")
+
     def test_autocast_does_not_matter(self, x):
         with torch.autocast("cpu", dtype=torch.bfloat16):
             self.agrees(x)
@@ -756,13 +802,23 @@ class TestErrors:
         x *= torch.rand(400, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         self.right_or_refused(x)
 
-    def right_or_refused(self, x):
+    @pytest.mark.parametrize("d", [1, 2, 9])
+    def test_of_queries_too_far_away_distances_are_right_or_refused(self, d):
+        x = data("normal", 60, d)
+        for far in (1e150, 1e200, -1e300):
+            self.right_or_refused(x, torch.full((3, d), far, dtype=torch.float64))
+
+    def right_or_refused(self, x, queries=None):
         try:
-            found = nearest_neighbors(x, 2)
+            found = nearest_neighbors(x, 2, queries)
         except ValueError as error:
             assert "Rescale" in str(error)  # noqa: PT017
         else:
-            check(found, own_table([x], "euclidean"), 2)
+            asked = [x] if queries is None else [queries]
+            table = textbook.distances(arrays([x]), arrays(asked), "euclidean")
+            if queries is None:
+                np.fill_diagonal(table, math.inf)
+            check(found, table, 2)
 
 
 def test_it_is_public():
