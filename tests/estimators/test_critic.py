@@ -11,7 +11,8 @@ BOUNDS = ["infonce", "dv", "nwj", "jsd", "smile"]
 
 
 def quick(bound="infonce", **settings):
-    return Critic(bound, **{"hidden": 64, "steps": 600, "patience": 200, **settings})
+    defaults = {"hidden": 64, "steps": 500, "batch": 128, "learning_rate": 1e-3, "patience": 150}
+    return Critic(bound, **{**defaults, **settings})
 
 
 def generator(seed=0):
@@ -128,7 +129,7 @@ class TestFormulas:
 
     @pytest.mark.parametrize("name", ["infonce", "dv", "nwj", "smile"])
     def test_the_log_density_ratio_gives_the_truth(self, name):
-        x, y = gaussians(3000, 2, 0.6, torch.float64)
+        x, y = gaussians(2000, 2, 0.6, torch.float64)
         scores = gaussian_log_ratio(x, y, 0.6)
         bound = module._smile(50.0) if name == "smile" else module._BOUNDS[name]
         truth = gaussian_information(2, 0.6)
@@ -136,7 +137,7 @@ class TestFormulas:
 
     @pytest.mark.parametrize("name", ["nwj", "jsd"])
     def test_which_is_where_training_leads(self, name):
-        x, y = gaussians(3000, 2, 0.6, torch.float64)
+        x, y = gaussians(2000, 2, 0.6, torch.float64)
         f = gaussian_log_ratio(x, y, 0.6)
         bound = Critic(name)._bounds[0]
         best = bound_of(bound, f)
@@ -265,7 +266,7 @@ class TestClosedForms:
     def test_dv_is_at_least_nwj(self):
         # The same critic, by the same training.
         x, y = gaussians(1000, 3, 0.7)
-        dv, nwj = (quick(bound).mutual_information(x, y) for bound in ("dv", "nwj"))
+        dv, nwj = (quick(b, steps=200).mutual_information(x, y) for b in ("dv", "nwj"))
         assert nwj < dv < nwj + 0.05
 
 
@@ -294,7 +295,7 @@ class TestTraining:
         quick(progress=True, patience=100, steps=30).mutual_information(x, y)
         # Nothing is better than the critic at the start; every 50 steps there is a look.
         assert [bar.steps for bar in bars] == [100, 150, 30]
-        assert [bar.total for bar in bars] == [600, 600, 30]
+        assert [bar.total for bar in bars] == [500, 500, 30]
         assert all(bar.closed for bar in bars)
         assert bars[0].name == "Critic('infonce')"
         assert bars[0].postfix["best"] == "0.0000"
@@ -371,24 +372,22 @@ class TestGuestManners:
             assert not value.requires_grad
 
     def test_devices_agree(self, device):
-        x, y = gaussians(2000, 3, 0.7)
-        values = [quick().mutual_information(x.to(d), y.to(d)).item() for d in (device, "cpu")]
-        assert values[0] == pytest.approx(values[1], abs=0.02)
-        assert values[1] > 0.8
+        x, y = (t.to(device) for t in gaussians(1000, 3, 0.7))
+        value = quick(steps=200).mutual_information(x, y).item()
+        expected = quick(steps=200).mutual_information(x.cpu(), y.cpu()).item()
+        assert value == pytest.approx(expected, abs=0.02)
+        assert expected > 0.7
 
     def test_no_random_number_is_drawn(self, device):
+        def states():
+            return torch.cat([torch.random.get_rng_state(), *torch.cuda.get_rng_state_all()])
+
         x, y = (t.to(device) for t in gaussians(300, 2, 0.7))
-        state, expected = torch.random.get_rng_state(), torch.rand(3, device=device)
-        torch.random.set_rng_state(state)
-        if device == "cuda":
-            torch.manual_seed(0)
-            state, expected = torch.random.get_rng_state(), torch.rand(3, device=device)
-            torch.manual_seed(0)
+        before = states()
         quick(steps=50).mutual_information(x, y)
-        quick("dv", critic="concatenated", steps=3, hidden=8).mutual_information(x, y)
+        quick(critic="concatenated", steps=3, hidden=8).mutual_information(x, y)
         quick("dv", steps=50).kl_divergence(x, y)
-        assert torch.equal(torch.random.get_rng_state(), state)
-        assert torch.equal(torch.rand(3, device=device), expected)
+        assert torch.equal(states(), before)
 
     @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
     def test_callers_without_gradients(self, mode):
@@ -442,13 +441,13 @@ class TestGradients:
         # The critic depends on no held-out sample, so that there this is the whole derivative.
         assert held_out.sum() == 40
         assert torch.equal(held_out, y.grad.ne(0).any(1))
-        step = 1e-3 * torch.randn(200, 2, generator=generator(), dtype=torch.float64)
-        step[~held_out] = 0
-        for t, pairs in ((x, [(x + step, y), (x - step, y)]), (y, [(x, y + step), (x, y - step)])):
+        size = 1e-3 * (0.5 + torch.rand(200, 2, generator=generator(), dtype=torch.float64))
+        for t, side in ((x, 0), (y, 1)):
+            step = size * t.grad.sign()
+            pairs = [(x + s, y) if side == 0 else (x, y + s) for s in (step, -step)]
             forward, backward = (critic.mutual_information(*pair).item() for pair in pairs)
             expected = (t.grad * step).sum().item()
-            assert abs(expected) > 1e-5
-            assert (forward - backward) / 2 == pytest.approx(expected, rel=0.01, abs=1e-8)
+            assert (forward - backward) / 2 == pytest.approx(expected, rel=0.01)
 
     def test_of_a_divergence(self):
         p, q = (t.requires_grad_() for t in gaussians(200, 2, 0.0, torch.float64))
@@ -539,8 +538,6 @@ class TestBadInput:
 
     @pytest.mark.parametrize("bound", ["infonce", "dv"])
     def test_training_that_diverges(self, bound):
-        message = (
-            rf"'{bound}' became nan in validation at step 50: .*lower learning_rate than 1e10"
-        )
-        with pytest.raises(FloatingPointError, match=message.replace("1e10", "10000000000")):
+        message = rf"bound '{bound}' became nan in validation at step 50: .*lower learning_rate"
+        with pytest.raises(FloatingPointError, match=message):
             quick(bound, learning_rate=1e10).mutual_information(*gaussians(100, 2, 0.5))

@@ -643,7 +643,9 @@ class TestSurroundings:
             pytest.skip("needs torch 2.9")
         matmul = torch.backends.mkldnn.matmul
         try:
+            matmul.fp32_precision = "none"
             torch.backends.fp32_precision = "bf16"
+            assert matmul.fp32_precision == "bf16"
             nearest_neighbors(data("normal", 100, 9), 3)
             assert matmul.fp32_precision == "bf16"
             torch.backends.fp32_precision = "ieee"
