@@ -163,9 +163,11 @@ def varying(x: Tensor, name: str) -> None:
         )
 
 
-def spread(x: Tensor, name: str) -> None:
+def spread(x: Tensor, name: str, *others: Tensor) -> None:
     """Raises a ValueError if squares of differences leave the range of float64."""
-    low, high = (bound.item() for bound in torch.aminmax(x.detach()))
+    extents = [torch.aminmax(tensor.detach()) for tensor in (x, *others)]
+    low = min(float(extent.min) for extent in extents)
+    high = max(float(extent.max) for extent in extents)
     if high > low and not _SMALLEST_SPREAD < high - low < _LARGEST_SPREAD:
         raise ValueError(
             f"{name}: expected samples that spread by {_SMALLEST_SPREAD:g} to "
@@ -192,7 +194,7 @@ def same_width(**tensors: Tensor) -> None:
         got = ", ".join(f"{name} has d={d:,}" for name, d in widths.items())
         raise ValueError(
             f"{', '.join(widths)}: expected samples from one space, with equally many features; "
-            f"{got}. Only equally wide variables have a divergence."
+            f"{got}. Pass what has the same shape beyond the first axis."
         )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, cast
 
@@ -14,6 +16,7 @@ from infoprobe import checks
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
 from infoprobe.estimators.kozachenko_leonenko import digamma, feature_entropies, tied
+from infoprobe.neighbors import nearest_neighbors
 
 # From where on a figure is worth a finding: shares of samples, and nats.
 _ATOM = 0.01
@@ -76,8 +79,8 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
     kinds = (Histogram, KNN, Gaussian, MatrixRenyi, Critic)
     if not isinstance(estimator, kinds) or not 1 <= len(tensors) <= 2:
         raise TypeError(
-            "diagnose: expected one or two tensors and then an estimator such as ip.KNN(), got "
-            f"{len(tensors)} and {type(estimator).__name__}."
+            "estimator: expected one or two tensors and then an estimator such as ip.KNN(), got "
+            f"{len(tensors)} and then an object of type {type(estimator).__name__}."
         )
     named = {
         name: checks.samples(tensor, name) for name, tensor in zip("xy", tensors, strict=False)
@@ -85,35 +88,62 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
     labels = {
         name
         for name, tensor in zip("xy", tensors, strict=False)
-        if not checks.as_tensor(tensor, name).is_floating_point()
+        if len(tensors) == 2 and not checks.as_tensor(tensor, name).is_floating_point()
     }
+    found: list[Finding] = []
     with torch.no_grad():
-        found = list(_findings(estimator, named, labels))
+        for check in _checks(estimator, named, labels):
+            # What a check needs of the estimator may be what it refuses: see below.
+            with contextlib.suppress(ValueError):
+                found.extend(check())
+        if all(finding.severity == "warning" for finding in found):
+            found.extend(_refusal(estimator, tensors, named))
     return sorted(found, key=lambda finding: finding.severity)
 
 
-def _findings(estimator: Any, samples: dict[str, Tensor], labels: set[str]) -> Iterator[Finding]:
+def _checks(
+    estimator: Any, samples: dict[str, Tensor], labels: set[str]
+) -> Iterator[Callable[[], Iterable[Finding]]]:
+    of_one: dict[type, tuple[Callable[..., Iterable[Finding]], ...]] = {
+        Histogram: (_of_bins,),
+        MatrixRenyi: (_of_kernels,),
+        Gaussian: (_of_atoms, _of_gaussians),
+        KNN: (_of_ties, _of_atoms, _of_dimensions),
+        Critic: (),
+    }
     for name, x in samples.items():
-        if name in labels:
-            continue
-        if isinstance(estimator, Histogram):
-            yield from _of_bins(estimator, x, name)
-        elif isinstance(estimator, MatrixRenyi):
-            yield from _of_kernels(estimator, x, name)
-        elif isinstance(estimator, Gaussian):
-            yield from _of_atoms(x, name)
-            yield from _of_gaussians(estimator, x, name)
-        elif isinstance(estimator, KNN):
-            yield from _of_ties(estimator, x, name)
-            yield from _of_atoms(x, name)
-            yield from _of_dimensions(estimator, x, name)
+        if name not in labels:
+            for check in of_one[type(estimator)]:
+                yield functools.partial(check, estimator, x, name)
     if len(samples) == 2:
         x, y = samples.values()
-        pooled = isinstance(estimator, Histogram) and estimator.over != "samples"
-        if x.shape == y.shape or (len(x) == len(y) and not pooled):
-            yield from _of_information(estimator, *_as_given(samples, labels))
-        if isinstance(estimator, Histogram) and x.shape[1] == y.shape[1] and not labels:
-            yield from _of_divergence(estimator, x, y)
+        if _are_pairs(estimator, x, y):
+            yield functools.partial(_of_information, estimator, *_as_given(samples, labels))
+        if x.shape[1] == y.shape[1] and not labels:
+            if isinstance(estimator, Histogram):
+                yield functools.partial(_of_divergence, estimator, x, y)
+            elif isinstance(estimator, KNN):
+                yield functools.partial(_of_twins, x, y)
+
+
+def _are_pairs(estimator: Any, x: Tensor, y: Tensor) -> bool:
+    pooled = isinstance(estimator, Histogram) and estimator.over != "samples"
+    return x.shape == y.shape or (len(x) == len(y) and not pooled)
+
+
+def _refusal(
+    estimator: Any, tensors: Sequence[Any], samples: dict[str, Tensor]
+) -> Iterator[Finding]:
+    """That the estimator does not accept the data at all."""
+    measure = "entropy"
+    if len(tensors) == 2:
+        pairs = _are_pairs(estimator, *samples.values())
+        measure = "mutual_information" if pairs else "kl_divergence"
+    if hasattr(estimator, measure):
+        try:
+            getattr(estimator, measure)(*tensors)
+        except (TypeError, ValueError) as error:
+            yield Finding("error", str(error), math.nan, "What the message says.")
 
 
 def _as_given(samples: dict[str, Tensor], labels: set[str]) -> Iterator[Tensor]:
@@ -135,7 +165,7 @@ def _of_ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             return
 
 
-def _of_atoms(x: Tensor, name: str) -> Iterator[Finding]:
+def _of_atoms(_: Any, x: Tensor, name: str) -> Iterator[Finding]:
     most_common = (x == x.mode(0).values).double().mean(0)
     constant = int((most_common == 1).sum())
     if constant:
@@ -160,15 +190,17 @@ def _of_dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
     n, d = x.shape
     if estimator.calibration is not None:
         return
-    try:
-        bias = float(
-            replace(estimator, calibration="gaussian", repeats=1).bias("entropy", x).value
-        )
-    except ValueError as error:
+    if n < d + 3:
         yield Finding(
-            "error", str(error), d / n, "Without them, how far the estimate is off cannot be told."
+            "warning",
+            f"{name}: {n:,} samples are too few in {d:,} dimensions to tell how far the estimate "
+            "is off",
+            n / d,
+            "Pass more samples or fewer features; do not trust the estimate.",
         )
         return
+    calibrated = replace(estimator, calibration="gaussian", repeats=1)
+    bias = float(calibrated.bias("entropy", x).value)
     if abs(bias) >= _BIAS:
         yield Finding(
             "warning",
@@ -263,6 +295,17 @@ def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
             f"most which {n:,} samples can show",
             value / ceiling,
             "Take it for a lower bound; more samples raise the ceiling by their logarithm only.",
+        )
+
+
+def _of_twins(p: Tensor, q: Tensor) -> Iterator[Finding]:
+    share = float((nearest_neighbors(q, 1, p).distances == 0).double().mean())
+    if share:
+        yield Finding(
+            "warning",
+            f"x, y: {share:.1%} of the samples of x are samples of y, too",
+            share,
+            "A divergence needs samples that are independent: split the data first.",
         )
 
 

@@ -78,8 +78,8 @@ def total_correlation(x: Any, estimator: Any = _KNN, *, base: float = math.e) ->
 
 
 def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
-    checks.real(base, 0, "base")
-    if base in (0, 1):
+    checks.real(base, -math.inf, "base")
+    if base <= 0 or base == 1:
         raise ValueError(
             f"base: expected a positive number other than 1, got {base!r}. "
             "Use math.e for nats or 2 for bits."

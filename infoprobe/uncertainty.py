@@ -62,14 +62,16 @@ def confidence_interval(
             generator is not used.
 
     Limits:
-        The interval tells nothing about bias: an estimate that is wrong for all samples of this
-        size has a narrow interval around a wrong value. A histogram whose range is that of the
-        data has other bins with other samples, which widens the interval: give it a range.
+        The measure must be able to work with half of the samples. The interval tells nothing
+        about the noise of surrogates in a calibration (see :meth:`infoprobe.KNN.bias`), nor
+        about bias: an estimate that is wrong for all samples of this size has a narrow interval
+        around a wrong value. A histogram whose range is that of the data has other bins with
+        other samples, which widens the interval: give it a range.
 
     Raises:
         TypeError: ``measure`` cannot be called.
-        ValueError: There are too few samples, or the level is not within (0, 1). Otherwise as
-            the measure, which must be able to work with half of the samples.
+        ValueError: There are too few samples, the level is not within (0, 1), or estimates are
+            not finite. Otherwise as the measure.
 
     References:
         | J. Shao & C. Wu (1989). A general theory for jackknife variance estimation. Ann.
@@ -93,6 +95,10 @@ def confidence_interval(
     checks.real(level, 0, "level")
     if not 0 < level < 1:
         raise ValueError(f"level: expected a probability between 0 and 1, got {level!r}.")
+    if not tensors:
+        raise TypeError("tensors: expected the arguments of the measure, got none.")
+    if not isinstance(generator, torch.Generator | None):
+        raise TypeError(f"generator: expected a torch.Generator or None, got {generator!r}.")
     samples = [checks.as_tensor(x, f"tensors[{i}]") for i, x in enumerate(tensors)]
     for i, x in enumerate(samples):
         if x.dim() == 0 or len(x) < 4:
@@ -103,15 +109,42 @@ def confidence_interval(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     together = _together(measure, samples)
-    value = measure(*tensors)
+    value = _scalar(measure(*tensors))
     with torch.no_grad():
         again = torch.stack(
-            [measure(*_draw(samples, method, together, generator)) for _ in range(resamples)]
+            [
+                _again(measure, _draw(samples, method, together, generator), method)
+                for _ in range(resamples)
+            ]
+        )
+    if not again.isfinite().all():
+        raise ValueError(
+            f"measure: expected finite estimates, got {int((~again.isfinite()).sum())} of "
+            f"{resamples} that are not, from a {method} of the samples. Use an estimator that is "
+            "finite for fewer of them, such as a Histogram with a pseudocount."
         )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()
     z = statistics.NormalDist().inv_cdf((1 + level) / 2)
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)
+
+
+def _scalar(value: Any) -> Tensor:
+    number: Tensor = torch.as_tensor(value, dtype=torch.float64)
+    if number.dim():
+        raise ValueError(
+            f"measure: expected a single number, got a tensor of shape {tuple(number.shape)}. "
+            "Take one component at a time."
+        )
+    return number
+
+
+def _again(measure: Callable[..., Tensor], drawn: Sequence[Tensor], method: str) -> Tensor:
+    try:
+        return _scalar(measure(*drawn))
+    except ValueError as error:
+        sizes = ", ".join(f"{len(x):,}" for x in drawn)
+        raise ValueError(f"in a {method} ({sizes} samples): {error}") from error
 
 
 def _together(measure: Callable[..., Tensor], samples: Sequence[Tensor]) -> bool:

@@ -44,10 +44,10 @@ class TestNeighbours:
 
     def test_a_few_duplicates_are_no_error(self):
         x = gaussian(1000, 2)
-        x[:10] = x[10:20]
+        x[:4] = x[4:8]
         (finding,) = ip.diagnose(x, ip.KNN())
         assert finding.severity == "warning"
-        assert finding.figure == pytest.approx(0.02)
+        assert finding.figure == pytest.approx(0.008)
 
     def test_constant_features(self):
         x = torch.cat([gaussian(1000, 2), torch.ones(1000, 3)], 1)
@@ -62,9 +62,10 @@ class TestNeighbours:
         assert ip.diagnose(x, ip.KNN(calibration="gaussian")) == []
 
     def test_fewer_samples_than_dimensions(self):
-        assert "error: x: expected at least d + 3" in whats(
-            ip.diagnose(gaussian(50, 60), ip.KNN())
-        )
+        x = gaussian(50, 60)
+        assert "50 samples are too few in 60 dim" in whats(ip.diagnose(x, ip.KNN()))
+        found = whats(ip.diagnose(x, ip.KNN(calibration="gaussian")))
+        assert "error: x: expected at least d + 3" in found
 
     def test_information_near_its_ceiling(self):
         x = gaussian(500, 1)
@@ -75,6 +76,30 @@ class TestNeighbours:
     def test_labels_are_no_samples(self):
         x = gaussian(2000, 2)
         assert ip.diagnose(x, (x[:, 0] > 0).long(), ip.KNN()) == []
+
+    def test_what_an_estimator_refuses_is_a_finding(self):
+        x, y = gaussian(300, 3), gaussian(300, 2, seed=1)
+        labels = (x[:, 0] > 0).long()
+        for arguments, message in [
+            ((x.relu(), y, ip.KNN()), "coincide with at least k=3 others"),
+            ((torch.ones(300, 3), x, ip.KNN()), "are constant"),
+            ((x, labels.float(), ip.KNN()), "coincide with at least k=3 others"),
+            ((x, labels, ip.KNN(calibration="gaussian")), "calibration: expected None"),
+            ((x, y, ip.KNN(k=400)), "expected more than k=400 samples"),
+            ((torch.arange(10), ip.KNN()), "expected floating-point samples"),
+            ((torch.arange(10), ip.Gaussian()), "expected floating-point samples"),
+            ((x, ip.Histogram(range=(-1, 1))), "values within range"),
+            ((torch.ones(300, 3), x, ip.MatrixRenyi()), "bandwidth"),
+            ((gaussian(10, 2), gaussian(10, 2), ip.Critic()), "at least 30 samples"),
+        ]:
+            findings = ip.diagnose(*arguments)
+            assert message in whats(findings)
+            assert findings[0].severity == "error"
+
+    def test_samples_in_common(self):
+        x = gaussian(500, 2)
+        found = whats(ip.diagnose(x, torch.cat([x[:50], gaussian(400, 2, seed=1)]), ip.KNN()))
+        assert "10.0% of the samples of x are samples of y" in found
 
 
 class TestHistogram:
@@ -134,5 +159,5 @@ def test_a_critic_at_its_ceiling():
 
 @pytest.mark.parametrize("arguments", [(), (ip.KNN,), (torch.ones(5), torch.ones(5), ip.KNN())])
 def test_errors(arguments):
-    with pytest.raises(TypeError, match="expected one or two tensors and then an estimator"):
+    with pytest.raises(TypeError, match="estimator: expected one or two tensors"):
         ip.diagnose(gaussian(10, 1), *arguments)

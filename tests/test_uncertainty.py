@@ -83,14 +83,22 @@ def test_it_is_reproducible_and_leaves_the_global_generator_alone():
 
 
 def test_neighbours_refuse_a_bootstrap():
-    with pytest.raises(ValueError, match="coincide with at least k=3 others"):
+    with pytest.raises(ValueError, match=r"^in a bootstrap \(300 samples\): x: .* coincide with"):
         ip.confidence_interval(ip.KNN().entropy, gaussian(300), method="bootstrap")
+
+
+def test_infinite_estimates_have_no_interval():
+    with pytest.raises(ValueError, match="expected finite estimates, got [0-9]+ of 50"):
+        ip.confidence_interval(ip.Histogram().kl_divergence, gaussian(500), 2 * gaussian(500))
 
 
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
         (("entropy", gaussian(10)), {}, "measure: expected a method"),
+        ((mean,), {}, "tensors: expected the arguments"),
+        ((lambda x: x.mean(0), gaussian(10)), {}, "measure: expected a single number"),
+        ((mean, gaussian(10)), {"generator": 3}, "generator: expected a torch.Generator"),
         ((mean, gaussian(3)), {}, r"tensors\[0\]: expected at least 4 samples"),
         ((mean, gaussian(10)), {"level": 1.0}, "level: expected a probability"),
         ((mean, gaussian(10)), {"method": "jackknife"}, "method: expected one of"),

@@ -198,7 +198,9 @@ def _ledoit_wolf(centred: Tensor) -> Tensor:
     distance = covariance.square().sum() - covariance.trace().square() / d
     error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
     # Where the covariance is the target, any weight will do.
-    return torch.where(distance > 0, (error / distance).clamp(max=1), 0.0)
+    given = distance > 0
+    weight = (error / torch.where(given, distance, 1.0)).clamp(max=1)
+    return torch.where(given, weight, 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -473,7 +473,7 @@ class Histogram:
         if self.outside != "drop":
             return list(samples)
         low, high = cast("tuple[float, float]", self.range)
-        keep = torch.ones(len(samples[0].tensor), dtype=torch.bool)
+        keep = torch.ones(len(samples[0].tensor), dtype=torch.bool, device="cpu")
         for x in binned:
             least, greatest = x.tensor.amin(1).double().cpu(), x.tensor.amax(1).double().cpu()
             keep &= (least >= low) & (greatest <= high)

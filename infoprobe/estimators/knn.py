@@ -15,6 +15,9 @@ from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.kozachenko_leonenko import refuse_atoms
 from infoprobe.neighbors import METRICS, Metric
 
+# The entropy of a standard Gaussian.
+_STANDARD = math.log(2 * math.pi * math.e) / 2
+
 # The arguments of each measure.
 _ARGUMENTS = {
     "entropy": ("x",),
@@ -70,7 +73,8 @@ class KNN:
               by themselves, which are easy. (Information does not change under maps of single
               features.) What remains is the error peculiar to the dependence between features.
               For entropy, mutual information and total correlation; no gradient.
-        variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004): 1 or 2.
+        variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004), 1 or 2, of the
+            mutual information of continuous variables and of total correlation.
         repeats: The number of surrogates; each costs another estimate.
         seed: Of the surrogates. Torch's global generator is not used.
 
@@ -133,9 +137,9 @@ class KNN:
         checks.integer(self.k, 1, None, "k")
         checks.one_of(self.metric, METRICS, "metric")
         checks.one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.one_of(self.variant, [1, 2], "variant")
+        checks.integer(self.variant, 1, 2, "variant")
         checks.integer(self.repeats, 1, None, "repeats")
-        checks.integer(self.seed, 0, None, "seed")
+        checks.integer(self.seed, 0, 2**63 - 1, "seed")
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
@@ -155,7 +159,7 @@ class KNN:
         # The scores are standard Gaussian, feature by feature.
         alone = checks.continuous(x, "x").detach()
         features = kozachenko_leonenko.feature_entropies(alone, self.k)
-        return value + (features - math.log(2 * math.pi * math.e) / 2).sum()
+        return value + (features - _STANDARD).sum()
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q = h(P) + KL(P \| Q)`.
@@ -199,7 +203,8 @@ class KNN:
             ValueError: An argument is not finite, has too few samples, or more than k samples
                 that coincide; a label has no more than k samples; or x and y differ in n.
         """
-        checks.one_of(variant, [None, 1, 2], "variant")
+        if variant is not None:
+            checks.integer(variant, 1, 2, "variant")
         if _is_discrete(x, "x") or _is_discrete(y, "y"):
             return self._with_labels(x, y)
         estimator = self if variant is None else replace(self, variant=variant)
@@ -263,13 +268,23 @@ class KNN:
         return value if self.calibration is None else value - self._bias(measure, samples).value
 
     def _bias(self, measure: str, samples: list[Tensor]) -> Bias:
-        truth = getattr(Gaussian(), measure)(*samples)
+        truth = self._of_gaussians(measure, samples)
         draw = surrogates.separate if _ARGUMENTS[measure] == ("p", "q") else surrogates.paired
-        errors = torch.stack(
-            [self._raw(measure, drawn) - truth for drawn in draw(samples, self.repeats, self.seed)]
-        )
+        drawn = draw(samples, self.repeats, self.seed)
+        if self.calibration == "copula":
+            drawn = ([surrogates.normal_scores(x) for x in each] for each in drawn)
+        errors = torch.stack([self._raw(measure, each) - truth for each in drawn])
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
         return Bias(errors.mean(), spread / math.sqrt(self.repeats))
+
+    def _of_gaussians(self, measure: str, samples: list[Tensor]) -> Tensor:
+        """What the measure would be, were the samples Gaussian."""
+        if self.calibration == "copula" and measure == "entropy":
+            # With standard Gaussian features, whatever the variance of their scores.
+            (x,) = samples
+            return x.shape[1] * _STANDARD - Gaussian().total_correlation(x)
+        value: Tensor = getattr(Gaussian(), measure)(*samples)
+        return value
 
     def _raw(self, measure: str, samples: list[Tensor]) -> Tensor:
         """The measure without calibration."""
@@ -294,6 +309,7 @@ class KNN:
             samples = {name: x.detach() for name, x in samples.items()}
         if names == ("p", "q"):
             checks.same_width(**samples)
+            checks.spread(samples["p"], "p, q", samples["q"])
         else:
             checks.same_length(**samples)
             self._check_size(", ".join(names), *samples.values())
@@ -354,7 +370,7 @@ class KNN:
             )
         samples = checks.continuous(samples, names[1])
         labels = labels.to(samples.device).reshape(-1)
-        checks.same_length(**{names[1]: samples, names[0]: labels})
+        checks.same_length(**dict(sorted({names[1]: samples, names[0]: labels}.items())))
         checks.spread(samples, names[1])
         refuse_atoms([samples], self.k, names[1])
         values, sizes = torch.unique(labels, return_counts=True)
@@ -362,7 +378,7 @@ class KNN:
         if rare:
             raise ValueError(
                 f"{names[0]}: expected more than k={self.k} samples of each label, but "
-                f"{len(rare)} of {len(values)} have fewer: {', '.join(map(str, rare[:5]))}"
+                f"{len(rare)} of {len(values)} have not: {', '.join(map(str, rare[:5]))}"
                 f"{', ...' if rare[5:] else ''}. Leave them out, or use a smaller k."
             )
         return ksg.with_labels(samples, labels, self.k, self.metric)

@@ -15,6 +15,12 @@ from infoprobe.neighbors import Metric, search, sort
 
 _LARGEST = 2**63 - 1
 
+# Features hashed at a time.
+_COLUMNS = 64
+
+# A few samples may have a twin (float32 has only so many numbers), but no more than this share.
+_TWINS = 0.01
+
 _REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
     "Dequantise the data (add uniform noise as wide as their resolution), drop constant units, "
@@ -71,16 +77,18 @@ def refuse_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
 
 def tied(x: Tensor, k: int) -> Tensor:
     """Which samples (n,) coincide with at least k others."""
-    # Hashes of bits, in integers that wrap around: exact sums, in whatever order. Adding 0 makes
-    # one of the two zeros.
-    bits = (x.detach().double() + 0.0).view(torch.int64)
+    # Hashes of bits, in integers that wrap around: exact sums, in whatever order.
     generator = torch.Generator().manual_seed(0)
-    factors = torch.randint(
-        -_LARGEST, _LARGEST, (2, x.shape[1]), generator=generator, device="cpu"
-    )
+    shape = (2, x.shape[1])
+    factors = torch.randint(-_LARGEST, _LARGEST, shape, generator=generator, device="cpu")
     spread, weights = factors.to(x.device) | 1
-    mixed = (bits ^ (bits >> 32)) * spread
-    line, order = sort(((mixed ^ (mixed >> 29)) * weights).sum(1))
+    hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    for some in torch.split(torch.arange(x.shape[1], device=x.device), _COLUMNS):
+        # Adding 0 makes one of the two zeros.
+        bits = (x.detach()[:, some].double() + 0.0).view(torch.int64)
+        mixed = (bits ^ (bits >> 32)) * spread[some]
+        hashes += ((mixed ^ (mixed >> 29)) * weights[some]).sum(1)
+    line, order = sort(hashes)
     runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
     result = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     result[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
@@ -100,9 +108,12 @@ def _log_volume(d: int, metric: Metric) -> float:
 
 
 def _own_distances(x: Tensor, k: int, metric: Metric, name: str) -> Tensor:
-    distances = search([x], k, None, metric).distances[:, -1]
-    _refuse((distances == 0).unsqueeze(1), k, name)
-    return distances
+    distances = search([x], k, None, metric).distances
+    twins = distances[:, 0] == 0
+    if twins.double().mean() > _TWINS:
+        _refuse(twins.unsqueeze(1), 1, name)
+    _refuse((distances[:, -1] == 0).unsqueeze(1), k, name)
+    return distances[:, -1]
 
 
 def _refuse(tied: Tensor, k: int, name: str) -> None:
@@ -118,11 +129,11 @@ def _refuse(tied: Tensor, k: int, name: str) -> None:
 
 
 def _distances_from(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
-    distances = search([q], k, [p], metric).distances[:, -1]
-    shared = int((distances == 0).sum())
-    if shared:
+    distances = search([q], k, [p], metric).distances
+    shared = int((distances[:, 0] == 0).sum())
+    if shared > _TWINS * len(p) or (distances[:, -1] == 0).any():
         raise ValueError(
-            f"p, q: expected samples of two continuous variables, but {shared:,} of {len(p):,} "
-            f"samples of p coincide with at least k={k} of q. {_REMEDY}"
+            f"p, q: expected independent samples of two continuous variables, but {shared:,} of "
+            f"{len(p):,} samples of p are samples of q, too. {_REMEDY}"
         )
-    return distances
+    return distances[:, -1]

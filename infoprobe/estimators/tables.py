@@ -198,7 +198,7 @@ def symbols(blocks: Iterable[Tensor], size: int) -> Tensor:
 
     The blocks are some columns (n, ...) each, of places below ``size``.
     """
-    symbols, bound = torch.zeros(1, 1, dtype=torch.int64), 1
+    symbols, bound = torch.zeros(1, 1, dtype=torch.int64, device="cpu"), 1
     for places in (column for block in blocks for column in torch.split(block, 1, 1)):
         if bound * size > _LARGEST_SYMBOL:
             symbols = numbered(symbols)

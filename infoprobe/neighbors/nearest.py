@@ -44,8 +44,9 @@ def nearest_neighbors(
         metric: ``"euclidean"``, or ``"chebyshev"``: the largest difference of a coordinate.
 
     Returns:
-        ``(distances, indices)``. The distances are computed in float64 from differences, and are
-        differentiable. The order of neighbours at equal distances is not specified.
+        ``(distances, indices)``. The distances are computed in float64 from differences (whose
+        squares underflow below about 1e-160), and are differentiable. The order of neighbours
+        at equal distances is not specified.
 
     Memory beyond the data is bounded: a float32 copy of it and blocks of some hundred megabytes.
     Time is about :math:`O(n \log n)` in few dimensions, where a KD-tree serves on the CPU, and
@@ -63,13 +64,13 @@ def nearest_neighbors(
     """
     check_metric(metric)
     points = checks.samples(x, "x")
-    checks.spread(points, "x")
     if queries is None:
+        checks.spread(points, "x")
         checks.integer(k, 1, len(points) - 1, "k")
         return search([points], k, None, metric)
     asked = checks.samples(queries, "queries", at_least=1).to(points.device)
-    checks.spread(asked, "queries")
     checks.same_width(x=points, queries=asked)
+    checks.spread(points, "x, queries", asked)
     checks.integer(k, 1, len(points), "k")
     return search([points], k, [asked], metric)
 

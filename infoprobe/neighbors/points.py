@@ -47,7 +47,7 @@ class Points:
 
     def __init__(self, factors: Sequence[Tensor], metric: Metric) -> None:
         on_lines = all(factor.shape[1] == 1 for factor in factors)
-        if len(factors) > 1 and (metric == "chebyshev" or on_lines):
+        if on_lines or (len(factors) > 1 and metric == "chebyshev"):
             # The largest of some largest differences of coordinates is one again.
             widest = max((factor.dtype for factor in factors), key=lambda dtype: dtype.itemsize)
             factors, metric = [torch.cat([f.to(widest) for f in factors], 1)], "chebyshev"
