@@ -137,9 +137,9 @@ class KNN:
         checks.integer(self.k, 1, None, "k")
         checks.one_of(self.metric, METRICS, "metric")
         checks.one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.integer(self.variant, 1, 2, "variant")
+        checks.one_of(self.variant, [1, 2], "variant")
         checks.integer(self.repeats, 1, None, "repeats")
-        checks.integer(self.seed, 0, 2**63 - 1, "seed")
+        checks.integer(self.seed, 0, 2**62, "seed")
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
@@ -203,8 +203,7 @@ class KNN:
             ValueError: An argument is not finite, has too few samples, or more than k samples
                 that coincide; a label has no more than k samples; or x and y differ in n.
         """
-        if variant is not None:
-            checks.integer(variant, 1, 2, "variant")
+        checks.one_of(variant, [None, 1, 2], "variant")
         if _is_discrete(x, "x") or _is_discrete(y, "y"):
             return self._with_labels(x, y)
         estimator = self if variant is None else replace(self, variant=variant)
@@ -366,7 +365,8 @@ class KNN:
         if labels.dim() == 0 or labels.numel() != len(labels):
             raise ValueError(
                 f"{names[0]}: expected a vector of integer labels (n,), got integers of shape "
-                f"{tuple(labels.shape)}. If they stand for continuous values, pass x.double()."
+                f"{tuple(labels.shape)}. Of one-hot labels pass argmax(1); of integers that stand "
+                "for continuous values, x.double()."
             )
         samples = checks.continuous(samples, names[1])
         labels = labels.to(samples.device).reshape(-1)

@@ -18,8 +18,8 @@ _LARGEST = 2**63 - 1
 # Features hashed at a time.
 _COLUMNS = 64
 
-# A few samples may have a twin (float32 has only so many numbers), but no more than this share.
-_TWINS = 0.01
+# Samples may have a twin (float32 has only so many numbers), but no more than this share.
+_TWINS = 0.2
 
 _REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
@@ -109,10 +109,10 @@ def _log_volume(d: int, metric: Metric) -> float:
 
 def _own_distances(x: Tensor, k: int, metric: Metric, name: str) -> Tensor:
     distances = search([x], k, None, metric).distances
-    twins = distances[:, 0] == 0
+    _refuse((distances[:, -1:] == 0), k, name)
+    twins = distances[:, :1] == 0
     if twins.double().mean() > _TWINS:
-        _refuse(twins.unsqueeze(1), 1, name)
-    _refuse((distances[:, -1] == 0).unsqueeze(1), k, name)
+        _refuse(twins, 1, name)
     return distances[:, -1]
 
 
@@ -130,10 +130,11 @@ def _refuse(tied: Tensor, k: int, name: str) -> None:
 
 def _distances_from(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     distances = search([q], k, [p], metric).distances
-    shared = int((distances[:, 0] == 0).sum())
-    if shared > _TWINS * len(p) or (distances[:, -1] == 0).any():
-        raise ValueError(
-            f"p, q: expected independent samples of two continuous variables, but {shared:,} of "
-            f"{len(p):,} samples of p are samples of q, too. {_REMEDY}"
-        )
+    for neighbor, tolerated in ((k, 0.0), (1, _TWINS)):
+        shared = int((distances[:, neighbor - 1] == 0).sum())
+        if shared > tolerated * len(p):
+            raise ValueError(
+                f"p, q: expected independent samples of two continuous variables, but {shared:,} "
+                f"of {len(p):,} samples of p coincide with at least k={neighbor} of q. {_REMEDY}"
+            )
     return distances[:, -1]

@@ -23,8 +23,10 @@ def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[
 
 def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
     """Surrogates of independent samples, each with the mean and the covariance of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    each = [_surrogates(x, tensors[0], repeats, generator) for x in tensors]
+    each = [
+        _surrogates(x, tensors[0], repeats, torch.Generator().manual_seed(seed + i))
+        for i, x in enumerate(tensors)
+    ]
     yield from map(list, zip(*each, strict=True))
 
 

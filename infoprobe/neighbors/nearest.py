@@ -82,6 +82,12 @@ def search(
 
     All factors are floating and finite, (n, d_f), and so are those of the queries.
     """
+    if queries is not None:
+        types = [
+            torch.promote_types(x.dtype, y.dtype) for x, y in zip(factors, queries, strict=True)
+        ]
+        factors = [x.to(dtype) for x, dtype in zip(factors, types, strict=True)]
+        queries = [y.to(dtype) for y, dtype in zip(queries, types, strict=True)]
     points = Points(factors, metric)
     asked = points if queries is None else Points(queries, metric)
     with torch.no_grad():

@@ -92,11 +92,10 @@ def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Te
 def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
     """A point (d,) amid the first sample, and a bound on how far coordinates are from it.
 
-    The point is float64, of a value that the coarsest of the samples' types holds exactly.
+    The samples are of one type, which holds the point exactly, too.
     """
     some = samples[0][:: max(1, len(samples[0]) // _ENOUGH)]
-    coarsest = min((x.dtype for x in samples), key=lambda dtype: dtype.itemsize)
-    center = some.double().mean(0).to(coarsest).double()
+    center = some.double().mean(0).to(some.dtype).double()
     reach = 0.0
     for x in samples:
         low, high = torch.aminmax(x)

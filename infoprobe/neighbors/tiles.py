@@ -118,7 +118,9 @@ def _full_precision(device: torch.device) -> Iterator[None]:
             try:
                 yield
             finally:
-                matmul.fp32_precision = before
+                matmul.fp32_precision = "none"
+                if matmul.fp32_precision != before:  # was not inherited
+                    matmul.fp32_precision = before
         else:  # before torch 2.9
             before = torch.get_float32_matmul_precision()
             torch.set_float32_matmul_precision("highest")

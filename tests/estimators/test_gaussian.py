@@ -524,6 +524,13 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"^x, y, z: .* linear combination"):
             Gaussian().conditional_mutual_information(*xyz)
 
+    def test_redundant_features_of_different_types(self):
+        # What float32 rounds off 1 - p is 1e-6 of its spread.
+        p = 0.5 + 0.01 * normal(60, 1)
+        for pair in ((p, (1 - p).float()), (p.float(), 1 - p)):
+            with pytest.raises(ValueError, match=r"^x, y: .* linear combination"):
+                Gaussian().mutual_information(*pair)
+
     def test_constant_features(self):
         x = normal(20, 3)
         x[:, 1] = 0.1

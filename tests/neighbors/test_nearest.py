@@ -619,13 +619,25 @@ class TestSurroundings:
         before = torch.get_float32_matmul_precision()
         torch.set_float32_matmul_precision(precision)
         try:
+            expected = self.precisions()
             self.agrees(x)
-            assert torch.get_float32_matmul_precision() == precision
-            with pytest.raises(ValueError, match="spread"):
-                nearest_neighbors(1e-200 * data("normal", 50, 9), 3)
-            assert torch.get_float32_matmul_precision() == precision
+            assert self.precisions() == expected
+            with (
+                mock.patch.object(tiles._Tiles, "ranks", side_effect=MemoryError),
+                pytest.raises(MemoryError),
+            ):
+                nearest_neighbors(data("normal", 50, 20), 3)
+            assert self.precisions() == expected
         finally:
             torch.set_float32_matmul_precision(before)
+
+    @staticmethod
+    def precisions():
+        backends = (
+            getattr(b, "matmul", None) for b in (torch.backends.mkldnn, torch.backends.cuda)
+        )
+        newer = (getattr(matmul, "fp32_precision", None) for matmul in backends)
+        return torch.get_float32_matmul_precision(), *newer
 
     def test_the_newer_setting_of_that_precision_may_be_used(self, x):
         if not hasattr(torch.backends, "fp32_precision"):
