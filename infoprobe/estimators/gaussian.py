@@ -39,7 +39,7 @@ class Gaussian:
             the weight :math:`\lambda` of :math:`(1-\lambda) S + \lambda \frac{\mathrm{tr} S}{d} I`
             in place of the covariance :math:`S`, in [0, 1], or ``"ledoit-wolf"`` for the weight
             that minimises the expected squared error (Ledoit & Wolf, 2004). Shrunk estimates
-            work with any number of samples, are plugged into the closed forms, and are biased
+            work with any number of samples from 3 on, are plugged into the closed forms, and are biased
             towards independent features of equal variance: rescale features first whose units
             differ.
 
