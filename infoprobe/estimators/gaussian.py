@@ -39,9 +39,9 @@ class Gaussian:
             the weight :math:`\lambda` of :math:`(1-\lambda) S + \lambda \frac{\mathrm{tr} S}{d} I`
             in place of the covariance :math:`S`, in [0, 1], or ``"ledoit-wolf"`` for the weight
             that minimises the expected squared error (Ledoit & Wolf, 2004). Shrunk estimates
-            work with any number of samples from 3 on, are plugged into the closed forms, and are biased
-            towards independent features of equal variance: rescale features first whose units
-            differ.
+            work with fewer samples than features (at least 3), are plugged into the closed forms,
+            and are biased towards independent features of equal variance: rescale features first
+            whose units differ.
 
     Bias and limits:
         For other than Gaussian data, an entropy is an upper bound (of all distributions with

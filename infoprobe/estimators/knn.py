@@ -86,16 +86,16 @@ class KNN:
         ==========================  ===  =======  ==============  ============
         data                        d    None     ``"gaussian"``  ``"copula"``
         ==========================  ===  =======  ==============  ============
-        independent Gaussian        2    +0.00    +0.01           +0.02
-        independent Gaussian        20   +0.73    +0.02           +0.03
-        independent Gaussian        784  +214.23  -0.06           +0.01
-        Gaussian, correlations 0.9  20   +3.08    +0.01           +0.05
-        Gaussian, correlations 0.9  784  +736.38  +0.12           +0.39
-        independent Laplace         20   +1.08    +0.37           +0.04
-        independent Laplace         784  +259.26  +44.92          -0.21
+        independent Gaussian        2    +0.00    +0.01           +0.01
+        independent Gaussian        20   +0.73    +0.02           +0.02
+        independent Gaussian        784  +214.23  -0.06           -0.03
+        Gaussian, correlations 0.9  20   +3.08    +0.01           +0.04
+        Gaussian, correlations 0.9  784  +736.38  +0.12           +0.30
+        independent Laplace         20   +1.08    +0.37           +0.03
+        independent Laplace         784  +259.26  +44.92          -0.25
         Laplace, rotated            20   +1.08    +0.37           +0.46
-        mixture of 4 Gaussians      20   +0.99    -1.04           +1.15
-        banana                      20   +3.95    +2.88           +2.66
+        mixture of 4 Gaussians      20   +0.99    -1.04           +1.14
+        banana                      20   +3.95    +2.88           +2.65
         ==========================  ===  =======  ==============  ============
 
         Divergences are biased in either direction, and ``"gaussian"`` repairs what is Gaussian
