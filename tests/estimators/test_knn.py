@@ -886,6 +886,10 @@ class TestSurrogates:
         assert torch.equal(scores.argsort(0), x.argsort(0))
         expected = scipy.stats.norm.ppf((scipy.stats.rankdata(x.numpy(), axis=0) - 0.5) / 101)
         np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
+        # Equal values have the mean of their ranks.
+        x = (2 * x).round()
+        expected = scipy.stats.norm.ppf((scipy.stats.rankdata(x.numpy(), axis=0) - 0.5) / 101)
+        np.testing.assert_allclose(surrogates.normal_scores(x), expected, rtol=1e-9, atol=1e-12)
 
 
 class TestCalibration:
