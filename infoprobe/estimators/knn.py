@@ -137,7 +137,7 @@ class KNN:
         checks.integer(self.k, 1, None, "k")
         checks.one_of(self.metric, METRICS, "metric")
         checks.one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.one_of(self.variant, [1, 2], "variant")
+        checks.integer(self.variant, 1, 2, "variant")
         checks.integer(self.repeats, 1, None, "repeats")
         checks.integer(self.seed, 0, 2**62, "seed")
 
@@ -203,7 +203,8 @@ class KNN:
             ValueError: An argument is not finite, has too few samples, or more than k samples
                 that coincide; a label has no more than k samples; or x and y differ in n.
         """
-        checks.one_of(variant, [None, 1, 2], "variant")
+        if variant is not None:
+            checks.integer(variant, 1, 2, "variant")
         if _is_discrete(x, "x") or _is_discrete(y, "y"):
             return self._with_labels(x, y)
         estimator = self if variant is None else replace(self, variant=variant)
