@@ -104,8 +104,9 @@ class KNN:
         d = 784, from +30.4 to +0.2 between Gaussians of scale 1 and 1.1.
 
         Mutual information is underestimated in many dimensions, and cannot exceed
-        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. Samples that coincide are an error here:
-        noise added in silence would decide the result.
+        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. Samples of which k others are copies are
+        an error, and so is a fifth of the samples with any copy: noise added in silence would
+        decide the result.
 
     References:
         | L. Kozachenko & N. Leonenko (1987). Sample estimate of the entropy of a random vector.
