@@ -316,12 +316,21 @@ class TestTraining:
 
     def test_a_seed(self):
         x, y = gaussians(300, 2, 0.7)
-        values = [quick(seed=seed, steps=60).mutual_information(x, y) for seed in (0, 0, 1)]
-        assert values[0] == values[1]
-        assert values[0] != values[2]
-        values = [quick("dv", seed=seed, steps=60).kl_divergence(x + 1, y) for seed in (0, 0, 1)]
-        assert values[0] == values[1]
-        assert values[0] != values[2]
+        for method in (Critic.mutual_information, Critic.kl_divergence):
+            values = []
+            for seed in (0, 0, 1):
+                torch.rand(1)  # of no consequence
+                values.append(method(quick("dv", seed=seed, steps=60), x + 1, y))
+            assert values[0] == values[1]
+            assert values[0] != values[2]
+
+    def test_what_chooses_the_weights(self):
+        # What is reported, but for the logarithm of a mean, and for what is no bound.
+        criteria = {bound: Critic(bound)._bounds[1] for bound in BOUNDS}
+        assert criteria["smile"] is module._JENSEN_SHANNON
+        assert criteria["infonce"] is module._BOUNDS["infonce"]
+        for bound in ("dv", "nwj", "jsd"):
+            assert criteria[bound] is module._BOUNDS["nwj"]
 
 
 class TestStandardised:
