@@ -12,10 +12,11 @@ from infoprobe.functional import (
     mutual_information,
     total_correlation,
 )
-from infoprobe.measures import Divergence, Entropy
+from infoprobe.measures import Divergence, Entropy, MutualInformation
 from infoprobe.neighbors import nearest_neighbors
 from infoprobe.probing import Probe, probe
 from infoprobe.report import Report
+from infoprobe.taps.calls import tap
 from infoprobe.uncertainty import ConfidenceInterval, confidence_interval
 
 __version__ = "0.1.0"
@@ -30,6 +31,7 @@ __all__ = [
     "Gaussian",
     "Histogram",
     "MatrixRenyi",
+    "MutualInformation",
     "Probe",
     "Report",
     "conditional_mutual_information",
@@ -44,5 +46,6 @@ __all__ = [
     "mutual_information",
     "nearest_neighbors",
     "probe",
+    "tap",
     "total_correlation",
 ]

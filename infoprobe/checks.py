@@ -101,7 +101,8 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
     Raises:
         ValueError: ``x`` holds NaN or infinite values; the message says how many.
     """
-    low, high = (bound.item() for bound in torch.aminmax(x))
+    # In this form the two passes take less time than the one of aminmax.
+    low, high = x.amin().item(), x.amax().item()
     if not (math.isfinite(low) and math.isfinite(high)):
         nan = int(x.isnan().sum())
         infinite = int(x.isinf().sum())

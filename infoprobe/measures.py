@@ -1,22 +1,30 @@
-r"""What is computed at a layer, from summaries of the tensors that passed there.
+r"""What is computed at a layer, from what was kept of the tensors that passed there.
 
-Three roles of tensors can be summarised for a layer: its ``"output"``, what it was given
-(``"previous"``) and what the whole model was given (``"input"``).
+Four roles of tensors matter to a layer: its ``"output"``, what it was given (``"previous"``),
+what the whole model was given (``"input"``), and what the model is to find (``"target"``). Of
+each, either the counts of a histogram are kept, which add up for as long as data come, or a
+bounded sample of its rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.binning import Counts
-from infoprobe.estimators import Histogram
+from infoprobe.diagnostics import diagnose
+from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
 
-Role = Literal["output", "previous", "input"]
+Role = Literal["output", "previous", "input", "target"]
+Reference = Literal["previous", "input", "target"]
+Kind = Literal["discrete", "differential", "exact"]
 
 # A divergence says so when more than this share of its reference lies where the output never is,
 # or more than this share of its value hinges on the edge at zero.
@@ -24,7 +32,24 @@ _UNCOVERED = 0.01
 _AT_ZERO = 0.1
 _NEGLIGIBLE = 0.001  # nats
 
-_OF = {"previous": "the layer's input", "input": "the model's input"}
+_OF = {"previous": "the layer's input", "input": "the model's input", "target": "the target"}
+
+
+class Sampling(NamedTuple):
+    """That rows are kept, and how.
+
+    Attributes:
+        samples: The most rows.
+        project: Onto how many dimensions wider rows are projected; ``None`` for never.
+    """
+
+    samples: int
+    project: int | None
+
+
+# What is kept of a tensor: the counts of this histogram, or some rows.
+Keeping = Histogram | Sampling
+Kept = Counts | Tensor
 
 
 class Reading(NamedTuple):
@@ -43,22 +68,40 @@ class Entropy:
     different ranges, give the estimator an explicit ``range=(low, high)``.
 
     Arguments:
-        estimator: Says which random variable; must be able to stream.
+        estimator: Says which random variable. A :class:`~infoprobe.Histogram` over values with
+            dyadic or explicit bins streams all values; others are given some rows in the end.
+        samples: The most rows that are kept for an estimator that does not stream: a random
+            sample of all, the same at every layer.
+        project: Rows of more dimensions are projected onto so many before they are kept, by a
+            random matrix; the entropy is then that of the projection.
     """
 
-    estimator: Histogram = Histogram()
+    estimator: Any = Histogram()
+    _: KW_ONLY
+    samples: int = 4096
+    project: int | None = None
 
     name: ClassVar[str] = "entropy"
-    kind: ClassVar[str] = "discrete"
     reference: ClassVar[None] = None
     roles: ClassVar[tuple[Role, ...]] = ("output",)
 
     def __post_init__(self) -> None:
-        _check_estimator(self.estimator)
+        _check(self, "entropy")
 
-    def compute(self, summaries: Mapping[Role, Counts]) -> Reading:
+    @property
+    def keeping(self) -> Keeping:
+        """What to keep of each role's tensors."""
+        return _keeping(self)
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of entropy."""
+        return _kind(self.estimator)
+
+    def compute(self, output: Any) -> Reading:
         """The entropy of the output, in nats."""
-        return Reading(float(self.estimator.entropy(summaries["output"])), [])
+        value = float(self.estimator.entropy(output))
+        return Reading(value, _diagnosis(self.estimator, layer=output))
 
 
 @dataclass(frozen=True)
@@ -66,22 +109,27 @@ class Divergence:
     r"""Relative entropy :math:`KL(reference \| output)` of a reference from a layer's output.
 
     Arguments:
-        estimator: Says which random variable; must be able to stream. The default adds one
-            pseudo-count a bin, as Callahan & Paskett (2021) do: without any, a single value
-            beyond the range of the output makes the divergence infinite.
+        estimator: Says which random variable. The default adds one pseudo-count a bin, as
+            Callahan & Paskett (2021) do: without any, a single value beyond the range of the
+            output makes the divergence infinite.
         reference: ``"previous"``, what the layer was given, so that the divergence is that of
             its input against its output; or ``"input"``, what the whole model was given.
+        samples: As in :class:`Entropy`.
+        project: As in :class:`Entropy`; one matrix serves tensors of the same width. The
+            divergence of projections is at most that of the tensors themselves.
     """
 
-    estimator: Histogram = Histogram(pseudocount=1)
+    estimator: Any = Histogram(pseudocount=1)
     reference: Literal["previous", "input"] = "previous"
+    _: KW_ONLY
+    samples: int = 4096
+    project: int | None = None
 
     name: ClassVar[str] = "divergence"
-    kind: ClassVar[str] = "discrete"
 
     def __post_init__(self) -> None:
-        _check_estimator(self.estimator)
-        if self.estimator.correction in OF_ENTROPY:
+        _check(self, "kl_divergence")
+        if isinstance(self.estimator, Histogram) and self.estimator.correction in OF_ENTROPY:
             raise ValueError(
                 f"estimator: expected one that gives probabilities, got correction="
                 f"{self.estimator.correction!r}, which corrects entropies alone. Use a "
@@ -92,14 +140,25 @@ class Divergence:
     @property
     def roles(self) -> tuple[Role, ...]:
         """The reference and the output."""
-        return ("output", self.reference)
+        return (self.reference, "output")
 
-    def compute(self, summaries: Mapping[Role, Counts]) -> Reading:
+    @property
+    def keeping(self) -> Keeping:
+        """What to keep of each role's tensors."""
+        return _keeping(self)
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of entropy."""
+        return _kind(self.estimator)
+
+    def compute(self, reference: Any, output: Any) -> Reading:
         """The divergence in nats, with findings where empty bins or the edge at zero decide it."""
-        reference, output = summaries[self.reference], summaries["output"]
         value = float(self.estimator.kl_divergence(reference, output))
-        uncovered = float(self.estimator.uncovered(reference, output))
+        if not isinstance(self.estimator, Histogram):
+            return Reading(value, _diagnosis(self.estimator, reference=reference, layer=output))
         findings = []
+        uncovered = float(self.estimator.uncovered(reference, output))
         if math.isinf(value) or uncovered >= _UNCOVERED:
             consequence = (
                 "the divergence is infinite. Histogram(pseudocount=...) makes it finite."
@@ -110,27 +169,111 @@ class Divergence:
                 f"{uncovered:.3%} of {_OF[self.reference]} lies in bins where the layer's output "
                 f"has no value: {consequence}"
             )
-        at_zero = float(self.estimator.kl_at_zero(reference, output))
-        if at_zero >= max(_AT_ZERO * value, _NEGLIGIBLE):
-            findings.append(
-                f"{at_zero:.4f} nats of it only tell values within a bin above zero from those "
-                "within a bin below: zero is an edge of the bins."
-            )
+        if self.estimator.over == "values":
+            at_zero = float(self.estimator.kl_at_zero(reference, output))
+            if at_zero >= max(_AT_ZERO * value, _NEGLIGIBLE):
+                findings.append(
+                    f"{at_zero:.4f} nats of it only tell values within a bin above zero from "
+                    "those within a bin below: zero is an edge of the bins."
+                )
         return Reading(value, findings)
 
 
-Measure = Entropy | Divergence
+@dataclass(frozen=True)
+class MutualInformation:
+    r"""Mutual information :math:`I(reference; output)` of a reference and a layer's output.
+
+    Needs pairs, so it is always estimated from rows that are kept.
+
+    Arguments:
+        estimator: Says which random variable: ``ip.KNN()`` (k nearest neighbours, by Ross' method
+            for a target of integer labels), ``ip.Histogram(bins=30, over="samples")`` (the bins
+            of all units together, as information planes have it), or any other with
+            ``mutual_information``.
+        reference: ``"input"``, what the whole model was given, ``"previous"``, what the layer
+            was given, or ``"target"``, what :meth:`Probe.target` was told before the pass.
+        samples: As in :class:`Entropy`.
+        project: As in :class:`Entropy`; both sides are projected, and by the data processing
+            inequality the information between projections is at most that of the tensors.
+
+    In a deterministic network, I(input; output) is infinite for continuous inputs and constant
+    for discrete ones, as long as the layers are injective: what estimates show then is the
+    estimator's resolution, bins above all (Saxe et al. 2018, Goldfeld et al. 2019).
+
+    References:
+        | A. Saxe et al. (2018). On the information bottleneck theory of deep learning. ICLR.
+        | Z. Goldfeld et al. (2019). Estimating information flow in deep neural networks. ICML.
+        | R. Schwartz-Ziv & N. Tishby (2017). Opening the black box of deep neural networks via
+          information. arXiv:1703.00810.
+    """
+
+    estimator: Any = KNN()
+    reference: Reference = "input"
+    _: KW_ONLY
+    samples: int = 4096
+    project: int | None = None
+
+    name: ClassVar[str] = "mutual_information"
+
+    def __post_init__(self) -> None:
+        _check(self, "mutual_information")
+        checks.one_of(self.reference, ["input", "previous", "target"], "reference")
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The reference and the output."""
+        return (self.reference, "output")
+
+    @property
+    def keeping(self) -> Keeping:
+        """What to keep of each role's tensors."""
+        return Sampling(self.samples, self.project)
+
+    @property
+    def kind(self) -> Kind:
+        """Which kind of entropy."""
+        return _kind(self.estimator)
+
+    def compute(self, reference: Any, output: Any) -> Reading:
+        """The mutual information in nats."""
+        value = float(self.estimator.mutual_information(reference, output))
+        return Reading(value, _diagnosis(self.estimator, reference=reference, layer=output))
 
 
-def _check_estimator(estimator: Any) -> None:
-    if not isinstance(estimator, Histogram):
+Measure = Entropy | Divergence | MutualInformation
+
+
+def _check(measure: Measure, method: str) -> None:
+    if not callable(getattr(type(measure.estimator), method, None)):
         raise TypeError(
-            f"estimator: expected ip.Histogram(...), got {estimator!r} of type "
-            f"{type(estimator).__name__}."
+            f"estimator: expected one that has {method}(), such as ip.Histogram(...) or "
+            f"ip.KNN(...), got {measure.estimator!r} of type {type(measure.estimator).__name__}."
         )
-    if not estimator.streams:
-        raise ValueError(
-            f"estimator: {estimator} needs all the values at once, which a probe does not keep. "
-            "Use over='values' with range='dyadic' or (low, high) here, or call the estimator on "
-            "tensors that you keep."
-        )
+    checks.integer(measure.samples, 2, None, "samples")
+    if measure.project is not None:
+        checks.integer(measure.project, 1, None, "project")
+
+
+def _keeping(measure: Entropy | Divergence) -> Keeping:
+    estimator = measure.estimator
+    if isinstance(estimator, Histogram) and estimator.streams:
+        return estimator.uncorrected
+    return Sampling(measure.samples, measure.project)
+
+
+def _kind(estimator: Any) -> Kind:
+    return "discrete" if isinstance(estimator, (Histogram, MatrixRenyi)) else "differential"
+
+
+def _diagnosis(estimator: Any, **tensors: Any) -> list[str]:
+    """What :func:`diagnose` finds in the tensors, each for itself."""
+    known = isinstance(estimator, (Histogram, KNN, Gaussian, MatrixRenyi, Critic))
+    return [
+        f"{_NAMES[name]}: {found.what.removeprefix('x: ')}. {found.remedy}"
+        for name, x in tensors.items()
+        if known and isinstance(x, Tensor) and x.is_floating_point()
+        for found in diagnose(x, estimator)
+    ]
+
+
+_NAMES = {"layer": "output", "reference": "reference"}

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import nn
 
+from infoprobe import checks
 from infoprobe.binning import Counts
 from infoprobe.measures import Divergence, Entropy, Measure
-from infoprobe.recording import Recorder, State, Visit
+from infoprobe.record import Record
+from infoprobe.recording import Recorder
 from infoprobe.report import Report
-from infoprobe.taps.freia import Direction
-from infoprobe.taps.module import Layer, LayerSpec, ModuleTap, select_layers
+from infoprobe.taps.calls import Direction
+from infoprobe.taps.layers import Layer, LayerSpec, select_layers
+from infoprobe.taps.tap import Tap
+
+_LARGEST_SEED = (1 << 32) - 1
 
 
 def probe(
     model: nn.Module,
     layers: LayerSpec | Iterable[LayerSpec] | None = None,
     measures: Measure | Iterable[Measure] | None = None,
+    *,
+    values_per_batch: int | None = None,
+    memory: int = 1 << 30,
+    seed: int = 0,
 ) -> Probe:
     r"""Attaches measures to the layers of a model, at once.
 
-    Every tensor is reduced to counts while it passes by; nothing else of it is kept, so memory
-    stays at a few counts a bin and layer however long the data are. The model is left as found:
-    its outputs, gradients, parameters and flags are untouched, no random number is drawn, and
-    the hooks are gone at the end of the ``with`` block or after :meth:`Probe.remove`. (A model in
-    training mode moves its own BatchNorm statistics, probed or not.)
+    Every tensor is reduced while it passes by: to counts, which add up over any number of
+    batches in any order, or, for estimators that need samples, to a random sample of its rows,
+    the same at every layer. So memory is bounded however long the data are. The model is left as
+    found: its outputs, gradients, parameters and flags are untouched, the generators of random
+    numbers are its own, and the hooks are gone at the end of the ``with`` block or after
+    :meth:`Probe.remove`. (A model in training mode moves its own BatchNorm statistics, probed or
+    not.)
 
     Of a plain module's inputs and outputs, the first floating-point tensor is measured; of an
     invertible module's, all of them together, without conditions and the log-determinant.
@@ -40,21 +52,30 @@ def probe(
         layers: ``None`` for the leaf modules (attention counts as one), and for FrEIA graphs
             their nodes and their own inputs and outputs; or one or several of: a glob pattern on
             names (``"conv*"``) that chooses among these or, where it matches none of them, among
-            all modules; a module; a class of modules; a predicate ``f(name, module)``.
+            all modules; a module; a class of modules; a predicate ``f(name, module)``. Points
+            marked by :func:`~infoprobe.tap` are always measured.
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
-            several of :class:`~infoprobe.Entropy` and :class:`~infoprobe.Divergence`.
+            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence` and
+            :class:`~infoprobe.MutualInformation`.
+        values_per_batch: Counts about so many random values of each larger tensor instead of
+            all, which is faster. Neighbours are drawn together, 64 at a time. Histograms are then
+            noisier, and no longer the same however the data are split into batches.
+        memory: How many bytes all rows that are kept may take; if need be, fewer samples are
+            kept than the measures ask for, and their rows in the report say so.
+        seed: Of the choice of samples, of values and of projections. In distributed training,
+            each process chooses for itself.
 
-    Limits: a layer counts whenever it is called, so activation checkpointing, which calls layers
-    again during the backward pass, counts them twice. A model that ``torch.compile`` compiled
-    and ran before it is probed may ignore the hooks. Under ``torch.func.vmap`` tensors have no
-    values to count, and the calls are left out. ``torch.compile(fullgraph=True)`` refuses hooks
-    that it cannot compile. One thread at a time may run the model. A copy
-    made of a probed model has hooks that do nothing.
+    Limits: activation checkpointing calls layers again during the backward pass; such calls are
+    not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
+    Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
+    thread that runs the model has passes of its own. A copy made of a probed model has hooks that
+    do nothing. Tensors made in inference mode cannot be told to be unchanged from one layer to
+    the next, so they are counted at both.
 
     Raises:
         TypeError: ``layers`` or ``measures`` holds something else.
-        ValueError: A layer matches nothing.
+        ValueError: A layer matches nothing, or a number is out of range.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
@@ -66,6 +87,10 @@ def probe(
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
+    if values_per_batch is not None:
+        checks.integer(values_per_batch, 1, None, "values_per_batch")
+    checks.integer(memory, 0, None, "memory")
+    checks.integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
     elif isinstance(measures, Iterable):
@@ -75,10 +100,11 @@ def probe(
     for measure in measures:
         if not isinstance(measure, Measure):
             raise TypeError(
-                "measures: expected ip.Entropy(...) or ip.Divergence(...), got "
-                f"{measure!r} of type {type(measure).__name__}."
+                "measures: expected ip.Entropy(...), ip.Divergence(...) or "
+                f"ip.MutualInformation(...), got {measure!r} of type {type(measure).__name__}."
             )
-    return Probe(model, select_layers(model, layers), measures)
+    recorder = Recorder(measures, values_per_batch, memory, seed)
+    return Probe(model, select_layers(model, layers), recorder)
 
 
 class Probe:
@@ -88,13 +114,12 @@ class Probe:
     raised in it. The report stays readable afterwards.
     """
 
-    def __init__(
-        self, model: nn.Module, layers: Sequence[Layer], measures: Sequence[Measure]
-    ) -> None:
-        self._layers = list(layers)
-        self._measures = list(measures)
-        self._recorder = Recorder(self._measures)
-        self._tap = ModuleTap(model, self._layers, self._recorder)
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
+        self._layers = [layer.name for layer in layers]
+        self._recorder = recorder
+        # What other processes had measured when they were last asked: before and after this one.
+        self._elsewhere: tuple[list[Record], list[Record]] = ([], [])
+        self._tap = Tap(model, layers, recorder)
 
     def __enter__(self) -> Probe:
         return self
@@ -110,7 +135,7 @@ class Probe:
     def __repr__(self) -> str:
         state = "attached" if self._tap.attached else "removed"
         return (
-            f"Probe({len(self._layers)} layers, {len(self._measures)} measures, {state}, "
+            f"Probe({len(self._layers)} layers, {len(self._recorder.measures)} measures, {state}, "
             f"{self._recorder.passes} passes)"
         )
 
@@ -121,32 +146,76 @@ class Probe:
     def reset(self) -> None:
         """Forgets what was measured; the hooks stay."""
         self._recorder.reset()
+        self._elsewhere = ([], [])
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """A ``with`` block during which nothing is measured."""
+        """A ``with`` block in which the passes that begin are not measured."""
         before, self._recorder.paused = self._recorder.paused, True
         try:
             yield
         finally:
             self._recorder.paused = before
 
+    def target(self, target: Any) -> None:
+        """Says what the next pass is to find, for ``MutualInformation(reference="target")``.
+
+        Arguments:
+            target: One row a sample: labels (integers, one-dimensional) or any other tensor.
+
+        Raises:
+            TypeError: It does not hold real numbers.
+            ValueError: It is empty.
+        """
+        self._recorder.target(checks.as_tensor(target, "target"))
+
+    def track(self, every: int = 100, passes: int = 1) -> Probe:
+        """From now on measures in steps: of each ``every`` passes the first few.
+
+        Each such window gives rows of its own in the report, whose ``step`` is the number of the
+        window's first pass, counted from now. The measures are computed at the window's end;
+        passes outside of windows cost next to nothing, and memory grows by the rows alone. What
+        was measured before is forgotten.
+
+        Arguments:
+            every: A window begins at every so many passes.
+            passes: How many passes a window has, at most ``every``. More give estimators more to
+                estimate from.
+
+        Returns:
+            The probe itself.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()).track(every=5) as probe:
+            ...     for _ in range(10):
+            ...         _ = model(torch.randn(50, 3))
+            >>> [row["step"] for row in probe.report().rows]
+            [0, 5]
+        """
+        checks.integer(every, 1, None, "every")
+        checks.integer(passes, 1, every, "passes")
+        self.reset()
+        self._recorder.track(every, passes)
+        return self
+
     def report(self) -> Report:
         """What was measured so far, one row a layer, direction, call and measure.
 
         Warns of layers that gave no output, with the likely causes.
         """
-        self._warn_of_silent_layers()
-        return Report(
-            [
-                self._row(order, visit, measure, state)
-                for order, (visit, states) in enumerate(self._recorder.states.items())
-                for measure, state in states.items()
-            ]
-        )
+        record = self._record()
+        rows = list(self._recorder.rows)
+        if self._recorder.tracking:
+            if record.passes:
+                rows += record.rows(step=self._recorder.passes - record.passes)
+        else:
+            rows += record.rows()
+        self._warn_of_silent_layers({row["layer"] for row in rows})
+        return Report(rows)
 
     def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
-        """The counts of a layer's output, under the bins of the first measure.
+        """The counts of a layer's output, under the bins of the first measure that counts.
 
         They stand for the tensors in every method of the estimator, so that any two layers can be
         compared after the fact, on exactly shared bins.
@@ -164,12 +233,7 @@ class Probe:
         Raises:
             ValueError: Nothing was counted there; the message lists where something was.
         """
-        counted = {
-            (visit.layer.name, visit.direction, visit.call): state.summaries["output"]
-            for visit, states in self._recorder.states.items()
-            for state in list(states.values())[:1]
-            if state.summaries
-        }
+        counted = self._record().counts()
         if (layer, direction, call) not in counted:
             there = [f"{name!r} ({way}, call {i})" for name, way, i in counted]
             raise ValueError(
@@ -178,58 +242,86 @@ class Probe:
             )
         return counted[layer, direction, call]
 
-    def _row(self, order: int, visit: Visit, measure: Measure, state: State) -> dict[str, Any]:
-        value: float | None = None
-        findings: list[str] = []
-        if state.summaries:
-            try:
-                value, findings = measure.compute(state.summaries)
-            except ValueError as error:  # one layer without a value must not hide the others
-                findings = [str(error)]
-        elif not state.left_out:
-            findings = ["nothing was counted, since the probe was paused when the passes began."]
-        if measure.reference == "input" and state.entrances:
-            findings = [
-                *findings,
-                f"some passes entered by {', '.join(sorted(state.entrances))} instead of the "
-                "model: its input was the reference.",
-            ]
-        if state.left_out:
-            findings = [*findings, f"calls left out: {state.left_out}; {state.why_left_out}"]
-        return {
-            "layer": visit.layer.name,
-            "type": visit.layer.type,
-            "direction": visit.direction,
-            "call": visit.call,
-            "order": order,
-            "step": None,
-            "measure": measure.name,
-            "estimator": repr(measure.estimator),
-            "reference": measure.reference,
-            "value": value,
-            "stderr": None,
-            "unit": "nats",
-            "kind": measure.kind,
-            "n": state.n,
-            "d": state.width,
-            "findings": findings,
-        }
+    # With other processes, and over time.
 
-    def _warn_of_silent_layers(self) -> None:
-        fired = {visit.layer for visit in self._recorder.states}
-        silent = [layer.name for layer in self._layers if layer not in fired]
-        if not silent:
+    def state_dict(self) -> dict[str, Any]:
+        """What this process has measured, for :meth:`load_state_dict`.
+
+        Tensors, numbers and strings in lists and dictionaries, as :func:`torch.save` takes them
+        and ``torch.load(weights_only=True)`` gives them back.
+        """
+        return self._recorder.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave; what was measured here is forgotten.
+
+        Raises:
+            ValueError: It is of a probe with other measures.
+        """
+        self._recorder.load_state_dict(state)
+        self._elsewhere = ([], [])
+
+    def merge(self, other: Probe) -> None:
+        """Takes in what another probe has measured on other data.
+
+        Counts add up exactly. Of the samples that both have kept, as many are kept as one probe
+        would have.
+
+        Raises:
+            TypeError: ``other`` is no probe.
+            ValueError: It has other measures.
+        """
+        if not isinstance(other, Probe):
+            raise TypeError(f"other: expected a Probe, got {type(other).__name__}.")
+        self._recorder.merge(other._recorder)
+
+    def sync(self) -> None:
+        """Lets the report say what all processes of ``torch.distributed`` have measured so far.
+
+        All of them must call it. The report of each is then that of one process which had seen
+        all the data, counts to the last one. To be called again after further passes; nothing is
+        counted twice. :meth:`state_dict` remains this process's own, and so do the rows of steps
+        that :meth:`track` has finished.
+
+        Raises:
+            RuntimeError: ``torch.distributed`` is not initialised.
+        """
+        distributed = torch.distributed
+        if not (distributed.is_available() and distributed.is_initialized()):
+            raise RuntimeError(
+                "sync: expected an initialised torch.distributed, and there is none. Call "
+                "torch.distributed.init_process_group(...) first; a single process needs no sync."
+            )
+        rank, states = distributed.get_rank(), [None] * distributed.get_world_size()
+        distributed.all_gather_object(states, self._recorder.record.state_dict())
+        measures = self._recorder.measures
+        records = [Record.from_state_dict(state, measures) for state in states]
+        self._elsewhere = records[:rank], records[rank + 1 :]
+
+    def _record(self) -> Record:
+        """What was measured here and, as far as known, elsewhere."""
+        before, after = self._elsewhere
+        own = self._recorder.record
+        if not (before or after):
+            return own
+        merged = Record(own.measures, own.seed)
+        for record in (*before, own, *after):
+            merged.merge(record)
+        return merged
+
+    def _warn_of_silent_layers(self, fired: set[str]) -> None:
+        silent = [layer for layer in self._layers if layer not in fired]
+        if not silent or not self._recorder.measures:
             return
         if not fired:
             message = (
                 "the probe has seen no pass through the model. Call the model itself, not "
-                "model.forward(...), while the probe is attached; a model that torch.compile "
-                "compiled before ignores hooks."
+                "model.forward(...), while the probe is attached and not paused."
             )
         else:
             message = (
                 f"some probed layers gave no output: {', '.join(silent)}. Likely "
                 "causes: the forward pass skips them, calls their .forward(...) or uses their "
-                "weights directly, or the model was compiled before it was probed."
+                "weights directly."
             )
         warnings.warn(message, stacklevel=3)

@@ -1,204 +1,389 @@
-"""What a tap catches, folded into one state for each layer, direction, call and measure."""
+"""What passes through a model, reduced while it passes by and folded into a record."""
 
 from __future__ import annotations
 
+import math
+import threading
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from infoprobe.binning import Counts
+from infoprobe import checks
+from infoprobe.binning import Accumulator, Counts, in_memory_order
 from infoprobe.estimators import Histogram
-from infoprobe.measures import Measure, Role
-from infoprobe.taps.freia import Direction
-from infoprobe.taps.module import Layer
+from infoprobe.measures import Keeping, Measure, Role, Sampling
+from infoprobe.record import Record, Store, Visit
+from infoprobe.reservoir import Admitted, Rows, random_stream
+from infoprobe.taps.calls import Direction, Place
+
+# Up to so many neighbouring values are drawn together.
+_CHUNK = 64
 
 
-class Visit(NamedTuple):
-    """One of the calls of a layer within a pass."""
+class _Counted(NamedTuple):
+    """The counts of some tensors of one role."""
 
-    layer: Layer
-    direction: Direction
-    call: int
+    counts: Counts
+    n: int
+    values: int
+    counted: int
 
 
-@dataclass
-class State:
-    """What one measure has seen at one visit.
+class _Drawn(NamedTuple):
+    """The rows of a tensor that are kept."""
 
-    Attributes:
-        n: Samples: entries along the first axis of the output.
-        values: Scalars in the output.
-        summaries: The counts of each role's tensors.
-        left_out: How many calls could not be measured.
-        why_left_out: What was wrong with the first of them.
-        entrances: Parts of the model by which passes entered instead of through the model.
-    """
-
-    n: int = 0
-    values: int = 0
-    summaries: dict[Role, Counts] = field(default_factory=dict)
-    left_out: int = 0
-    why_left_out: str = ""
-    entrances: set[str] = field(default_factory=set)
-
-    def fold(self, outputs: list[Tensor], summaries: Mapping[Role, Counts]) -> None:
-        """Adds one call."""
-        self.n += outputs[0].size(0) if outputs[0].dim() else 1
-        self.values += sum(tensor.numel() for tensor in outputs)
-        for role, counts in summaries.items():
-            seen = self.summaries.get(role)
-            self.summaries[role] = counts if seen is None else seen + counts
-
-    @property
-    def width(self) -> float | None:
-        """The values of one sample; a mean where samples differ."""
-        if not self.n:
-            return None
-        return self.values / self.n if self.values % self.n else self.values // self.n
+    rows: Tensor
+    admitted: Admitted
+    n: int
+    values: int
 
 
 class _Problem(NamedTuple):
-    """Why a tensor could not be summarised."""
+    """Why a tensor could not be measured, and whether to warn of it."""
 
-    role: Role
     message: str
+    warn: bool = True
+
+
+_Piece = _Counted | _Drawn | _Problem
+_Pieces = dict[Keeping, _Piece]
 
 
 class _Seen(NamedTuple):
-    """The counts of a tensor that may pass by again, and how to tell that it is unchanged."""
+    """What was made of a tensor that may pass by again, and how to tell that it is unchanged."""
 
     tensor: weakref.ref[Tensor]
     version: int
-    counts: Counts
+    pieces: _Pieces
 
 
-# By estimator without its pseudo-count: what is counted once serves all measures.
-_Summaries = dict[Histogram, Counts | _Problem]
+@dataclass
+class _Pass:
+    """One pass through the model.
+
+    Attributes:
+        number: Counts the passes, from 0.
+        entrance: The part by which it entered, if not the model.
+        input: What was made of the model's input.
+        target: Likewise.
+        admitted: Which of its samples each reservoir keeps.
+        seen: What was made of the tensors that passed by.
+    """
+
+    number: int
+    entrance: str | None
+    input: _Pieces = field(default_factory=dict)
+    target: _Pieces = field(default_factory=dict)
+    admitted: dict[Sampling, Admitted] = field(default_factory=dict)
+    seen: dict[int, _Seen] = field(default_factory=dict)
+
+
+_NO_TENSOR: dict[Role, str] = {
+    "output": "there is no tensor.",
+    "previous": "there is no tensor.",
+    "input": "there is no tensor.",
+    "target": "there is none. Call probe.target(y) before the forward pass.",
+}
 
 
 class Recorder:
-    """The sink of a tap: summarises each tensor once and folds the summaries into states.
+    """The sink of the taps: reduces each tensor once and folds what results into a record.
 
     Attributes:
-        states: For each visit, the state of each measure.
-        passes: How many passes have begun.
-        paused: Whether to ignore what passes by.
+        record: What was measured; if steps are tracked, since the last window of them.
+        rows: The rows of the windows that are over.
+        paused: Whether to ignore the passes that begin.
     """
 
-    def __init__(self, measures: Sequence[Measure]) -> None:
-        self._counter = {measure: measure.estimator.uncorrected for measure in measures}
-        self._roles: dict[Histogram, set[Role]] = {}
-        for measure, counter in self._counter.items():
-            self._roles.setdefault(counter, set()).update(measure.roles)
-        self._input: _Summaries = {}
-        self._entrance: str | None = None
-        self._seen: dict[tuple[int, Histogram], _Seen] = {}
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        values_per_batch: int | None,
+        memory: int,
+        seed: int,
+    ) -> None:
+        self.measures = list(measures)
+        self._keepings: dict[Role, list[Keeping]] = {role: [] for role in _NO_TENSOR}
+        for keeping, role in Record(measures, seed).needs:
+            self._keepings[role].append(keeping)
+        self._values_per_batch = values_per_batch
+        self._memory = memory
+        self._seed = seed
+        self._every, self._window = 1, 0
+        self._lock = threading.RLock()
+        self._projections: dict[tuple[int, int], Tensor] = {}
         self.paused = False
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all states."""
-        self.states: dict[Visit, dict[Measure, State]] = {}
+        """Forgets all that was measured."""
+        self.record = Record(self.measures, self._seed)
+        self.rows: list[dict[str, Any]] = []
         self.passes = 0
+        self._target: list[Tensor] = []
+        self._generator = random_stream(self._seed)
 
-    def start(self, inputs: list[Tensor], entrance: str | None) -> None:
-        """Counts the model's input."""
-        self._seen.clear()
-        self._input = {}
-        self._entrance = entrance
-        if not self.paused:
+    @property
+    def tracking(self) -> bool:
+        """Whether measures are computed window by window."""
+        return self._window > 0
+
+    def track(self, every: int, passes: int) -> None:
+        """From now on measures ``passes`` passes of each ``every``, window by window."""
+        self.reset()
+        self._every, self._window = every, passes
+
+    def target(self, target: Tensor) -> None:
+        """What the next pass is to find."""
+        self._target = [target]
+
+    # What the taps tell.
+
+    def begin(self, inputs: list[Tensor], entrance: str | None) -> _Pass | None:
+        """Reduces the model's input and the target."""
+        with self._lock:
+            target, self._target = self._target, []
+            if self.paused:
+                return None
+            run = _Pass(self.passes, entrance)
             self.passes += 1
-            self._input = self._summarise("input", inputs)
+            if self.tracking and run.number % self._every >= self._window:
+                return None
+            self.record.passes += 1
+        run.input = self._reduce(run, "input", inputs)
+        run.target = self._reduce(run, "target", target)
+        return run
 
-    def enter(self, inputs: list[Tensor]) -> _Summaries:
-        """Counts the layer's input, which the layer may overwrite."""
-        return {} if self.paused else self._summarise("previous", inputs)
+    def end(self, run: _Pass) -> None:
+        """Computes the measures at the end of a window of steps."""
+        with self._lock:
+            if self.tracking and run.number % self._every == self._window - 1:
+                self.rows += self.record.rows(step=run.number + 1 - self._window)
+                self.record = Record(self.measures, self._seed)
+
+    def enter(self, run: _Pass, inputs: list[Tensor]) -> _Pieces:
+        """Reduces the layer's input, which the layer may overwrite."""
+        return self._reduce(run, "previous", inputs)
 
     def exit(
         self,
-        layer: Layer,
+        run: _Pass,
+        place: Place,
         direction: Direction,
         call: int,
-        entered: _Summaries,
+        entered: _Pieces | None,
         outputs: list[Tensor],
+        unchanged: bool = False,
     ) -> None:
-        """Counts the layer's output and folds all counts into the visit's states."""
-        if self.paused:
-            return
-        visit = Visit(layer, direction, call)
-        states = self.states.setdefault(visit, {measure: State() for measure in self._counter})
-        by_role: dict[Role, _Summaries] = {
-            # A layer may change a tensor behind our back and return it; a graph's end does not.
-            "output": self._summarise("output", outputs, afresh=layer.end is None),
+        """Reduces the layer's output, and adds all to the visit's stores."""
+        if entered is None:
+            entered = dict.fromkeys(self._keepings["previous"], _NOT_A_LAYER)
+        pieces: dict[Role, _Pieces] = {
+            # A layer may change a tensor behind our back and return it.
+            "output": self._reduce(run, "output", outputs, afresh=not unchanged),
             "previous": entered,
-            "input": self._input,
+            "input": run.input,
+            "target": run.target,
         }
-        for measure, state in states.items():
-            counter = self._counter[measure]
-            found = {role: by_role[role].get(counter) for role in measure.roles}
-            problems = [x for x in found.values() if isinstance(x, _Problem)]
-            summaries = {role: x for role, x in found.items() if isinstance(x, Counts)}
-            if problems:
-                self._leave_out(state, visit, problems[0])
-            elif len(summaries) == len(found):  # else the pass began while the probe was paused
-                state.fold(outputs, summaries)
-                if self._entrance is not None:
-                    state.entrances.add(self._entrance)
+        visit = Visit(place, direction, call)
+        with self._lock:
+            stores = self.record.stores(visit)
+            for (keeping, role), store in stores.items():
+                piece = pieces[role][keeping]
+                if not isinstance(piece, _Problem):
+                    try:
+                        self._add(store, piece)
+                    except ValueError as error:
+                        piece = _Problem(str(error).removeprefix("x: "))
+                if isinstance(piece, _Problem):
+                    self._leave_out(visit, role, store, piece, run)
+                elif run.entrance is not None and role == "input":
+                    store.entrances.add(run.entrance)
 
-    def _leave_out(self, state: State, visit: Visit, problem: _Problem) -> None:
-        # A measure must not stop somebody's training: it warns once a visit and goes on.
-        state.left_out += 1
-        if state.left_out == 1:
-            state.why_left_out = f"in pass {self.passes}, {problem.role}: {problem.message}"
-            if sum(other.left_out > 0 for other in self.states[visit].values()) == 1:
-                warnings.warn(
-                    f"layer {visit.layer.name!r} ({visit.direction}): a call is left out of its "
-                    f"measures, {state.why_left_out}",
-                    RuntimeWarning,
-                    stacklevel=2,
-                )
-
-    def _summarise(self, role: Role, tensors: list[Tensor], afresh: bool = False) -> _Summaries:
-        """Counts of some tensors together, for every estimator that needs this role."""
-        count = self._count if afresh else self._count_once
-        summaries: _Summaries = {}
-        for estimator, roles in self._roles.items():
-            if role not in roles:
-                continue
-            try:
-                counts = [count(estimator, tensor) for tensor in tensors]
-            except Exception as error:  # reported on the row, not raised in the user's forward
-                summaries[estimator] = _Problem(role, str(error).removeprefix("x: "))
-                continue
-            if counts:
-                summaries[estimator] = sum(counts[1:], counts[0])
+    def _add(self, store: Store, piece: _Counted | _Drawn) -> None:
+        first = store.kept is None
+        if isinstance(piece, _Counted):
+            if isinstance(store.kept, Accumulator):
+                store.kept.add(piece.counts)
             else:
-                summaries[estimator] = _Problem(role, "there is no tensor.")
-        return summaries
+                store.kept = Accumulator(piece.counts)
+            store.counted += piece.counted
+        else:
+            rows = store.kept if isinstance(store.kept, Rows) else Rows.none_like(piece.rows)
+            rows.add(piece.admitted, piece.rows)
+            store.kept = rows
+            if first:
+                self.record.shrink(self._memory)
+        store.n += piece.n
+        store.values += piece.values
 
-    def _count_once(self, estimator: Histogram, tensor: Tensor) -> Counts:
-        """The counts of a tensor, at hand if it left another layer in this pass as it is now.
+    def _leave_out(
+        self, visit: Visit, role: Role, store: Store, problem: _Problem, run: _Pass
+    ) -> None:
+        # A measure must not stop somebody's training: it warns once a visit and goes on.
+        store.left_out += 1
+        if store.left_out > 1:
+            return
+        store.why_left_out = f"in pass {run.number + 1}, {role}: {problem.message}"
+        failed = sum(other.left_out > 0 for other in self.record.stores(visit).values())
+        if problem.warn and failed == 1:
+            warnings.warn(
+                f"layer {visit.place.name!r} ({visit.direction}): a call is left out of its "
+                f"measures, {store.why_left_out}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
-        In-place operations raise a tensor's version. Inference tensors have none and are counted
+    # From tensors to what is kept of them.
+
+    def _reduce(
+        self, run: _Pass, role: Role, tensors: list[Tensor], afresh: bool = False
+    ) -> _Pieces:
+        """What is kept of some tensors together, in every way that this role needs."""
+        keepings = self._keepings[role]
+        if not keepings:
+            return {}
+        pieces = {} if afresh or len(tensors) != 1 else self._seen(run, tensors[0])
+        for keeping in keepings:
+            if keeping not in pieces:
+                pieces[keeping] = self._piece(run, role, keeping, tensors)
+        if len(tensors) == 1 and not tensors[0].is_inference():
+            tensor = tensors[0]
+            run.seen[id(tensor)] = _Seen(weakref.ref(tensor), tensor._version, pieces)
+        return pieces
+
+    def _seen(self, run: _Pass, tensor: Tensor) -> _Pieces:
+        """What was made of this tensor when it left another layer, if it is as it was then.
+
+        In-place operations raise a tensor's version. Inference tensors have none and are reduced
         again; a change through ``tensor.data`` between two layers goes unnoticed.
         """
-        seen = self._seen.get((id(tensor), estimator))
+        seen = run.seen.get(id(tensor))
         if (
-            seen is not None
-            and seen.tensor() is tensor
-            and not tensor.is_inference()
-            and seen.version == tensor._version
+            seen is None
+            or seen.tensor() is not tensor
+            or tensor.is_inference()
+            or seen.version != tensor._version
         ):
-            return seen.counts
-        return self._count(estimator, tensor)
+            return {}
+        return seen.pieces
 
-    def _count(self, estimator: Histogram, tensor: Tensor) -> Counts:
-        counts = estimator.count(tensor).to("cpu")
-        if not tensor.is_inference():
-            seen = _Seen(weakref.ref(tensor), tensor._version, counts)
-            self._seen[id(tensor), estimator] = seen
-        return counts
+    def _piece(self, run: _Pass, role: Role, keeping: Keeping, tensors: list[Tensor]) -> _Piece:
+        if not tensors:
+            return _Problem(_NO_TENSOR[role])
+        try:
+            if isinstance(keeping, Sampling):
+                return self._draw(run, keeping, tensors)
+            return self._count(keeping, tensors)
+        except Exception as error:  # reported on the row, not raised in the user's forward
+            return _Problem(str(error).removeprefix("x: "))
+
+    def _count(self, histogram: Histogram, tensors: list[Tensor]) -> _Counted:
+        values = [x.numel() for x in tensors]
+        chosen = tensors
+        if self._values_per_batch is not None and sum(values) > self._values_per_batch:
+            share = self._values_per_batch / sum(values)
+            chosen = [self._some_values(x, share) for x in tensors]
+        counts = [histogram.count(x) for x in chosen]
+        return _Counted(
+            (counts[0] if len(counts) == 1 else sum(counts[1:], counts[0])).to("cpu"),
+            n=tensors[0].size(0) if tensors[0].dim() else 1,
+            values=sum(values),
+            counted=sum(x.numel() for x in chosen),
+        )
+
+    def _some_values(self, x: Tensor, share: float) -> Tensor:
+        """A random share of a tensor's values, each equally likely.
+
+        Neighbours in memory are drawn together, since that is much faster: as many as divide the
+        tensor evenly. Of the tensor's parts each gives one such chunk.
+        """
+        flat = in_memory_order(checks.as_tensor(x.detach(), "x"))
+        length = min(_CHUNK, len(flat) & -len(flat))
+        chunks = flat.view(-1, length)
+        wanted = max(1, round(share * len(chunks)))
+        with self._lock:
+            place = torch.rand(
+                wanted, generator=self._generator, dtype=torch.float64, device="cpu"
+            )
+        place += torch.arange(wanted, device="cpu")
+        chosen = (place * (len(chunks) / wanted)).long().clamp_(max=len(chunks) - 1)
+        return chunks[chosen.to(x.device)]
+
+    def _draw(self, run: _Pass, keeping: Sampling, tensors: list[Tensor]) -> _Drawn:
+        parts = [checks.as_tensor(x.detach(), "x") for x in tensors]
+        lengths = {len(x) if x.dim() else 0 for x in parts}
+        n = max(lengths)
+        with self._lock:
+            admitted = run.admitted.get(keeping)
+            if admitted is None:
+                admitted = self.record.reservoirs[keeping].admit(n)
+                run.admitted[keeping] = admitted
+        if lengths != {admitted.n}:
+            raise ValueError(
+                f"x: expected one row for each of the pass's {admitted.n:,} samples, got shape "
+                f"{tuple(parts[0].shape)}: which row belongs to which sample is unknown. Choose "
+                "layers that keep samples along the first axis, or a measure that streams."
+            )
+        for x in parts:
+            checks.extent(checks.exact_float(x, "x"), "x")
+        rows = [x[admitted.rows.to(x.device)].to("cpu") for x in parts]
+        together = rows[0] if len(rows) == 1 else torch.cat([x.flatten(1) for x in rows], 1)
+        return _Drawn(
+            self._projected(together, keeping.project), admitted, n, sum(x.numel() for x in parts)
+        )
+
+    def _projected(self, rows: Tensor, dimensions: int | None) -> Tensor:
+        width = rows.shape[1:].numel()
+        if dimensions is None or width <= dimensions:
+            return rows
+        key = width, dimensions
+        if key not in self._projections:
+            # Lengths are kept in the mean.
+            generator = torch.Generator().manual_seed(self._seed)  # the same in all processes
+            self._projections[key] = torch.randn(key, generator=generator, device="cpu").div_(
+                math.sqrt(dimensions)
+            )
+        with torch.autocast("cpu", enabled=False):
+            return rows.flatten(1).to(torch.float32) @ self._projections[key]
+
+    # With others, and to and from files.
+
+    def merge(self, other: Recorder) -> None:
+        """Takes in what another recorder has of other data."""
+        if other.measures != self.measures:
+            raise ValueError(
+                f"other: expected a probe with the measures {self.measures}, got "
+                f"{other.measures}. Make both with the same measures."
+            )
+        with self._lock:
+            self.record.merge(other.record)
+            self.rows += other.rows
+            self.passes += other.passes
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that was measured, and the state of the random choices."""
+        return {
+            "record": self.record.state_dict(),
+            "rows": self.rows,
+            "passes": self.passes,
+            "tracking": [self._every, self._window],
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave."""
+        self.record = Record.from_state_dict(state["record"], self.measures)
+        self.rows = [dict(row) for row in state["rows"]]
+        self.passes = state["passes"]
+        self._every, self._window = state["tracking"]
+        self._generator.set_state(state["generator"])
+
+
+# A tap has no input of its own, so measures that refer to one do not apply: that is no news.
+_NOT_A_LAYER = _Problem("a tap has no input of its own.", warn=False)

@@ -12,11 +12,11 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
-Direction = Literal["forward", "inverse"]
+from infoprobe.taps.calls import Direction
 
 
 def is_invertible(module: nn.Module) -> bool:

@@ -9,7 +9,8 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, MNISTAutoencoder, mnist_inn
-from infoprobe.taps.module import all_layers, main_tensor, select_layers
+from infoprobe.taps.layers import all_layers, select_layers
+from infoprobe.taps.module import main_tensor
 
 
 def names(model, layers=None):

@@ -1,0 +1,331 @@
+"""What a probe has measured: additive states, from which the rows of a report are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from infoprobe.binning import Accumulator, Counts
+from infoprobe.measures import Keeping, Kept, Measure, Role, Sampling
+from infoprobe.reservoir import Reservoir, Rows, together
+from infoprobe.taps.calls import Direction, Place
+
+_VERSION = 1
+
+
+class Visit(NamedTuple):
+    """One of the calls of a layer within a pass."""
+
+    place: Place
+    direction: Direction
+    call: int
+
+
+@dataclass
+class Store:
+    """What was kept, in one way, of the tensors that had one role at one visit.
+
+    Attributes:
+        kept: The counts or the rows.
+        n: Samples: entries along the first axis.
+        values: Scalars.
+        counted: Scalars that were counted; fewer where random ones stand for all.
+        left_out: How many calls could not be measured.
+        why_left_out: What was wrong with the first of them.
+        entrances: Parts of the model by which passes entered instead of through the model.
+    """
+
+    kept: Accumulator | Rows | None = None
+    n: int = 0
+    values: int = 0
+    counted: int = 0
+    left_out: int = 0
+    why_left_out: str = ""
+    entrances: set[str] = field(default_factory=set)
+
+    def merge(self, other: Store) -> None:
+        """Adds what another store has; but for rows, which a reservoir decides on."""
+        self.n += other.n
+        self.values += other.values
+        self.counted += other.counted
+        self.left_out += other.left_out
+        self.why_left_out = self.why_left_out or other.why_left_out
+        self.entrances |= other.entrances
+        if isinstance(other.kept, Accumulator):
+            if isinstance(self.kept, Accumulator):
+                self.kept.add(other.kept.counts)
+            else:
+                self.kept = Accumulator(other.kept.counts)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "kept": None if self.kept is None else self.kept.state_dict(),
+            "n": self.n,
+            "values": self.values,
+            "counted": self.counted,
+            "left_out": self.left_out,
+            "why_left_out": self.why_left_out,
+            "entrances": sorted(self.entrances),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Store:
+        """What :meth:`state_dict` describes."""
+        kept = state["kept"]
+        if kept is not None:
+            kept = (Rows if "numbers" in kept else Accumulator).from_state_dict(kept)
+        return cls(**{**state, "kept": kept, "entrances": set(state["entrances"])})
+
+
+_Stores = dict[tuple[Keeping, Role], Store]
+
+
+class Record:
+    """All that was measured over some passes.
+
+    Attributes:
+        measures: What to compute.
+        needs: What to keep for them: in which way, of which role's tensors.
+        visits: What was kept, visit by visit in the order of their first appearance.
+        reservoirs: For each way of keeping rows, which samples are kept.
+        passes: How many passes there were.
+        seed: Of all random choices.
+    """
+
+    def __init__(self, measures: Sequence[Measure], seed: int) -> None:
+        self.measures = list(measures)
+        self.needs = list(dict.fromkeys((m.keeping, role) for m in measures for role in m.roles))
+        self.visits: dict[Visit, _Stores] = {}
+        self.reservoirs = {
+            keeping: Reservoir(keeping.samples, seed)
+            for keeping, _ in self.needs
+            if isinstance(keeping, Sampling)
+        }
+        self.passes = 0
+        self.seed = seed
+
+    def stores(self, visit: Visit) -> _Stores:
+        """What was kept at a visit."""
+        stores = self.visits.get(visit)
+        if stores is None:
+            stores = self.visits[visit] = {need: Store() for need in self.needs}
+        return stores
+
+    def _rows(self, keeping: Keeping) -> Iterator[Rows]:
+        for stores in self.visits.values():
+            for (of, _), store in stores.items():
+                if of == keeping and isinstance(store.kept, Rows):
+                    yield store.kept
+
+    def shrink(self, memory: int) -> None:
+        """Keeps so few rows, from now on, that they take at most so many bytes.
+
+        All reservoirs get the same size, unless they need less.
+        """
+        widths = {
+            keeping: sum(rows.row_bytes for rows in self._rows(keeping))
+            for keeping in self.reservoirs
+        }
+        if sum(widths[k] * reservoir.size for k, reservoir in self.reservoirs.items()) <= memory:
+            return
+        size = memory // sum(widths.values())
+        for keeping, reservoir in self.reservoirs.items():
+            if size < reservoir.size:
+                slots = reservoir.shrink(size)
+                for rows in self._rows(keeping):
+                    rows.keep(slots)
+
+    def merge(self, other: Record) -> None:
+        """Takes in what another record has of other data.
+
+        Raises:
+            ValueError: They have projected rows in different ways, or rows of different shapes.
+        """
+        if self.seed != other.seed and any(keeping.project for keeping in self.reservoirs):
+            raise ValueError(
+                f"other: expected rows projected with seed={self.seed}, got seed={other.seed}. "
+                "Give both probes the same seed."
+            )
+        moves = {}
+        for keeping, reservoir in self.reservoirs.items():
+            seen = reservoir.seen
+            mine, theirs = reservoir.merge(other.reservoirs[keeping])
+            moves[keeping] = (len(mine), theirs, seen)
+            for rows in self._rows(keeping):
+                rows.keep(mine)
+        for visit, stores in other.visits.items():
+            own = self.stores(visit)
+            for need, store in stores.items():
+                own[need].merge(store)
+                if isinstance(store.kept, Rows):
+                    kept = own[need].kept
+                    if not isinstance(kept, Rows):
+                        kept = own[need].kept = Rows.none_like(store.kept.values)
+                    kept.merge(store.kept, *moves[need[0]])
+        self.passes += other.passes
+
+    def counts(self) -> dict[tuple[str, Direction, int], Counts]:
+        """The counts of each visit's output, under the first bins that were counted in."""
+        return {
+            (visit.place.name, visit.direction, visit.call): next(iter(counted)).counts
+            for visit, stores in self.visits.items()
+            if (
+                counted := [
+                    store.kept
+                    for (_, role), store in stores.items()
+                    if role == "output" and isinstance(store.kept, Accumulator)
+                ]
+            )
+        }
+
+    # From what was kept to the rows of a report.
+
+    def rows(self, step: int | None = None) -> list[dict[str, Any]]:
+        """One row a layer, direction, call and measure; a row's ``step`` is what is given."""
+        return [
+            self._row(order, visit, measure, stores, step)
+            for order, (visit, stores) in enumerate(self.visits.items())
+            for measure in self.measures
+        ]
+
+    def _row(
+        self, order: int, visit: Visit, measure: Measure, stores: _Stores, step: int | None
+    ) -> dict[str, Any]:
+        used = {role: stores[measure.keeping, role] for role in measure.roles}
+        output = used["output"]
+        value: float | None = None
+        findings: list[str] = []
+        n = output.n
+        if all(store.kept is not None for store in used.values()):
+            kept = self._kept(measure, used)
+            if isinstance(measure.keeping, Sampling):
+                n = len(kept[0])
+            try:
+                value, findings = measure.compute(*kept)
+            except (TypeError, ValueError) as error:
+                # One layer without a value must not hide the others.
+                findings = [str(error)]
+        findings = [*findings, *self._remarks(measure, used, n)]
+        return {
+            "layer": visit.place.name,
+            "type": visit.place.type,
+            "direction": visit.direction,
+            "call": visit.call,
+            "order": order,
+            "step": step,
+            "measure": measure.name,
+            "estimator": repr(measure.estimator),
+            "reference": measure.reference,
+            "value": value,
+            "stderr": None,
+            "unit": "nats",
+            "kind": measure.kind,
+            "n": n,
+            "d": _width(output),
+            "findings": findings,
+        }
+
+    def _kept(self, measure: Measure, used: Mapping[Role, Store]) -> list[Kept]:
+        """What the measure's estimator takes, in the order of its roles."""
+        keeping = measure.keeping
+        if not isinstance(keeping, Sampling):
+            return [x.kept.counts for x in used.values() if isinstance(x.kept, Accumulator)]
+        rows = [store.kept for store in used.values() if isinstance(store.kept, Rows)]
+        return list(together(self.reservoirs[keeping], rows))
+
+    def _remarks(self, measure: Measure, used: Mapping[Role, Store], n: int) -> Iterator[str]:
+        """What a reader should know of the data."""
+        keeping, output = measure.keeping, used["output"]
+        if isinstance(keeping, Sampling):
+            if n < output.n:
+                size = self.reservoirs[keeping].size
+                limit = "memory had room for" if size < keeping.samples else "samples is"
+                yield (
+                    f"from {n:,} of {output.n:,} samples, drawn at random (seed {self.seed}), "
+                    f"the same at every layer: {limit} {size:,}."
+                )
+            wide = [
+                f"the {role} ({_width(store):,g} dimensions)"
+                for role, store in used.items()
+                if keeping.project is not None and (_width(store) or 0) > keeping.project
+            ]
+            if wide:
+                yield f"{' and '.join(wide)} projected onto {keeping.project} random directions."
+        elif output.counted < output.values:
+            yield (
+                f"from {output.counted:,} of {output.values:,} values, drawn at random in every "
+                f"batch (seed {self.seed})."
+            )
+        if "input" in used and used["input"].entrances:
+            yield (
+                f"some passes entered by {', '.join(sorted(used['input'].entrances))} instead of "
+                "the model: its input was the reference."
+            )
+        for role, store in used.items():
+            if store.left_out:
+                yield f"calls left out: {store.left_out}; {store.why_left_out}"
+
+    # To and from files and other processes.
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as tensors, numbers and strings in lists and dictionaries."""
+        return {
+            "version": _VERSION,
+            "measures": [repr(measure) for measure in self.measures],
+            "seed": self.seed,
+            "passes": self.passes,
+            "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
+            "visits": [
+                {
+                    "layer": visit.place.name,
+                    "type": visit.place.type,
+                    "direction": visit.direction,
+                    "call": visit.call,
+                    "stores": [store.state_dict() for store in stores.values()],
+                }
+                for visit, stores in self.visits.items()
+            ],
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any], measures: Sequence[Measure]) -> Record:
+        """What :meth:`state_dict` describes.
+
+        Raises:
+            ValueError: It is of other measures, or of another version.
+        """
+        _check_state(state, measures)
+        record = cls(measures, state["seed"])
+        record.passes = state["passes"]
+        for keeping, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
+            record.reservoirs[keeping] = Reservoir.from_state_dict(reservoir)
+        for visit in state["visits"]:
+            place = Place(visit["layer"], visit["type"])
+            stores = map(Store.from_state_dict, visit["stores"])
+            record.visits[Visit(place, visit["direction"], visit["call"])] = dict(
+                zip(record.needs, stores, strict=True)
+            )
+        return record
+
+
+def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
+    if not isinstance(state, Mapping) or state.get("version") != _VERSION:
+        raise ValueError(
+            f"state: expected what Probe.state_dict() gave, of version {_VERSION}, got "
+            f"{type(state).__name__}. Save it again with this version of infoprobe."
+        )
+    expected = [repr(measure) for measure in measures]
+    if state["measures"] != expected:
+        raise ValueError(
+            f"state: expected the measures of this probe, {', '.join(expected)}; got "
+            f"{', '.join(state['measures'])}. Make the probe with the same measures."
+        )
+
+
+def _width(store: Store) -> float | None:
+    """The values of one sample; a mean where samples differ."""
+    if not store.n:
+        return None
+    return store.values / store.n if store.values % store.n else store.values // store.n

@@ -1,0 +1,286 @@
+"""The calls that are running in a model, which way each runs, and who is told of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+Direction = Literal["forward", "inverse"]
+
+
+class Place(NamedTuple):
+    """Where tensors are caught: a layer's name, and what kind of thing it is."""
+
+    name: str
+    type: str
+
+
+class Sink(Protocol):
+    """Who is told what passes through a model."""
+
+    def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
+        """A pass begins with these tensors; ``entrance`` names the part if not the model.
+
+        What is returned stands for the pass; ``None`` means that nobody wants to know of it.
+        """
+
+    def end(self, run: Any) -> None:
+        """The pass is over, whether it returned or raised."""
+
+    def enter(self, run: Any, inputs: list[Tensor]) -> Any:
+        """A layer is about to be called; what is returned comes back at its exit."""
+
+    def exit(
+        self,
+        run: Any,
+        place: Place,
+        direction: Direction,
+        call: int,
+        entered: Any,
+        outputs: list[Tensor],
+        unchanged: bool = False,
+    ) -> None:
+        """A layer has returned.
+
+        Arguments:
+            run: The pass.
+            place: The layer.
+            direction: Which way it ran.
+            call: Numbers its calls in this pass and direction.
+            entered: What :meth:`enter` returned; ``None`` for a point marked by :func:`tap`.
+            outputs: What it gave.
+            unchanged: Whether these are the tensors that went in.
+        """
+
+
+class Call:
+    """One running call.
+
+    Attributes:
+        owner: Whose call it is: a module or a transform.
+        path: The owner's name, empty for the model itself.
+        direction: Which way it runs.
+    """
+
+    __slots__ = ("direction", "entered", "hooked", "number", "owner", "path", "place", "run")
+
+    def __init__(self, owner: object, path: str, direction: Direction, hooked: bool) -> None:
+        self.owner = owner
+        self.path = path
+        self.direction = direction
+        self.hooked = hooked
+        self.place: Place | None = None
+        self.number = 0
+        self.entered: Any = None
+
+
+class _Run:
+    """A pass: what the sink calls it, and how often each place was called in it."""
+
+    __slots__ = ("calls", "token")
+
+    def __init__(self, token: Any) -> None:
+        self.token = token
+        self.calls: Counter[tuple[Place, Direction]] = Counter()
+
+
+# The passes that are running in this thread, of all probes.
+_local = threading.local()
+
+
+class Calls:
+    """Tells a sink of the calls in a model, wherever a tap learns of them.
+
+    The direction of a call is its own, if it has one, or that of the call around it. A pass
+    lasts from the outermost call until it returns. Each thread has passes of its own.
+
+    Arguments:
+        sink: Who is told.
+        taken: Names that points marked by :func:`tap` must not use.
+    """
+
+    def __init__(self, sink: Sink, taken: set[str]) -> None:
+        self._sink = sink
+        self._taken = taken
+        self._stacks: dict[int, list[Call]] = {}
+
+    def enter(
+        self,
+        owner: object,
+        path: str,
+        place: Place | None,
+        direction: Direction | None,
+        inputs: Callable[[], list[Tensor]],
+        hooked: bool,
+    ) -> Call | None:
+        """A call begins.
+
+        Arguments:
+            owner: Whose call it is.
+            path: The owner's name, empty for the model itself.
+            place: Where the sink wants to know of what goes in and out, if it does.
+            direction: Which way; ``None`` for that of the call around it.
+            inputs: Gives the tensors that go in.
+            hooked: Whether :meth:`leave` is up to a hook, which is not told of a
+                KeyboardInterrupt.
+
+        Returns:
+            The call, for :meth:`leave`; ``None`` if the call is no part of a pass.
+        """
+        if in_backward():
+            return None  # activation checkpointing calls layers once more
+        stack = self._stack(hooked)
+        if direction is None:
+            direction = stack[-1].direction if stack else "forward"
+        call = Call(owner, path, direction, hooked)
+        tensors: list[Tensor] | None = None
+        if stack:
+            call.run = stack[-1].run
+        else:
+            tensors = inputs()
+            call.run = _Run(self._sink.begin(tensors, path or None))
+            _running().append(self)
+        stack.append(call)
+        if place is not None and call.run.token is not None:
+            call.place = place
+            call.number = self._number(call.run, place, direction)
+            call.entered = self._sink.enter(
+                call.run.token, inputs() if tensors is None else tensors
+            )
+        return call
+
+    def running(self, owner: object) -> Call | None:
+        """The innermost running call of this owner."""
+        if in_backward():
+            return None
+        for call in reversed(self._stacks.get(threading.get_ident(), [])):
+            if call.owner is owner:
+                return call
+        return None
+
+    def leave(self, call: Call, outputs: list[Tensor] | None) -> None:
+        """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
+        stack = self._stacks.get(threading.get_ident(), [])
+        if call not in stack:
+            return  # closed meanwhile
+        del stack[stack.index(call) :]
+        try:
+            if outputs is not None and call.place is not None:
+                self._sink.exit(
+                    call.run.token, call.place, call.direction, call.number, call.entered, outputs
+                )
+        finally:
+            if not stack:
+                self._end(call.run)
+
+    def pass_by(self, call: Call, place: Place, tensors: list[Tensor]) -> None:
+        """Some tensors pass a place that hands them on unchanged, at the call's begin or end."""
+        run = call.run
+        if run.token is not None:
+            number = self._number(run, place, call.direction)
+            entered = self._sink.enter(run.token, tensors)
+            self._sink.exit(run.token, place, call.direction, number, entered, tensors, True)
+
+    def point(self, tensor: Tensor, name: str) -> None:
+        """A tensor passes a point that the user has marked; it belongs to the running call."""
+        stack = self._stack(called=False)
+        if not stack or stack[-1].run.token is None:
+            return
+        call = stack[-1]
+        name = f"{call.path}.{name}" if call.path else name
+        place = Place(f"{name} (tap)" if name in self._taken else name, "tap")
+        number = self._number(call.run, place, call.direction)
+        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor])
+
+    def close(self) -> None:
+        """Forgets all running calls."""
+        self._stacks.clear()
+        if self in _running():
+            _running().remove(self)
+
+    def _stack(self, called: bool) -> list[Call]:
+        """This thread's running calls, without those that a KeyboardInterrupt has ended.
+
+        Arguments:
+            called: Whether this is about the call of a module that is about to run.
+        """
+        stack = self._stacks.setdefault(threading.get_ident(), [])
+        while stack and stack[-1].hooked and not _is_running(stack[-1].owner, called):
+            call = stack.pop()
+            if not stack:
+                self._end(call.run)
+        return stack
+
+    def _end(self, run: _Run) -> None:
+        _running().remove(self)
+        if run.token is not None:
+            self._sink.end(run.token)
+
+    def _number(self, run: _Run, place: Place, direction: Direction) -> int:
+        number = run.calls[place, direction]
+        run.calls[place, direction] = number + 1
+        return number
+
+
+def _running() -> list[Calls]:
+    if not hasattr(_local, "calls"):
+        _local.calls = []
+    running: list[Calls] = _local.calls
+    return running
+
+
+def tap(tensor: Tensor, name: str) -> Tensor:
+    """Marks a tensor inside a forward pass, so that probes measure it like a layer's output.
+
+    For what no module returns: residual sums, attention weights, ``torch.relu(x)``. Without a
+    probe on the model that is running, and in compiled code, it does nothing.
+
+    Arguments:
+        tensor: Any tensor.
+        name: What the report calls it, after the name of the module in whose forward it stands
+            (``blocks.3.residual``).
+
+    Returns:
+        The same tensor.
+
+    Example:
+        >>> class Residual(torch.nn.Linear):
+        ...     def forward(self, x):
+        ...         return x + ip.tap(torch.relu(super().forward(x)), "branch")
+        >>> with ip.probe(model := Residual(3, 3)) as probe:
+        ...     _ = model(torch.randn(8, 3))
+        >>> sorted({row["layer"] for row in probe.report().rows})
+        ['(model)', 'branch']
+    """
+    if not torch.compiler.is_compiling():
+        for calls in list(_running()):
+            calls.point(tensor, name)
+    return tensor
+
+
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass, where calls of layers repeat earlier ones."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def _is_running(owner: object, called: bool) -> bool:
+    """Whether a call of this module is among the callers, without the one ``called`` last."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code is _CALL:
+            if not called and frame.f_locals["self"] is owner:
+                return True
+            called = False
+        frame = frame.f_back
+    return False
+
+
+# Calls hooks and forward.
+_CALL = nn.Module._call_impl.__code__
