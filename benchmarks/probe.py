@@ -1,19 +1,33 @@
-"""Cost of a probed forward pass, attaching the probe included, relative to a plain one.
+"""Cost of a probed forward pass relative to a plain one, beside peers that watch layers too.
 
-python benchmarks/probe.py
+pip install -e ".[benchmarks]"
+python benchmarks/probe.py --out docs/benchmarks/probe.json
 """
 
 from __future__ import annotations
 
+import argparse
+import copy
+import json
+import logging
+import platform
+import resource
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import torch
+import torchlens
+from delve import SaturationTracker
 from timing import ratios, table
 from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
 
 import infoprobe as ip
 
 BATCH = 256
+Contenders = dict[str, Callable[[], object]]
 
 
 def mlp() -> nn.Module:
@@ -33,43 +47,127 @@ def convolutional_autoencoder() -> nn.Module:
     )
 
 
+def cifar10_encoder() -> nn.Module:
+    # The encoder of the classical CIFAR-10 autoencoder of Nguyen, Ardizzone & Köthe (2019), with a
+    # code of 128: 3 x 3 convolutions without padding, and two poolings, down to 1,024 x 3 x 3.
+    return nn.Sequential(
+        nn.Conv2d(3, 64, 3),
+        nn.ReLU(),
+        nn.Conv2d(64, 128, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(128, 256, 3),
+        nn.ReLU(),
+        nn.Conv2d(256, 512, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(512, 1024, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(9216, 128),
+    )
+
+
 def mnist_inn() -> nn.Module:
     return ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 20)
 
 
-def contenders(model: nn.Module, x: Tensor) -> dict[str, Callable[[], object]]:
-    def plain() -> None:
-        model(x)
+# Every contender watches a copy of its own, for what it attaches would slow the others' passes.
 
-    def probed(measures: list[ip.Entropy | ip.Divergence] | None) -> Callable[[], None]:
-        def run() -> None:
-            with ip.probe(model, measures=measures):
-                model(x)
 
-        return run
+def plain(model: nn.Module, x: Tensor) -> Contenders:
+    own = copy.deepcopy(model)
+    return {"plain": lambda: own(x)}
+
+
+def probed(model: nn.Module, x: Tensor) -> Contenders:
+    def attached(**options: Any) -> Callable[[], object]:
+        own = copy.deepcopy(model)
+        ip.probe(own, **options)
+        return lambda: own(x)
 
     return {
-        "plain": plain,
-        "no measures": probed([]),
-        "entropy": probed([ip.Entropy()]),
-        "entropy and both divergences (default)": probed(None),
+        "no measures": attached(measures=[]),
+        "entropy": attached(measures=[ip.Entropy()]),
+        "default": attached(),
+        "values_per_batch=65536": attached(values_per_batch=65536),
     }
+
+
+def hooked(model: nn.Module, x: Tensor, writer: SummaryWriter) -> Contenders:
+    saturated, own = copy.deepcopy(model), copy.deepcopy(model)
+    SaturationTracker(writer.log_dir, "csv", saturated, device="cpu")  # Linear and Conv2d only
+
+    def histogram(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                writer.add_histogram(name, output)
+
+        return hook
+
+    for name, module in own.named_modules():
+        if not list(module.children()):
+            module.register_forward_hook(histogram(name))
+    return {"delve": lambda: saturated(x), "TensorBoard histograms": lambda: own(x)}
+
+
+def traced(model: nn.Module, x: Tensor) -> Contenders:
+    own = copy.deepcopy(model)
+    return {"torchlens (all outputs kept)": lambda: torchlens.trace(own, x)}
+
+
+def resident() -> float:
+    """Resident memory in MiB, on Linux."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def growth(batches: int) -> tuple[float, float]:
+    """Resident memory before and after probing so many batches of the MLP."""
+    model = mlp()
+    with ip.probe(model):
+        for _ in range(20):
+            model(torch.randn(BATCH, 512))
+        before = resident()
+        for _ in range(batches):
+            model(torch.randn(BATCH, 512))
+        return before, resident()
 
 
 def main() -> None:
-    """Prints the ratios."""
+    """Prints the ratios, and writes them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", default="", help="cases that contain this")
+    arguments = parser.parse_args()
+    logging.getLogger("delve.logger").setLevel(logging.WARNING)
     torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
     torch.manual_seed(0)
+    before, after = growth(1_000)
+    print(f"resident memory over 1,000 batches: {before:.1f} -> {after:.1f} MiB\n", flush=True)
     cases = {
-        "MLP 6x512": (mlp(), torch.randn(BATCH, 512)),
-        "conv AE": (convolutional_autoencoder(), torch.randn(BATCH, 1, 28, 28)),
-        "MNIST INN": (mnist_inn(), torch.rand(32, 1, 28, 28)),
+        "MLP 6x512": (mlp(), torch.randn(BATCH, 512), 51),
+        "conv AE": (convolutional_autoencoder(), torch.randn(BATCH, 1, 28, 28), 51),
+        "CIFAR-10 encoder": (cifar10_encoder(), torch.rand(BATCH, 3, 32, 32), 5),
+        "MNIST INN": (mnist_inn(), torch.rand(32, 1, 28, 28), 7),
     }
-    with torch.no_grad():
-        columns = {
-            name: ratios(contenders(model, x), rounds=25) for name, (model, x) in cases.items()
-        }
-    print(table(f"batch {BATCH} (INN 32), 1 thread", columns))
+    cases = {name: case for name, case in cases.items() if arguments.only in name}
+    results = {}
+    for name, (model, x, rounds) in cases.items():
+        with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+            contenders = plain(model, x) | probed(model, x) | hooked(model, x, writer)
+            results[name] = ratios(contenders, rounds, twice=True)
+    # Last, with plain passes of its own, since torchlens leaves wrappers on torch's functions.
+    for name, (model, x, rounds) in cases.items():
+        results[name] |= ratios(plain(model, x) | traced(model, x), rounds, twice=True)
+    print(table(f"batch {BATCH} (INN 32), 1 thread", results))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        about = {"threads": 1, "torch": torch.__version__, "processor": platform.processor()}
+        memory = {"batches": 1_000, "before": before, "after": after}
+        content = {"about": about, "ratios": results, "resident MiB": memory}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import math
+import threading
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -105,16 +106,23 @@ class DyadicGrid:
 
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins: exact, as whole numbers from 0."""
+        x = self.exact(x)
+        place = self.scaled(x, torch.empty_like(x)).sub_(self.first)
+        return place.to(torch.int16 if self.size <= _INT16 else torch.int32)
+
+    def exact(self, x: Tensor) -> Tensor:
+        """The values in a type that finds their bins without rounding."""
         if x.dtype == torch.float32 and not self._exact_in_float32():
             x = x.to(torch.float64)
-        if self.exponent > 0:
-            # floor(x / 2^e) = floor(floor(x) / 2^e), and the latter cannot underflow.
-            x = x.floor()
+        # floor(x / 2^e) = floor(floor(x) / 2^e), and the latter cannot underflow.
+        return x.floor() if self.exponent > 0 else x
+
+    def scaled(self, x: Tensor, out: Tensor) -> Tensor:
+        """The number of each value's bin, from :meth:`exact` values."""
         # Multiplying by a power of two is exact, so no value lands in a neighbour's bin.
-        x = x.mul(2.0**-self.exponent)
-        if self.first:  # from zero on, the conversion rounds down by itself
-            x = x.floor_().sub_(self.first)
-        return x.to(torch.int16 if self.size <= _INT16 else torch.int32)
+        torch.mul(x, 2.0**-self.exponent, out=out)
+        # From zero on, the conversion to integers rounds down by itself.
+        return out.floor_() if self.first < 0 else out
 
     def _exact_in_float32(self) -> bool:
         largest = max(abs(self.first), abs(self.first + self.size))
@@ -177,12 +185,42 @@ class Counts:
     values: Tensor
 
     def __add__(self, other: Counts) -> Counts:
-        a, b = share(self, other)
-        return Counts(a.grid, a.values + b.values)
+        start = self._start_of(other)
+        if start is None:
+            a, b = share(self, other)
+            return Counts(a.grid, a.values + b.values)
+        values = self.values.clone()
+        values.narrow(0, start, other.grid.size).add_(other.values)
+        return Counts(self.grid, values)
+
+    def _start_of(self, other: Counts) -> int | None:
+        """Where the other's bins begin among these, if they are some of these."""
+        grid, part = self.grid, other.grid
+        if grid == part:
+            return 0
+        if (
+            isinstance(grid, DyadicGrid)
+            and isinstance(part, DyadicGrid)
+            and (grid.exponent, grid.bins) == (part.exponent, part.bins)
+            and 0 <= part.first - grid.first <= grid.size - part.size
+        ):
+            return part.first - grid.first
+        return None
 
     def to(self, device: torch.device | str) -> Counts:
         """The same counts on another device."""
         return Counts(self.grid, self.values.to(device))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as a tensor and numbers."""
+        kind = "dyadic" if isinstance(self.grid, DyadicGrid) else "uniform"
+        return {"kind": kind, "grid": asdict(self.grid), "values": self.values}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> Counts:
+        """What :meth:`state_dict` describes."""
+        grid = DyadicGrid if state["kind"] == "dyadic" else UniformGrid
+        return cls(grid(**state["grid"]), state["values"].clone())
 
     @property
     def total(self) -> int:
@@ -190,74 +228,62 @@ class Counts:
         return int(self.values.sum())
 
 
-class Accumulator:
-    """Counts that grow in place: what ``sum(...)`` of :class:`Counts` gives, at a lower price."""
-
-    def __init__(self, counts: Counts) -> None:
-        self._grid = counts.grid
-        self._values = counts.values.clone()
-
-    @property
-    def counts(self) -> Counts:
-        """The sum so far."""
-        return Counts(self._grid, self._values.clone())
-
-    def add(self, counts: Counts) -> None:
-        """Adds the counts of some more values."""
-        mine, grid = self._grid, counts.grid
-        if isinstance(mine, DyadicGrid) and isinstance(grid, DyadicGrid):
-            start = grid.first - mine.first
-            if (
-                grid.exponent == mine.exponent
-                and grid.bins == mine.bins
-                and 0 <= start <= mine.size - grid.size
-            ):
-                self._values[start : start + grid.size] += counts.values
-                return
-        elif mine == grid:
-            self._values += counts.values
-            return
-        total = self.counts + counts
-        self._grid, self._values = total.grid, total.values
-
-    def state_dict(self) -> dict[str, Any]:
-        """All of it, as tensors and numbers."""
-        kind = "dyadic" if isinstance(self._grid, DyadicGrid) else "uniform"
-        return {"kind": kind, "grid": asdict(self._grid), "values": self._values}
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Any]) -> Accumulator:
-        """What :meth:`state_dict` describes."""
-        grid = DyadicGrid if state["kind"] == "dyadic" else UniformGrid
-        return cls(Counts(grid(**state["grid"]), state["values"]))
-
-
 def count(x: Tensor, grid: Grid) -> Counts:
     """Counts the values of ``x``, all of which must lie within ``grid``.
 
     Memory beyond ``x``: a few blocks of values and a few int64 a bin.
     """
-    blocks = torch.split(in_memory_order(x), _BLOCK_CUDA if x.is_cuda else _BLOCK)
-    values = _count(blocks[0], grid)
-    for block in blocks[1:]:
+    x = in_memory_order(x)
+    size = _BLOCK_CUDA if x.is_cuda else _BLOCK
+    if x.numel() <= size:
+        return Counts(grid, _count(x, grid))
+    values = torch.zeros(grid.size, dtype=torch.int64, device=x.device)
+    for block in torch.split(x, size):
         values += _count(block, grid)
     return Counts(grid, values)
 
 
 def _count(x: Tensor, grid: Grid) -> Tensor:
-    place = grid.index(x)
-    stride = 1 << (grid.size - 1).bit_length()
-    if x.is_cuda or stride * _LANES > _INT16:
-        return torch.bincount(place, minlength=grid.size)
-    place += _lane_starts(stride)[: len(place)]
-    lanes = torch.bincount(place, minlength=stride * _LANES).view(_LANES, stride)
-    return lanes.sum(0)[: grid.size]
+    stride = 1 << grid.size.bit_length()
+    if x.is_cuda or isinstance(grid, UniformGrid) or 2 * stride * _LANES > _INT16:
+        return torch.bincount(grid.index(x), minlength=grid.size)
+    x = grid.exact(x)
+    n = x.numel()
+    scaled = grid.scaled(x, _scratch.take(n, x.dtype))
+    # Bins on both sides of zero, or on either, have numbers from -stride to stride.
+    near_zero = -stride <= grid.first <= stride - grid.size
+    if not near_zero:
+        scaled.sub_(grid.first)
+    place = _scratch.take(n, torch.int16).copy_(scaled)
+    starts = _lane_starts(stride)
+    place += starts if n == _BLOCK else starts[:n]
+    lanes = torch.bincount(place, minlength=2 * stride * _LANES).view(_LANES, 2 * stride)
+    return lanes.sum(0).narrow(0, stride + (grid.first if near_zero else 0), grid.size)
 
 
 @functools.lru_cache(maxsize=4)
 def _lane_starts(stride: int) -> Tensor:
-    """Where the bins of each value's lane start, which are ``stride`` apart: a block of them."""
-    return (torch.arange(_BLOCK, device="cpu") % _LANES * stride).to(torch.int16)
+    """What to add to the numbers from -stride to stride in each lane: a block of them."""
+    lanes = torch.arange(_BLOCK, device="cpu") % _LANES
+    return (lanes * 2 * stride + stride).to(torch.int16)
+
+
+class _Scratch(threading.local):
+    """Memory for one block, used again and again: fresh memory costs more than what we do in it."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[torch.dtype, Tensor] = {}
+
+    def take(self, n: int, dtype: torch.dtype) -> Tensor:
+        """Room for ``n`` values."""
+        if dtype not in self._blocks:
+            with torch.inference_mode(False):  # what is made in that mode cannot leave it
+                self._blocks[dtype] = torch.empty(_BLOCK, dtype=dtype, device="cpu")
+        block = self._blocks[dtype]
+        return block if n == _BLOCK else block[:n]
+
+
+_scratch = _Scratch()
 
 
 def in_memory_order(x: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ def layers(
 ) -> Axes:
     """A line a reference and estimator over the layers, in the order of their calls.
 
+    Rows of several steps are a line a layer over the steps instead.
+
     The inverse pass is set apart by its background, values with findings are hollow, infinite
     ones are triangles at the top.
     """
@@ -28,12 +30,23 @@ def layers(
             f"The report has (measure, reference): {', '.join(map(str, there))}."
         )
     ax = _new_axes() if ax is None else ax
+    if len({row["step"] for row in chosen}) > 1:
+        _over_steps(ax, chosen)
+    else:
+        _over_layers(ax, chosen)
+    ax.grid(axis="y", color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    return ax
+
+
+def _over_layers(ax: Axes, chosen: list[dict[str, Any]]) -> None:
     places = list(dict.fromkeys(_place(row) for row in chosen))
     series: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
     for row in chosen:
         if row["value"] is not None:
             series.setdefault((row["reference"], row["estimator"]), []).append(row)
     estimators = {estimator for _, estimator in series}
+    measure = chosen[0]["measure"]
     names = [
         label(measure, of) + (f", {estimator}" if len(estimators) > 1 else "")
         for of, estimator in series
@@ -47,9 +60,29 @@ def layers(
     ax.set_ylabel(f"{names[0] if len(names) == 1 else measure} ({chosen[0]['unit']})")
     if len(names) > 1:
         ax.legend(frameon=False)
-    ax.grid(axis="y", color="0.9", linewidth=0.8)
-    ax.set_axisbelow(True)
-    return ax
+
+
+def _over_steps(ax: Axes, chosen: list[dict[str, Any]]) -> None:
+    """A line a layer, from dark for the first to light for the last."""
+    from matplotlib import colormaps
+
+    lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in chosen:
+        if row["value"] is not None:
+            key = (*_place(row), row["reference"], row["estimator"])
+            lines.setdefault(key, []).append(row)
+    series = {key[3:] for key in lines}
+    measure = chosen[0]["measure"]
+    for i, ((layer, direction, call, of, estimator), line) in enumerate(lines.items()):
+        name = _tick(layer, direction, call)
+        if len(series) > 1:
+            name += f", {label(measure, of)}, {estimator}"
+        color = colormaps["viridis"](0.9 * i / max(1, len(lines) - 1))
+        _draw(ax, [row["step"] for row in line], line, name, color)
+    ax.set_xlabel("step")
+    (of, _), *more = series or {(None, "")}
+    ax.set_ylabel(f"{measure if more else label(measure, of)} ({chosen[0]['unit']})")
+    ax.legend(frameon=False, fontsize="small", ncols=1 + len(lines) // 16)
 
 
 def label(measure: str, reference: str | None) -> str:
@@ -58,6 +91,8 @@ def label(measure: str, reference: str | None) -> str:
         return "H(output)"
     if measure == "divergence":
         return f"KL({reference}||output)"
+    if measure == "mutual_information":
+        return f"I({reference};output)"
     return measure if reference is None else f"{measure}({reference})"
 
 
@@ -74,10 +109,12 @@ def _tick(layer: str, direction: str, call: int) -> str:
     )
 
 
-def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str) -> None:
+def _draw(
+    ax: Axes, x: list[int], line: list[dict[str, Any]], name: str, color: Any = None
+) -> None:
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
     y = [row["value"] if math.isfinite(row["value"]) else math.nan for row in line]
-    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name)
+    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name, color=color)
     noted = [i for i, row in enumerate(line) if row["findings"]]
     ax.plot(
         [x[i] for i in noted],

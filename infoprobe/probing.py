@@ -292,7 +292,8 @@ class Probe:
                 "sync: expected an initialised torch.distributed, and there is none. Call "
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
-        rank, states = distributed.get_rank(), [None] * distributed.get_world_size()
+        rank = distributed.get_rank()
+        states: list[Any] = [None] * distributed.get_world_size()
         distributed.all_gather_object(states, self._recorder.record.state_dict())
         measures = self._recorder.measures
         records = [Record.from_state_dict(state, measures) for state in states]

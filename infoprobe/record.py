@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from infoprobe.binning import Accumulator, Counts
+from torch import Tensor
+
+from infoprobe.binning import Counts
 from infoprobe.measures import Keeping, Kept, Measure, Role, Sampling
 from infoprobe.reservoir import Reservoir, Rows, together
 from infoprobe.taps.calls import Direction, Place
@@ -36,7 +38,7 @@ class Store:
         entrances: Parts of the model by which passes entered instead of through the model.
     """
 
-    kept: Accumulator | Rows | None = None
+    kept: Counts | Rows | None = None
     n: int = 0
     values: int = 0
     counted: int = 0
@@ -52,11 +54,8 @@ class Store:
         self.left_out += other.left_out
         self.why_left_out = self.why_left_out or other.why_left_out
         self.entrances |= other.entrances
-        if isinstance(other.kept, Accumulator):
-            if isinstance(self.kept, Accumulator):
-                self.kept.add(other.kept.counts)
-            else:
-                self.kept = Accumulator(other.kept.counts)
+        if isinstance(other.kept, Counts):
+            self.kept = self.kept + other.kept if isinstance(self.kept, Counts) else other.kept
 
     def state_dict(self) -> dict[str, Any]:
         """All of it."""
@@ -75,11 +74,8 @@ class Store:
         """What :meth:`state_dict` describes."""
         kept = state["kept"]
         if kept is not None:
-            kept = (Rows if "numbers" in kept else Accumulator).from_state_dict(kept)
+            kept = (Rows if "numbers" in kept else Counts).from_state_dict(kept)
         return cls(**{**state, "kept": kept, "entrances": set(state["entrances"])})
-
-
-_Stores = dict[tuple[Keeping, Role], Store]
 
 
 class Record:
@@ -87,8 +83,10 @@ class Record:
 
     Attributes:
         measures: What to compute.
-        needs: What to keep for them: in which way, of which role's tensors.
-        visits: What was kept, visit by visit in the order of their first appearance.
+        ways: In which ways something is kept for them.
+        needs: In which of these ways, by its number, which role's tensors are kept.
+        visits: What was kept for each of the needs, visit by visit in the order of their first
+            appearance.
         reservoirs: For each way of keeping rows, which samples are kept.
         passes: How many passes there were.
         seed: Of all random choices.
@@ -96,27 +94,32 @@ class Record:
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
         self.measures = list(measures)
-        self.needs = list(dict.fromkeys((m.keeping, role) for m in measures for role in m.roles))
-        self.visits: dict[Visit, _Stores] = {}
+        self.ways = list(dict.fromkeys(measure.keeping for measure in measures))
+        self.needs = list(
+            dict.fromkeys(
+                (self.ways.index(measure.keeping), role)
+                for measure in measures
+                for role in measure.roles
+            )
+        )
+        self.visits: dict[Visit, list[Store]] = {}
         self.reservoirs = {
-            keeping: Reservoir(keeping.samples, seed)
-            for keeping, _ in self.needs
-            if isinstance(keeping, Sampling)
+            way: Reservoir(way.samples, seed) for way in self.ways if isinstance(way, Sampling)
         }
         self.passes = 0
         self.seed = seed
 
-    def stores(self, visit: Visit) -> _Stores:
-        """What was kept at a visit."""
+    def stores(self, visit: Visit) -> list[Store]:
+        """What was kept at a visit, for each of the needs."""
         stores = self.visits.get(visit)
         if stores is None:
-            stores = self.visits[visit] = {need: Store() for need in self.needs}
+            stores = self.visits[visit] = [Store() for _ in self.needs]
         return stores
 
     def _rows(self, keeping: Keeping) -> Iterator[Rows]:
         for stores in self.visits.values():
-            for (of, _), store in stores.items():
-                if of == keeping and isinstance(store.kept, Rows):
+            for (way, _), store in zip(self.needs, stores, strict=True):
+                if self.ways[way] == keeping and isinstance(store.kept, Rows):
                     yield store.kept
 
     def shrink(self, memory: int) -> None:
@@ -149,33 +152,33 @@ class Record:
                 "Give both probes the same seed."
             )
         moves = {}
-        for keeping, reservoir in self.reservoirs.items():
+        for sampling, reservoir in self.reservoirs.items():
             seen = reservoir.seen
-            mine, theirs = reservoir.merge(other.reservoirs[keeping])
-            moves[keeping] = (len(mine), theirs, seen)
-            for rows in self._rows(keeping):
-                rows.keep(mine)
+            remaining, added = reservoir.merge(other.reservoirs[sampling])
+            moves[sampling] = (len(remaining), added, seen)
+            for rows in self._rows(sampling):
+                rows.keep(remaining)
         for visit, stores in other.visits.items():
             own = self.stores(visit)
-            for need, store in stores.items():
-                own[need].merge(store)
-                if isinstance(store.kept, Rows):
-                    kept = own[need].kept
-                    if not isinstance(kept, Rows):
-                        kept = own[need].kept = Rows.none_like(store.kept.values)
-                    kept.merge(store.kept, *moves[need[0]])
+            for (way, _), mine, theirs in zip(self.needs, own, stores, strict=True):
+                mine.merge(theirs)
+                keeping = self.ways[way]
+                if isinstance(theirs.kept, Rows) and isinstance(keeping, Sampling):
+                    if not isinstance(mine.kept, Rows):
+                        mine.kept = Rows.none_like(theirs.kept.values)
+                    mine.kept.merge(theirs.kept, *moves[keeping])
         self.passes += other.passes
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each visit's output, under the first bins that were counted in."""
         return {
-            (visit.place.name, visit.direction, visit.call): next(iter(counted)).counts
+            (visit.place.name, visit.direction, visit.call): counted[0]
             for visit, stores in self.visits.items()
             if (
                 counted := [
                     store.kept
-                    for (_, role), store in stores.items()
-                    if role == "output" and isinstance(store.kept, Accumulator)
+                    for (_, role), store in zip(self.needs, stores, strict=True)
+                    if role == "output" and isinstance(store.kept, Counts)
                 ]
             )
         }
@@ -191,16 +194,17 @@ class Record:
         ]
 
     def _row(
-        self, order: int, visit: Visit, measure: Measure, stores: _Stores, step: int | None
+        self, order: int, visit: Visit, measure: Measure, stores: list[Store], step: int | None
     ) -> dict[str, Any]:
-        used = {role: stores[measure.keeping, role] for role in measure.roles}
+        way = self.ways.index(measure.keeping)
+        used = {role: stores[self.needs.index((way, role))] for role in measure.roles}
         output = used["output"]
         value: float | None = None
         findings: list[str] = []
         n = output.n
         if all(store.kept is not None for store in used.values()):
             kept = self._kept(measure, used)
-            if isinstance(measure.keeping, Sampling):
+            if isinstance(kept[0], Tensor):
                 n = len(kept[0])
             try:
                 value, findings = measure.compute(*kept)
@@ -231,7 +235,7 @@ class Record:
         """What the measure's estimator takes, in the order of its roles."""
         keeping = measure.keeping
         if not isinstance(keeping, Sampling):
-            return [x.kept.counts for x in used.values() if isinstance(x.kept, Accumulator)]
+            return [x.kept for x in used.values() if isinstance(x.kept, Counts)]
         rows = [store.kept for store in used.values() if isinstance(store.kept, Rows)]
         return list(together(self.reservoirs[keeping], rows))
 
@@ -263,7 +267,7 @@ class Record:
                 f"some passes entered by {', '.join(sorted(used['input'].entrances))} instead of "
                 "the model: its input was the reference."
             )
-        for role, store in used.items():
+        for store in used.values():
             if store.left_out:
                 yield f"calls left out: {store.left_out}; {store.why_left_out}"
 
@@ -283,7 +287,7 @@ class Record:
                     "type": visit.place.type,
                     "direction": visit.direction,
                     "call": visit.call,
-                    "stores": [store.state_dict() for store in stores.values()],
+                    "stores": [store.state_dict() for store in stores],
                 }
                 for visit, stores in self.visits.items()
             ],
@@ -303,10 +307,9 @@ class Record:
             record.reservoirs[keeping] = Reservoir.from_state_dict(reservoir)
         for visit in state["visits"]:
             place = Place(visit["layer"], visit["type"])
-            stores = map(Store.from_state_dict, visit["stores"])
-            record.visits[Visit(place, visit["direction"], visit["call"])] = dict(
-                zip(record.needs, stores, strict=True)
-            )
+            record.visits[Visit(place, visit["direction"], visit["call"])] = [
+                Store.from_state_dict(store) for store in visit["stores"]
+            ]
         return record
 
 

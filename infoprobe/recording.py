@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.binning import Accumulator, Counts, in_memory_order
+from infoprobe.binning import Counts, in_memory_order
 from infoprobe.estimators import Histogram
 from infoprobe.measures import Keeping, Measure, Role, Sampling
 from infoprobe.record import Record, Store, Visit
@@ -51,7 +51,8 @@ class _Problem(NamedTuple):
 
 
 _Piece = _Counted | _Drawn | _Problem
-_Pieces = dict[Keeping, _Piece]
+# By the number of the way in which something is kept.
+_Pieces = dict[int, _Piece]
 
 
 class _Seen(NamedTuple):
@@ -73,6 +74,8 @@ class _Pass:
         target: Likewise.
         admitted: Which of its samples each reservoir keeps.
         seen: What was made of the tensors that passed by.
+        sums: What was added up, by the identities of both terms.
+        chosen: Which of so many chunks of a tensor's values are counted.
     """
 
     number: int
@@ -81,6 +84,21 @@ class _Pass:
     target: _Pieces = field(default_factory=dict)
     admitted: dict[Sampling, Admitted] = field(default_factory=dict)
     seen: dict[int, _Seen] = field(default_factory=dict)
+    sums: dict[tuple[int, int], tuple[Counts, Any, Counts]] = field(default_factory=dict)
+    chosen: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def sum(self, before: Any, counts: Counts) -> Counts:
+        """The counts so far and those of this pass.
+
+        Layers that have seen the same tensors share their counts: what one gave is what the next
+        was given, and all refer to the same input. So each tensor is added only once.
+        """
+        if before is None:
+            return counts
+        key = id(before), id(counts)
+        if key not in self.sums:
+            self.sums[key] = before + counts, before, counts
+        return self.sums[key][0]
 
 
 _NO_TENSOR: dict[Role, str] = {
@@ -108,9 +126,9 @@ class Recorder:
         seed: int,
     ) -> None:
         self.measures = list(measures)
-        self._keepings: dict[Role, list[Keeping]] = {role: [] for role in _NO_TENSOR}
-        for keeping, role in Record(measures, seed).needs:
-            self._keepings[role].append(keeping)
+        self._ways: dict[Role, list[int]] = {role: [] for role in _NO_TENSOR}
+        for way, role in Record(measures, seed).needs:
+            self._ways[role].append(way)
         self._values_per_batch = values_per_batch
         self._memory = memory
         self._seed = seed
@@ -182,7 +200,7 @@ class Recorder:
     ) -> None:
         """Reduces the layer's output, and adds all to the visit's stores."""
         if entered is None:
-            entered = dict.fromkeys(self._keepings["previous"], _NOT_A_LAYER)
+            entered = dict.fromkeys(self._ways["previous"], _NOT_A_LAYER)
         pieces: dict[Role, _Pieces] = {
             # A layer may change a tensor behind our back and return it.
             "output": self._reduce(run, "output", outputs, afresh=not unchanged),
@@ -193,11 +211,11 @@ class Recorder:
         visit = Visit(place, direction, call)
         with self._lock:
             stores = self.record.stores(visit)
-            for (keeping, role), store in stores.items():
-                piece = pieces[role][keeping]
+            for (way, role), store in zip(self.record.needs, stores, strict=True):
+                piece = pieces[role][way]
                 if not isinstance(piece, _Problem):
                     try:
-                        self._add(store, piece)
+                        self._add(run, store, piece)
                     except ValueError as error:
                         piece = _Problem(str(error).removeprefix("x: "))
                 if isinstance(piece, _Problem):
@@ -205,20 +223,16 @@ class Recorder:
                 elif run.entrance is not None and role == "input":
                     store.entrances.add(run.entrance)
 
-    def _add(self, store: Store, piece: _Counted | _Drawn) -> None:
-        first = store.kept is None
+    def _add(self, run: _Pass, store: Store, piece: _Counted | _Drawn) -> None:
         if isinstance(piece, _Counted):
-            if isinstance(store.kept, Accumulator):
-                store.kept.add(piece.counts)
-            else:
-                store.kept = Accumulator(piece.counts)
+            store.kept = run.sum(store.kept, piece.counts)
             store.counted += piece.counted
+        elif isinstance(store.kept, Rows):
+            store.kept.add(piece.admitted, piece.rows)
         else:
-            rows = store.kept if isinstance(store.kept, Rows) else Rows.none_like(piece.rows)
-            rows.add(piece.admitted, piece.rows)
-            store.kept = rows
-            if first:
-                self.record.shrink(self._memory)
+            store.kept = Rows.none_like(piece.rows)
+            store.kept.add(piece.admitted, piece.rows)
+            self.record.shrink(self._memory)
         store.n += piece.n
         store.values += piece.values
 
@@ -230,7 +244,7 @@ class Recorder:
         if store.left_out > 1:
             return
         store.why_left_out = f"in pass {run.number + 1}, {role}: {problem.message}"
-        failed = sum(other.left_out > 0 for other in self.record.stores(visit).values())
+        failed = sum(other.left_out > 0 for other in self.record.stores(visit))
         if problem.warn and failed == 1:
             warnings.warn(
                 f"layer {visit.place.name!r} ({visit.direction}): a call is left out of its "
@@ -245,33 +259,23 @@ class Recorder:
         self, run: _Pass, role: Role, tensors: list[Tensor], afresh: bool = False
     ) -> _Pieces:
         """What is kept of some tensors together, in every way that this role needs."""
-        keepings = self._keepings[role]
-        if not keepings:
+        ways = self._ways[role]
+        if not ways:
             return {}
-        pieces = {} if afresh or len(tensors) != 1 else self._seen(run, tensors[0])
-        for keeping in keepings:
-            if keeping not in pieces:
-                pieces[keeping] = self._piece(run, role, keeping, tensors)
-        if len(tensors) == 1 and not tensors[0].is_inference():
-            tensor = tensors[0]
-            run.seen[id(tensor)] = _Seen(weakref.ref(tensor), tensor._version, pieces)
+        pieces: _Pieces = {}
+        (tensor,) = tensors if len(tensors) == 1 else (None,)
+        if tensor is not None and not tensor.is_inference():
+            seen = None if afresh else run.seen.get(id(tensor))
+            # In-place operations raise a tensor's version. Inference tensors have none and are
+            # reduced again; a change through tensor.data between two layers goes unnoticed.
+            if seen and seen.tensor() is tensor and seen.version == tensor._version:
+                pieces = seen.pieces
+            else:
+                run.seen[id(tensor)] = _Seen(weakref.ref(tensor), tensor._version, pieces)
+        for way in ways:
+            if way not in pieces:
+                pieces[way] = self._piece(run, role, self.record.ways[way], tensors)
         return pieces
-
-    def _seen(self, run: _Pass, tensor: Tensor) -> _Pieces:
-        """What was made of this tensor when it left another layer, if it is as it was then.
-
-        In-place operations raise a tensor's version. Inference tensors have none and are reduced
-        again; a change through ``tensor.data`` between two layers goes unnoticed.
-        """
-        seen = run.seen.get(id(tensor))
-        if (
-            seen is None
-            or seen.tensor() is not tensor
-            or tensor.is_inference()
-            or seen.version != tensor._version
-        ):
-            return {}
-        return seen.pieces
 
     def _piece(self, run: _Pass, role: Role, keeping: Keeping, tensors: list[Tensor]) -> _Piece:
         if not tensors:
@@ -279,41 +283,47 @@ class Recorder:
         try:
             if isinstance(keeping, Sampling):
                 return self._draw(run, keeping, tensors)
-            return self._count(keeping, tensors)
+            return self._count(run, keeping, tensors)
         except Exception as error:  # reported on the row, not raised in the user's forward
             return _Problem(str(error).removeprefix("x: "))
 
-    def _count(self, histogram: Histogram, tensors: list[Tensor]) -> _Counted:
-        values = [x.numel() for x in tensors]
+    def _count(self, run: _Pass, histogram: Histogram, tensors: list[Tensor]) -> _Counted:
+        first, *others = tensors
+        values = first.numel() + sum(x.numel() for x in others)
         chosen = tensors
-        if self._values_per_batch is not None and sum(values) > self._values_per_batch:
-            share = self._values_per_batch / sum(values)
-            chosen = [self._some_values(x, share) for x in tensors]
-        counts = [histogram.count(x) for x in chosen]
+        if self._values_per_batch is not None and values > self._values_per_batch:
+            share = self._values_per_batch / values
+            chosen = [self._some_values(run, x, share) for x in tensors]
+        counts = histogram.count(chosen[0])
+        for x in chosen[1:]:
+            counts += histogram.count(x)
         return _Counted(
-            (counts[0] if len(counts) == 1 else sum(counts[1:], counts[0])).to("cpu"),
-            n=tensors[0].size(0) if tensors[0].dim() else 1,
-            values=sum(values),
-            counted=sum(x.numel() for x in chosen),
+            counts.to("cpu") if first.is_cuda else counts,
+            n=first.size(0) if first.dim() else 1,
+            values=values,
+            counted=values if chosen is tensors else sum(x.numel() for x in chosen),
         )
 
-    def _some_values(self, x: Tensor, share: float) -> Tensor:
+    def _some_values(self, run: _Pass, x: Tensor, share: float) -> Tensor:
         """A random share of a tensor's values, each equally likely.
 
         Neighbours in memory are drawn together, since that is much faster: as many as divide the
-        tensor evenly. Of the tensor's parts each gives one such chunk.
+        tensor evenly. Of the tensor's parts each gives one such chunk, the same in all tensors
+        of a pass that are of this size.
         """
         flat = in_memory_order(checks.as_tensor(x.detach(), "x"))
-        length = min(_CHUNK, len(flat) & -len(flat))
-        chunks = flat.view(-1, length)
-        wanted = max(1, round(share * len(chunks)))
-        with self._lock:
-            place = torch.rand(
-                wanted, generator=self._generator, dtype=torch.float64, device="cpu"
-            )
-        place += torch.arange(wanted, device="cpu")
-        chosen = (place * (len(chunks) / wanted)).long().clamp_(max=len(chunks) - 1)
-        return chunks[chosen.to(x.device)]
+        length = min(_CHUNK, flat.numel() & -flat.numel())
+        there = flat.numel() // length
+        wanted = max(1, round(share * there))
+        if (there, wanted) not in run.chosen:
+            with self._lock:
+                place = torch.rand(
+                    wanted, generator=self._generator, dtype=torch.float64, device="cpu"
+                )
+            place += torch.arange(wanted, device="cpu")
+            chosen = place.mul_(there / wanted).long().clamp_(max=there - 1)
+            run.chosen[there, wanted] = chosen.to(x.device)
+        return flat.view(there, length).index_select(0, run.chosen[there, wanted])
 
     def _draw(self, run: _Pass, keeping: Sampling, tensors: list[Tensor]) -> _Drawn:
         parts = [checks.as_tensor(x.detach(), "x") for x in tensors]

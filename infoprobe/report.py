@@ -29,28 +29,54 @@ class Report:
     Attributes:
         rows: Dictionaries with the keys ``layer, type, direction`` (``"forward"`` or
             ``"inverse"``), ``call`` (numbers the calls of a layer within one pass), ``order``
-            (of first appearance), ``step, measure, estimator, reference, value, stderr, unit,
-            kind`` (``"discrete"``, ``"differential"`` or ``"exact"``), ``n`` (samples), ``d``
-            (values of one sample), ``findings`` (sentences on how far to trust the value). The
-            value is ``None`` where a measure does not apply; the findings then say why.
+            (of first appearance), ``step`` (the pass with which a window of steps began, if
+            steps are tracked, else ``None``), ``measure, estimator, reference, value, stderr,
+            unit, kind`` (``"discrete"``, ``"differential"`` or ``"exact"``), ``n`` (samples),
+            ``d`` (values of one sample), ``findings`` (sentences on how far to trust the value).
+            The value is ``None`` where a measure does not apply; the findings then say why.
     """
 
     rows: list[dict[str, Any]]
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the rows, if steps were tracked."""
+        return sorted({row["step"] for row in self.rows if row["step"] is not None})
+
+    def at(self, step: int) -> Report:
+        """The rows of one of the :attr:`steps`.
+
+        Raises:
+            ValueError: No row has this step.
+        """
+        if step not in self.steps:
+            there = ", ".join(map(str, self.steps)) or "none, since no steps were tracked"
+            raise ValueError(f"step: expected one of the report's steps, got {step!r}: {there}.")
+        return Report([row for row in self.rows if row["step"] == step])
 
     def scalars(self) -> dict[str, float]:
         """``{"layer/direction/measure": value}``, for any logger.
 
         A reference is appended to the measure (``conv1/forward/divergence_input``), a repeated
         call to the layer (``conv1#1/...``), and the estimator to the measure where two rows
-        would otherwise have the same key. Rows without a value are left out.
+        would otherwise have the same key. Rows without a value are left out. If steps were
+        tracked, these are the values of the last one.
+
+        Example:
+            With TensorBoard: ``for key, value in report.scalars().items():
+            writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
         """
-        keys = [_scalar_key(row) for row in self.rows]
+        rows = self._latest().rows
+        keys = [_scalar_key(row) for row in rows]
         times = Counter(keys)
         return {
             key if times[key] == 1 else f"{key}[{row['estimator']}]": row["value"]
-            for key, row in zip(keys, self.rows, strict=True)
+            for key, row in zip(keys, rows, strict=True)
             if row["value"] is not None
         }
+
+    def _latest(self) -> Report:
+        return self.at(self.steps[-1]) if self.steps else self
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The rows as a pandas DataFrame. Needs the extra ``infoprobe[dataframe]``."""
@@ -68,7 +94,8 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
-        Values with findings have hollow markers, infinite ones are triangles at the top.
+        Values with findings have hollow markers, infinite ones are triangles at the top. If
+        several steps were tracked, each layer is a line over the steps instead.
 
         Arguments:
             measure: Of the rows to draw, such as ``"entropy"`` or ``"divergence"``.
@@ -111,9 +138,15 @@ class Report:
         return cls(rows)
 
     def __repr__(self) -> str:
-        """A table with a line a layer, direction and call, and a column a measure."""
+        """A table with a line a layer, direction and call, and a column a measure.
+
+        Of several steps, the last one.
+        """
         if not self.rows:
             return "Report: nothing measured"
+        if len(self.steps) > 1:
+            steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
+            return f"{steps}\n{self._latest()!r}"
         estimators = list(dict.fromkeys(row["estimator"] for row in self.rows))
         marks = [f" [{i}]" if len(estimators) > 1 else "" for i in range(1, len(estimators) + 1)]
         mark_of = dict(zip(estimators, marks, strict=True))

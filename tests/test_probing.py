@@ -516,9 +516,9 @@ class TestGuestManners:
     def test_memory_does_not_grow(self):
         def size(probe):
             return sum(
-                store.kept.counts.values.numel()
+                store.kept.values.numel()
                 for stores in probe._recorder.record.visits.values()
-                for store in stores.values()
+                for store in stores
             )
 
         model = small_model()

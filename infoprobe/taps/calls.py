@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
@@ -67,15 +66,20 @@ class Call:
         owner: Whose call it is: a module or a transform.
         path: The owner's name, empty for the model itself.
         direction: Which way it runs.
+        hooked: Whether a hook tells of its end.
+        run: The pass that it belongs to.
     """
 
     __slots__ = ("direction", "entered", "hooked", "number", "owner", "path", "place", "run")
 
-    def __init__(self, owner: object, path: str, direction: Direction, hooked: bool) -> None:
+    def __init__(
+        self, owner: object, path: str, direction: Direction, hooked: bool, run: _Run
+    ) -> None:
         self.owner = owner
         self.path = path
         self.direction = direction
         self.hooked = hooked
+        self.run = run
         self.place: Place | None = None
         self.number = 0
         self.entered: Any = None
@@ -84,11 +88,17 @@ class Call:
 class _Run:
     """A pass: what the sink calls it, and how often each place was called in it."""
 
-    __slots__ = ("calls", "token")
+    __slots__ = ("_calls", "token")
 
     def __init__(self, token: Any) -> None:
         self.token = token
-        self.calls: Counter[tuple[Place, Direction]] = Counter()
+        self._calls: dict[tuple[Place, Direction], int] = {}
+
+    def number(self, place: Place, direction: Direction) -> int:
+        """Counts a call of this place."""
+        number = self._calls.get((place, direction), 0)
+        self._calls[place, direction] = number + 1
+        return number
 
 
 # The passes that are running in this thread, of all probes.
@@ -139,21 +149,19 @@ class Calls:
         stack = self._stack(hooked)
         if direction is None:
             direction = stack[-1].direction if stack else "forward"
-        call = Call(owner, path, direction, hooked)
         tensors: list[Tensor] | None = None
         if stack:
-            call.run = stack[-1].run
+            run = stack[-1].run
         else:
             tensors = inputs()
-            call.run = _Run(self._sink.begin(tensors, path or None))
+            run = _Run(self._sink.begin(tensors, path or None))
             _running().append(self)
+        call = Call(owner, path, direction, hooked, run)
         stack.append(call)
-        if place is not None and call.run.token is not None:
+        if place is not None and run.token is not None:
             call.place = place
-            call.number = self._number(call.run, place, direction)
-            call.entered = self._sink.enter(
-                call.run.token, inputs() if tensors is None else tensors
-            )
+            call.number = run.number(place, direction)
+            call.entered = self._sink.enter(run.token, inputs() if tensors is None else tensors)
         return call
 
     def running(self, owner: object) -> Call | None:
@@ -168,9 +176,8 @@ class Calls:
     def leave(self, call: Call, outputs: list[Tensor] | None) -> None:
         """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
         stack = self._stacks.get(threading.get_ident(), [])
-        if call not in stack:
-            return  # closed meanwhile
-        del stack[stack.index(call) :]
+        while stack and stack.pop() is not call:
+            pass
         try:
             if outputs is not None and call.place is not None:
                 self._sink.exit(
@@ -184,7 +191,7 @@ class Calls:
         """Some tensors pass a place that hands them on unchanged, at the call's begin or end."""
         run = call.run
         if run.token is not None:
-            number = self._number(run, place, call.direction)
+            number = run.number(place, call.direction)
             entered = self._sink.enter(run.token, tensors)
             self._sink.exit(run.token, place, call.direction, number, entered, tensors, True)
 
@@ -196,7 +203,7 @@ class Calls:
         call = stack[-1]
         name = f"{call.path}.{name}" if call.path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, "tap")
-        number = self._number(call.run, place, call.direction)
+        number = call.run.number(place, call.direction)
         self._sink.exit(call.run.token, place, call.direction, number, None, [tensor])
 
     def close(self) -> None:
@@ -222,11 +229,6 @@ class Calls:
         _running().remove(self)
         if run.token is not None:
             self._sink.end(run.token)
-
-    def _number(self, run: _Run, place: Place, direction: Direction) -> int:
-        number = run.calls[place, direction]
-        run.calls[place, direction] = number + 1
-        return number
 
 
 def _running() -> list[Calls]:

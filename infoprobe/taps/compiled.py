@@ -24,7 +24,7 @@ class _Suspension:
         self._users += 1
         # Where the compiler was not even imported, nothing is compiled. (It takes a second.)
         if self._stance is None and "torch._dynamo" in sys.modules:
-            self._stance = torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
+            self._stance = torch.compiler.set_stance("force_eager")
 
     def end(self) -> None:
         """Does no longer ask."""

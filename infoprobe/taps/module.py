@@ -32,7 +32,7 @@ class ModuleTap:
         self._model = model
         self._calls = calls
         self._chosen = {layer.module for layer in layers if layer.end is None}
-        self._ends: dict[tuple[nn.Module, str | None], list[Layer]] = {}
+        self._ends: dict[tuple[object, str | None], list[Layer]] = {}
         for layer in layers:
             if layer.end is not None:
                 self._ends.setdefault((layer.module, layer.end), []).append(layer)
@@ -111,7 +111,7 @@ class ModuleTap:
 
     def _pass_ends(self, call: Call, end: str, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""
-        for layer in self._ends.get((call.owner, end), []):  # type: ignore[call-overload]
+        for layer in self._ends.get((call.owner, end), []):
             tensor = tensors[layer.channel : layer.channel + 1]
             if tensor:  # too few make the graph raise an error of its own
                 self._calls.pass_by(call, Place(layer.name, layer.type), tensor)
@@ -148,6 +148,8 @@ def main_tensor(value: Any) -> list[Tensor]:
 
     Containers are tuples, lists, mappings and dataclasses. As a list of at most one.
     """
+    if type(value) is tuple and len(value) == 1:
+        (value,) = value
     if isinstance(value, Tensor):
         return [value]
     found = list(_leaves(value))
