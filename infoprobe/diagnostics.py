@@ -107,8 +107,8 @@ def _checks(
     of_one: dict[type, tuple[Callable[..., Iterable[Finding]], ...]] = {
         Histogram: (_of_bins,),
         MatrixRenyi: (_of_kernels,),
-        Gaussian: (_of_atoms, _of_gaussians),
-        KNN: (_of_ties, _of_atoms, _of_dimensions),
+        Gaussian: (of_atoms, _of_gaussians),
+        KNN: (_of_ties, of_atoms, _of_dimensions),
         Critic: (),
     }
     for name, x in samples.items():
@@ -165,7 +165,8 @@ def _of_ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             return
 
 
-def _of_atoms(_: Any, x: Tensor, name: str) -> Iterator[Finding]:
+def of_atoms(_: Any, x: Tensor, name: str) -> Iterator[Finding]:
+    """Constant features, and values that a feature takes often."""
     most_common = (x == x.mode(0).values).double().mean(0)
     constant = int((most_common == 1).sum())
     if constant:
@@ -272,6 +273,11 @@ def _of_bins(estimator: Histogram, x: Tensor, name: str) -> Iterator[Finding]:
 
 
 def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
+    yield from near_ceiling(estimator, x, y, float(estimator.mutual_information(x, y)))
+
+
+def near_ceiling(estimator: Any, x: Tensor, y: Tensor, value: float) -> Iterator[Finding]:
+    """That a mutual information is near the most that so many samples can show."""
     n = len(x)
     if isinstance(estimator, Gaussian):
         return
@@ -287,7 +293,6 @@ def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
         ceiling = min(float(plain.entropy(x)), float(plain.entropy(y)))
         if estimator.over != "samples" or ceiling == 0:
             return
-    value = float(estimator.mutual_information(x, y))
     if value >= _NEAR * ceiling:
         yield Finding(
             "warning",

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.binning import Counts
-from infoprobe.diagnostics import diagnose
+from infoprobe.diagnostics import Finding, diagnose, near_ceiling, of_atoms
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
 
@@ -99,7 +99,7 @@ class Entropy:
     def compute(self, output: Any) -> Reading:
         """The entropy of the output, in nats."""
         value = float(self.estimator.entropy(output))
-        return Reading(value, _diagnosis(self.estimator, layer=output))
+        return Reading(value, _diagnosis(self.estimator, output=output))
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class Divergence:
         """The divergence in nats, with findings where empty bins or the edge at zero decide it."""
         value = float(self.estimator.kl_divergence(reference, output))
         if not isinstance(self.estimator, Histogram):
-            return Reading(value, _diagnosis(self.estimator, reference=reference, layer=output))
+            return Reading(value, _diagnosis(self.estimator, reference=reference, output=output))
         findings = []
         uncovered = float(self.estimator.uncovered(reference, output))
         if math.isinf(value) or uncovered >= _UNCOVERED:
@@ -235,7 +235,7 @@ class MutualInformation:
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information in nats."""
         value = float(self.estimator.mutual_information(reference, output))
-        return Reading(value, _diagnosis(self.estimator, reference=reference, layer=output))
+        return Reading(value, _diagnosis_of_pairs(self.estimator, reference, output, value))
 
 
 Measure = Entropy | Divergence | MutualInformation
@@ -265,13 +265,34 @@ def _kind(estimator: Any) -> Kind:
 
 def _diagnosis(estimator: Any, **tensors: Any) -> list[str]:
     """What :func:`diagnose` finds in the tensors, each for itself."""
-    known = isinstance(estimator, (Histogram, KNN, Gaussian, MatrixRenyi, Critic))
+    if not isinstance(estimator, _DIAGNOSED):
+        return []
     return [
-        f"{_NAMES[name]}: {found.what.removeprefix('x: ')}. {found.remedy}"
+        _sentences(found._replace(what=found.what.replace("x: ", f"{name}: ", 1)))
         for name, x in tensors.items()
-        if known and isinstance(x, Tensor) and x.is_floating_point()
+        if isinstance(x, Tensor)
         for found in diagnose(x, estimator)
     ]
 
 
-_NAMES = {"layer": "output", "reference": "reference"}
+def _diagnosis_of_pairs(
+    estimator: Any, reference: Tensor, output: Tensor, value: float
+) -> list[str]:
+    """What to know of a mutual information."""
+    if not isinstance(estimator, _DIAGNOSED):
+        return []
+    found = list(near_ceiling(estimator, reference, output, value))
+    if isinstance(estimator, KNN):
+        for name, x in (("reference", reference), ("output", output)):
+            if x.is_floating_point():
+                found += of_atoms(estimator, x.flatten(1) if x.dim() > 1 else x[:, None], name)
+    return [
+        _sentences(finding._replace(what=finding.what.removeprefix("x, y: "))) for finding in found
+    ]
+
+
+def _sentences(finding: Finding) -> str:
+    return f"{finding.what}. {finding.remedy}"
+
+
+_DIAGNOSED = (Histogram, KNN, Gaussian, MatrixRenyi, Critic)
