@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_STYLES = ("-", "--", ":", "-.")
+
+
 def layers(
     rows: list[dict[str, Any]], measure: str, reference: str | None, ax: Axes | None
 ) -> Axes:
@@ -69,20 +72,29 @@ def _over_steps(ax: Axes, chosen: list[dict[str, Any]]) -> None:
     lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in chosen:
         if row["value"] is not None:
-            key = (*_place(row), row["reference"], row["estimator"])
+            key = _place(row), (row["reference"], row["estimator"])
             lines.setdefault(key, []).append(row)
-    series = {key[3:] for key in lines}
     measure = chosen[0]["measure"]
-    for i, ((layer, direction, call, of, estimator), line) in enumerate(lines.items()):
-        name = _tick(layer, direction, call)
-        if len(series) > 1:
-            name += f", {label(measure, of)}, {estimator}"
-        color = colormaps["viridis"](0.9 * i / max(1, len(lines) - 1))
-        _draw(ax, [row["step"] for row in line], line, name, color)
+    places, series = ([*dict.fromkeys(key[i] for key in lines)] for i in (0, 1))
+    references, estimators = ({one[i] for one in series} for i in (0, 1))
+    for (place, one), line in lines.items():
+        name = _tick(*place)
+        name += f", {label(measure, one[0])}" if len(references) > 1 else ""
+        name += f", {one[1]}" if len(estimators) > 1 else ""
+        color = colormaps["viridis"](0.9 * places.index(place) / max(1, len(places) - 1))
+        linestyle = _STYLES[series.index(one) % len(_STYLES)]
+        steps = [row["step"] for row in line]
+        _draw(ax, steps, line, name, color=color, linestyle=linestyle)
     ax.set_xlabel("step")
-    (of, _), *more = series or {(None, "")}
-    ax.set_ylabel(f"{measure if more else label(measure, of)} ({chosen[0]['unit']})")
-    ax.legend(frameon=False, fontsize="small", ncols=1 + len(lines) // 16)
+    name = label(measure, *references) if len(references) == 1 else measure
+    ax.set_ylabel(f"{name} ({chosen[0]['unit']})")
+    ax.legend(
+        frameon=False,
+        fontsize="small",
+        loc="center left",
+        bbox_to_anchor=(1, 0.5),
+        ncols=1 + len(lines) // 20,
+    )
 
 
 def label(measure: str, reference: str | None) -> str:
@@ -109,12 +121,10 @@ def _tick(layer: str, direction: str, call: int) -> str:
     )
 
 
-def _draw(
-    ax: Axes, x: list[int], line: list[dict[str, Any]], name: str, color: Any = None
-) -> None:
+def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str, **style: Any) -> None:
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
     y = [row["value"] if math.isfinite(row["value"]) else math.nan for row in line]
-    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name, color=color)
+    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name, **style)
     noted = [i for i, row in enumerate(line) if row["findings"]]
     ax.plot(
         [x[i] for i in noted],

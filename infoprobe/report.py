@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infoprobe import plot
+from infoprobe import page, plot
 
 if TYPE_CHECKING:
     import pandas
@@ -109,6 +109,21 @@ class Report:
             ValueError: No row has this measure and reference.
         """
         return plot.layers(self.rows, measure, reference, ax)
+
+    def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
+        """Writes a page with figures, the table and all findings, which needs no other file.
+
+        Of several steps, the table has the last one. Needs the extra ``infoprobe[plot]``.
+
+        Arguments:
+            path: Where to.
+            title: The page's heading.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        text = page.page(self.rows, self._latest().rows, title)
+        Path(path).write_text(text, encoding="utf-8")
 
     def save(self, path: str | Path) -> None:
         """Writes the report as a JSON file."""

@@ -1,6 +1,8 @@
 import builtins
+import html
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -200,3 +202,86 @@ def test_without_an_extra(report, monkeypatch, package, method):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=f"needs {package}: pip install 'infoprobe"):
         getattr(report, method)()
+
+
+class TestSteps:
+    @pytest.fixture
+    def tracked(self):
+        parts = [made(1.0, 2.0, step=0), made(3.0, None, step=5), made(5.0, 6.0, step=10)]
+        return ip.Report([row for part in parts for row in part.rows])
+
+    def test_one_of_them(self, tracked):
+        assert tracked.steps == [0, 5, 10]
+        assert [row["value"] for row in tracked.at(5).rows] == [3.0, None]
+        with pytest.raises(ValueError, match="step: expected one of the report's steps, got 7"):
+            tracked.at(7)
+        with pytest.raises(ValueError, match="none, since no steps were tracked"):
+            made(1.0).at(0)
+
+    def test_scalars_and_text_are_of_the_last(self, tracked):
+        expected = {"layer0/forward/entropy": 5.0, "layer1/forward/entropy": 6.0}
+        assert tracked.scalars() == expected
+        text = repr(tracked)
+        assert text.startswith("3 steps, 0 to 10; the last:\n")
+        assert "5.0000" in text
+        assert "1.0000" not in text
+
+    def test_a_figure_has_a_line_a_layer(self, tracked):
+        ax = tracked.plot()
+        lines = {line.get_label(): line for line in ax.get_lines()}
+        assert lines["layer0"].get_xydata().tolist() == [[0, 1], [5, 3], [10, 5]]
+        assert lines["layer1"].get_xydata().tolist() == [[0, 2], [10, 6]]
+        assert ax.get_xlabel() == "step"
+        assert ax.get_ylabel() == "H(output) (nats)"
+
+    def test_several_series(self, tracked):
+        others = [row | {"estimator": "F()", "reference": "input"} for row in tracked.rows]
+        ax = ip.Report(tracked.rows + others).plot()
+        (label,) = [x.get_text() for x in ax.get_legend().get_texts() if "F()" in x.get_text()][:1]
+        assert label == "layer0, H(output), F()"
+        assert ax.get_ylabel() == "entropy (nats)"
+
+    def test_a_file(self, tracked, tmp_path):
+        tracked.save(tmp_path / "report.json")
+        assert ip.Report.load(tmp_path / "report.json").rows == tracked.rows
+
+
+class TestPage:
+    def test_it_holds_everything(self, report, tmp_path):
+        report.to_html(tmp_path / "report.html", title="a < b")
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "<h1>a &lt; b</h1>" in text
+        assert text.count("<svg") == 2  # entropies and divergences
+        assert text.count('<tr class="forward">') == 3
+        for row in report.rows:
+            shown = "inf" if math.isinf(row["value"]) else f"{row['value']:.4f}"
+            assert f"<td>{shown}" in text
+            assert all(html.escape(finding) in text for finding in row["findings"])
+        assert not re.search("(src|href)=.?http", text)
+
+    def test_names_are_escaped(self, tmp_path):
+        rows = made(1.0, findings=["<script>"]).rows
+        rows[0]["layer"] = "<b>"
+        ip.Report(rows).to_html(tmp_path / "report.html")
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "<td>&lt;b&gt;</td>" in text
+        assert "<script>" not in text
+
+    def test_nothing_measured_and_no_value(self, tmp_path):
+        ip.Report([]).to_html(tmp_path / "report.html")
+        made(None, findings=["why"]).to_html(tmp_path / "report.html")
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert '<td>–<sup><a href="#f1">1</a></sup></td>' in text
+        assert "<svg" not in text
+
+    def test_without_matplotlib(self, report, tmp_path, monkeypatch):
+        actual = builtins.__import__
+
+        def without(name, *args, **kwargs):
+            if name.startswith("matplotlib"):
+                raise ImportError
+            return actual(name, *args, **kwargs)
+
+        monkeypatch.setattr(builtins, "__import__", without)
+        with pytest.raises(ImportError, match=r"pip install 'infoprobe\[plot\]'"):
+            report.to_html(tmp_path / "report.html")
