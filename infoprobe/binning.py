@@ -91,6 +91,14 @@ class DyadicGrid:
         shift = exponent - self.exponent
         return self.first >> shift, (self.first + self.size - 1) >> shift
 
+    def holds(self, other: DyadicGrid) -> bool:
+        """Whether the other's bins are some of these."""
+        return (
+            self.exponent == other.exponent
+            and self.bins == other.bins
+            and 0 <= other.first - self.first <= self.size - other.size
+        )
+
     def edges(self) -> Tensor:
         """The ``size + 1`` edges, in float64; an edge beyond its range is infinite."""
         numbers = torch.arange(self.first, self.first + self.size + 1, dtype=torch.float64)
@@ -185,27 +193,15 @@ class Counts:
     values: Tensor
 
     def __add__(self, other: Counts) -> Counts:
-        start = self._start_of(other)
-        if start is None:
-            a, b = share(self, other)
-            return Counts(a.grid, a.values + b.values)
-        values = self.values.clone()
-        values.narrow(0, start, other.grid.size).add_(other.values)
-        return Counts(self.grid, values)
-
-    def _start_of(self, other: Counts) -> int | None:
-        """Where the other's bins begin among these, if they are some of these."""
         grid, part = self.grid, other.grid
         if grid == part:
-            return 0
-        if (
-            isinstance(grid, DyadicGrid)
-            and isinstance(part, DyadicGrid)
-            and (grid.exponent, grid.bins) == (part.exponent, part.bins)
-            and 0 <= part.first - grid.first <= grid.size - part.size
-        ):
-            return part.first - grid.first
-        return None
+            return Counts(grid, self.values + other.values)
+        if isinstance(grid, DyadicGrid) and isinstance(part, DyadicGrid) and grid.holds(part):
+            values = self.values.clone()
+            values.narrow(0, part.first - grid.first, part.size).add_(other.values)
+            return Counts(grid, values)
+        a, b = share(self, other)
+        return Counts(a.grid, a.values + b.values)
 
     def to(self, device: torch.device | str) -> Counts:
         """The same counts on another device."""

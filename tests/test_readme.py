@@ -6,11 +6,12 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 def test_the_python_examples_run(capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     names = {}
     for block in blocks:
         exec(block, names)
     assert "KL(input||output)" in capsys.readouterr().out
+    assert "1/forward/mutual_information_target" in names["scalars"]
     h, x, total = names["h"], names["x"], names["total"]
     assert h.entropy(total) == h.entropy(names["torch"].cat([x, 2 * x]))
 
