@@ -210,7 +210,7 @@ class Counts:
     def state_dict(self) -> dict[str, Any]:
         """All of it, as a tensor and numbers."""
         kind = "dyadic" if isinstance(self.grid, DyadicGrid) else "uniform"
-        return {"kind": kind, "grid": asdict(self.grid), "values": self.values}
+        return {"kind": kind, "grid": asdict(self.grid), "values": self.values.clone()}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Counts:
@@ -265,7 +265,7 @@ def _lane_starts(stride: int) -> Tensor:
 
 
 class _Scratch(threading.local):
-    """Memory for one block, used again and again: fresh memory costs more than what we do in it."""
+    """Memory for a block, used again and again: fresh memory costs more than what we do in it."""
 
     def __init__(self) -> None:
         self._blocks: dict[torch.dtype, Tensor] = {}

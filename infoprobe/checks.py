@@ -101,11 +101,8 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
     Raises:
         ValueError: ``x`` holds NaN or infinite values; the message says how many.
     """
-    if x.device.type == "cpu":  # two passes of numpy take less time than one of torch
-        values = x.detach().numpy()
-        low, high = values.min().item(), values.max().item()
-    else:
-        low, high = (bound.item() for bound in torch.aminmax(x))
+    # In this form the two passes take less time than the one of aminmax.
+    low, high = x.amin().item(), x.amax().item()
     if not (math.isfinite(low) and math.isfinite(high)):
         nan = int(x.isnan().sum())
         infinite = int(x.isinf().sum())

@@ -248,8 +248,10 @@ def _check(measure: Measure, method: str) -> None:
             f"ip.KNN(...), got {measure.estimator!r} of type {type(measure.estimator).__name__}."
         )
     checks.integer(measure.samples, 2, None, "samples")
+    object.__setattr__(measure, "samples", int(measure.samples))
     if measure.project is not None:
         checks.integer(measure.project, 1, None, "project")
+        object.__setattr__(measure, "project", int(measure.project))
 
 
 def _keeping(measure: Entropy | Divergence) -> Keeping:
@@ -270,7 +272,7 @@ def _diagnosis(estimator: Any, **tensors: Any) -> list[str]:
     return [
         _sentences(found._replace(what=found.what.replace("x: ", f"{name}: ", 1)))
         for name, x in tensors.items()
-        if isinstance(x, Tensor)
+        if isinstance(x, Tensor) and len(x) > 1
         for found in diagnose(x, estimator)
     ]
 

@@ -20,12 +20,13 @@ from infoprobe.report import Report
 from infoprobe.taps.calls import Direction
 from infoprobe.taps.layers import Layer, LayerSpec, select_layers
 from infoprobe.taps.tap import Tap
+from infoprobe.taps.transforms import is_made_of_transforms
 
 _LARGEST_SEED = (1 << 32) - 1
 
 
 def probe(
-    model: nn.Module,
+    model: Any,
     layers: LayerSpec | Iterable[LayerSpec] | None = None,
     measures: Measure | Iterable[Measure] | None = None,
     *,
@@ -47,10 +48,15 @@ def probe(
     invertible module's, all of them together, without conditions and the log-determinant.
 
     Arguments:
-        model: Any module, or a FrEIA graph, whose inverse pass is told apart by ``direction``.
-            Both ways may happen in one pass, as in an autoencoder that inverts its encoder.
-        layers: ``None`` for the leaf modules (attention counts as one), and for FrEIA graphs
-            their nodes and their own inputs and outputs; or one or several of: a glob pattern on
+        model: Any module, or a transform of ``torch.distributions``, or a distribution made of
+            such. The inverse pass of a FrEIA graph, of a normalizing flow (zuko's, or any with
+            maps that have a method ``inverse``, as in nflows and normflows) and of a transform is
+            told apart by ``direction``. Both ways may happen in one pass, as in an autoencoder
+            that inverts its encoder. A flow's ``log_prob(x)`` is a pass with input ``x``, its
+            ``sample()`` one with the noise that it draws.
+        layers: ``None`` for the leaf modules (attention counts as one), for FrEIA graphs their
+            nodes and their own inputs and outputs, for flows their maps, and for transforms the
+            parts, named by their positions (``"1.0"``); or one or several of: a glob pattern on
             names (``"conv*"``) that chooses among these or, where it matches none of them, among
             all modules; a module; a class of modules; a predicate ``f(name, module)``. Points
             marked by :func:`~infoprobe.tap` are always measured.
@@ -70,7 +76,9 @@ def probe(
     not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy made of a probed model has hooks that
-    do nothing. Tensors made in inference mode cannot be told to be unchanged from one layer to
+    do nothing; but a shallow one, such as a replica of ``torch.nn.DataParallel``, shares a flow's
+    ``inverse`` with the original. Before a flow's ``sample()`` has drawn its noise, nothing is
+    measured. Tensors made in inference mode cannot be told to be unchanged from one layer to
     the next, so they are counted at both.
 
     Raises:
@@ -85,8 +93,11 @@ def probe(
         >>> sorted(probe.report().scalars())[:2]
         ['0/forward/divergence_input', '0/forward/divergence_previous']
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}.")
+    if not isinstance(model, nn.Module) and not is_made_of_transforms(model):
+        raise TypeError(
+            f"model: expected a torch.nn.Module, got {type(model).__name__}. Transforms of "
+            "torch.distributions and distributions that are made of them will do as well."
+        )
     if values_per_batch is not None:
         checks.integer(values_per_batch, 1, None, "values_per_batch")
     checks.integer(memory, 0, None, "memory")
@@ -103,7 +114,7 @@ def probe(
                 "measures: expected ip.Entropy(...), ip.Divergence(...) or "
                 f"ip.MutualInformation(...), got {measure!r} of type {type(measure).__name__}."
             )
-    recorder = Recorder(measures, values_per_batch, memory, seed)
+    recorder = Recorder(measures, values_per_batch, memory, int(seed))
     return Probe(model, select_layers(model, layers), recorder)
 
 
@@ -117,8 +128,8 @@ class Probe:
     def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
         self._layers = [layer.name for layer in layers]
         self._recorder = recorder
-        # What other processes had measured when they were last asked: before and after this one.
-        self._elsewhere: tuple[list[Record], list[Record]] = ([], [])
+        # What processes before and after this one had measured, to be added to which record.
+        self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
         self._tap = Tap(model, layers, recorder)
 
     def __enter__(self) -> Probe:
@@ -146,7 +157,6 @@ class Probe:
     def reset(self) -> None:
         """Forgets what was measured; the hooks stay."""
         self._recorder.reset()
-        self._elsewhere = ([], [])
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
@@ -175,7 +185,9 @@ class Probe:
         Each such window gives rows of its own in the report, whose ``step`` is the number of the
         window's first pass, counted from now. The measures are computed at the window's end;
         passes outside of windows cost next to nothing, and memory grows by the rows alone. What
-        was measured before is forgotten.
+        was measured before is forgotten. (To compare entropies over steps, give the histogram an
+        explicit range: dyadic bins halve or double with a layer's range, which moves an entropy
+        by up to ln 2.)
 
         Arguments:
             every: A window begins at every so many passes.
@@ -196,7 +208,7 @@ class Probe:
         checks.integer(every, 1, None, "every")
         checks.integer(passes, 1, every, "passes")
         self.reset()
-        self._recorder.track(every, passes)
+        self._recorder.track(int(every), int(passes))
         return self
 
     def report(self) -> Report:
@@ -208,7 +220,7 @@ class Probe:
         rows = list(self._recorder.rows)
         if self._recorder.tracking:
             if record.passes:
-                rows += record.rows(step=self._recorder.passes - record.passes)
+                rows += record.rows(step=self._recorder.step)
         else:
             rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
@@ -259,13 +271,13 @@ class Probe:
             ValueError: It is of a probe with other measures.
         """
         self._recorder.load_state_dict(state)
-        self._elsewhere = ([], [])
 
     def merge(self, other: Probe) -> None:
         """Takes in what another probe has measured on other data.
 
         Counts add up exactly. Of the samples that both have kept, as many are kept as one probe
-        would have.
+        would have; with equal seeds both tend to keep samples of the same numbers, so give
+        probes that are to be merged different ones (but the same where rows are projected).
 
         Raises:
             TypeError: ``other`` is no probe.
@@ -294,23 +306,25 @@ class Probe:
             )
         rank = distributed.get_rank()
         states: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(states, self._recorder.record.state_dict())
-        measures = self._recorder.measures
-        records = [Record.from_state_dict(state, measures) for state in states]
-        self._elsewhere = records[:rank], records[rank + 1 :]
+        own = self._recorder.record
+        distributed.all_gather_object(states, own.state_dict())
+        records = [Record.from_state_dict(state, own.measures) for state in states]
+        self._elsewhere = own, records[:rank], records[rank + 1 :]
 
     def _record(self) -> Record:
         """What was measured here and, as far as known, elsewhere."""
-        before, after = self._elsewhere
         own = self._recorder.record
-        if not (before or after):
+        if self._elsewhere is None or self._elsewhere[0] is not own:  # else it began anew
             return own
+        _, before, after = self._elsewhere
         merged = Record(own.measures, own.seed)
         for record in (*before, own, *after):
             merged.merge(record)
         return merged
 
     def _warn_of_silent_layers(self, fired: set[str]) -> None:
+        # A layer may have made transforms, which are what is measured: name[0], name[1].
+        fired = fired | {name.partition("[")[0] for name in fired}
         silent = [layer for layer in self._layers if layer not in fired]
         if not silent or not self._recorder.measures:
             return

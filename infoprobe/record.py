@@ -11,7 +11,7 @@ from torch import Tensor
 from infoprobe.binning import Counts
 from infoprobe.measures import Keeping, Kept, Measure, Role, Sampling
 from infoprobe.reservoir import Reservoir, Rows, together
-from infoprobe.taps.calls import Direction, Place
+from infoprobe.taps.calls import TAP, Direction, Place
 
 _VERSION = 1
 
@@ -117,7 +117,7 @@ class Record:
         return stores
 
     def _rows(self, keeping: Keeping) -> Iterator[Rows]:
-        for stores in self.visits.values():
+        for stores in list(self.visits.values()):  # other threads may add to them
             for (way, _), store in zip(self.needs, stores, strict=True):
                 if self.ways[way] == keeping and isinstance(store.kept, Rows):
                     yield store.kept
@@ -143,8 +143,10 @@ class Record:
     def merge(self, other: Record) -> None:
         """Takes in what another record has of other data.
 
+        Rows of another shape are left out, as they are when they come in the same record.
+
         Raises:
-            ValueError: They have projected rows in different ways, or rows of different shapes.
+            ValueError: They have projected rows in different ways.
         """
         if self.seed != other.seed and any(keeping.project for keeping in self.reservoirs):
             raise ValueError(
@@ -161,19 +163,27 @@ class Record:
         for visit, stores in other.visits.items():
             own = self.stores(visit)
             for (way, _), mine, theirs in zip(self.needs, own, stores, strict=True):
-                mine.merge(theirs)
                 keeping = self.ways[way]
+                mine.merge(theirs)
                 if isinstance(theirs.kept, Rows) and isinstance(keeping, Sampling):
                     if not isinstance(mine.kept, Rows):
                         mine.kept = Rows.none_like(theirs.kept.values)
-                    mine.kept.merge(theirs.kept, *moves[keeping])
+                    if mine.kept.values.shape[1:] == theirs.kept.values.shape[1:]:
+                        mine.kept.merge(theirs.kept, *moves[keeping])
+                    else:
+                        mine.left_out += 1
+                        mine.why_left_out = mine.why_left_out or (
+                            f"in what was merged: expected rows of shape "
+                            f"{tuple(mine.kept.values.shape[1:])}, got "
+                            f"{tuple(theirs.kept.values.shape[1:])}."
+                        )
         self.passes += other.passes
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each visit's output, under the first bins that were counted in."""
         return {
             (visit.place.name, visit.direction, visit.call): counted[0]
-            for visit, stores in self.visits.items()
+            for visit, stores in list(self.visits.items())
             if (
                 counted := [
                     store.kept
@@ -189,7 +199,7 @@ class Record:
         """One row a layer, direction, call and measure; a row's ``step`` is what is given."""
         return [
             self._row(order, visit, measure, stores, step)
-            for order, (visit, stores) in enumerate(self.visits.items())
+            for order, (visit, stores) in enumerate(list(self.visits.items()))
             for measure in self.measures
         ]
 
@@ -208,10 +218,11 @@ class Record:
                 n = len(kept[0])
             try:
                 value, findings = measure.compute(*kept)
-            except (TypeError, ValueError) as error:
-                # One layer without a value must not hide the others.
-                findings = [str(error)]
-        findings = [*findings, *self._remarks(measure, used, n)]
+            except Exception as error:
+                # One layer without a value must not hide the others, nor stop a training.
+                expected = isinstance(error, (TypeError, ValueError))
+                findings = [str(error) if expected else f"{type(error).__name__}: {error}"]
+        findings = [*findings, *self._remarks(visit, measure, used, n)]
         return {
             "layer": visit.place.name,
             "type": visit.place.type,
@@ -239,17 +250,23 @@ class Record:
         rows = [store.kept for store in used.values() if isinstance(store.kept, Rows)]
         return list(together(self.reservoirs[keeping], rows))
 
-    def _remarks(self, measure: Measure, used: Mapping[Role, Store], n: int) -> Iterator[str]:
+    def _remarks(
+        self, visit: Visit, measure: Measure, used: Mapping[Role, Store], n: int
+    ) -> Iterator[str]:
         """What a reader should know of the data."""
         keeping, output = measure.keeping, used["output"]
         if isinstance(keeping, Sampling):
-            if n < output.n:
-                size = self.reservoirs[keeping].size
-                limit = "memory had room for" if size < keeping.samples else "samples is"
+            reservoir = self.reservoirs[keeping]
+            if reservoir.seen > reservoir.size:
+                limit = (
+                    "samples is" if reservoir.size == keeping.samples else "memory had room for"
+                )
                 yield (
                     f"from {n:,} of {output.n:,} samples, drawn at random (seed {self.seed}), "
-                    f"the same at every layer: {limit} {size:,}."
+                    f"the same at every layer: {limit} {reservoir.size:,}."
                 )
+            elif n < output.n:
+                yield f"from the {n:,} of {output.n:,} samples of which all that is needed came."
             wide = [
                 f"the {role} ({_width(store):,g} dimensions)"
                 for role, store in used.items()
@@ -267,8 +284,10 @@ class Record:
                 f"some passes entered by {', '.join(sorted(used['input'].entrances))} instead of "
                 "the model: its input was the reference."
             )
-        for store in used.values():
-            if store.left_out:
+        for role, store in used.items():
+            if role == "previous" and visit.place.type == TAP:
+                yield "a tap has no input of its own that it could be compared with."
+            elif store.left_out:
                 yield f"calls left out: {store.left_out}; {store.why_left_out}"
 
     # To and from files and other processes.
@@ -289,7 +308,7 @@ class Record:
                     "call": visit.call,
                     "stores": [store.state_dict() for store in stores],
                 }
-                for visit, stores in self.visits.items()
+                for visit, stores in list(self.visits.items())
             ],
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import warnings
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from infoprobe import checks
 from infoprobe.binning import Counts, in_memory_order
@@ -70,22 +72,26 @@ class _Pass:
     Attributes:
         number: Counts the passes, from 0.
         entrance: The part by which it entered, if not the model.
+        record: What was being filled when it began.
         input: What was made of the model's input.
         target: Likewise.
         admitted: Which of its samples each reservoir keeps.
         seen: What was made of the tensors that passed by.
         sums: What was added up, by the identities of both terms.
         chosen: Which of so many chunks of a tensor's values are counted.
+        under_vmap: Whether tensors stand for many, and have no values of their own.
     """
 
     number: int
     entrance: str | None
+    record: Record
     input: _Pieces = field(default_factory=dict)
     target: _Pieces = field(default_factory=dict)
     admitted: dict[Sampling, Admitted] = field(default_factory=dict)
     seen: dict[int, _Seen] = field(default_factory=dict)
     sums: dict[tuple[int, int], tuple[Counts, Any, Counts]] = field(default_factory=dict)
     chosen: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    under_vmap: bool = False
 
     def sum(self, before: Any, counts: Counts) -> Counts:
         """The counts so far and those of this pass.
@@ -143,8 +149,14 @@ class Recorder:
         self.record = Record(self.measures, self._seed)
         self.rows: list[dict[str, Any]] = []
         self.passes = 0
+        self._begun = 0
         self._target: list[Tensor] = []
         self._generator = random_stream(self._seed)
+
+    @property
+    def step(self) -> int:
+        """The number of the pass with which the present window began."""
+        return (self._begun - 1) // self._every * self._every
 
     @property
     def tracking(self) -> bool:
@@ -166,13 +178,20 @@ class Recorder:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
-            if self.paused:
+            # A trace would record what we do, and know no numbers.
+            if self.paused or torch._C._get_tracing_state() is not None:
                 return None
-            run = _Pass(self.passes, entrance)
+            number = self._begun
+            self._begun += 1
             self.passes += 1
-            if self.tracking and run.number % self._every >= self._window:
+            if self.tracking and number % self._every >= self._window:
                 return None
+            run = _Pass(number, entrance, self.record)
             self.record.passes += 1
+            run.under_vmap = _under_vmap()
+            if inputs and not run.under_vmap:
+                for sampling, reservoir in self.record.reservoirs.items():
+                    run.admitted[sampling] = reservoir.admit(_length(inputs[0]))
         run.input = self._reduce(run, "input", inputs)
         run.target = self._reduce(run, "target", target)
         return run
@@ -180,8 +199,9 @@ class Recorder:
     def end(self, run: _Pass) -> None:
         """Computes the measures at the end of a window of steps."""
         with self._lock:
-            if self.tracking and run.number % self._every == self._window - 1:
-                self.rows += self.record.rows(step=run.number + 1 - self._window)
+            last = self.tracking and run.number % self._every == self._window - 1
+            if last and run.record is self.record:  # else it was reset meanwhile
+                self.rows += self.record.rows(step=self.step)
                 self.record = Record(self.measures, self._seed)
 
     def enter(self, run: _Pass, inputs: list[Tensor]) -> _Pieces:
@@ -216,7 +236,7 @@ class Recorder:
                 if not isinstance(piece, _Problem):
                     try:
                         self._add(run, store, piece)
-                    except ValueError as error:
+                    except Exception as error:
                         piece = _Problem(str(error).removeprefix("x: "))
                 if isinstance(piece, _Problem):
                     self._leave_out(visit, role, store, piece, run)
@@ -227,12 +247,13 @@ class Recorder:
         if isinstance(piece, _Counted):
             store.kept = run.sum(store.kept, piece.counts)
             store.counted += piece.counted
-        elif isinstance(store.kept, Rows):
-            store.kept.add(piece.admitted, piece.rows)
         else:
-            store.kept = Rows.none_like(piece.rows)
-            store.kept.add(piece.admitted, piece.rows)
-            self.record.shrink(self._memory)
+            rows = store.kept if isinstance(store.kept, Rows) else Rows.none_like(piece.rows)
+            width = rows.row_bytes
+            rows.add(piece.admitted, piece.rows)
+            if store.kept is None or rows.row_bytes != width:
+                store.kept = rows
+                self.record.shrink(self._memory)
         store.n += piece.n
         store.values += piece.values
 
@@ -264,14 +285,14 @@ class Recorder:
             return {}
         pieces: _Pieces = {}
         (tensor,) = tensors if len(tensors) == 1 else (None,)
-        if tensor is not None and not tensor.is_inference():
+        version = None if tensor is None else _version(tensor)
+        if tensor is not None and version is not None:
             seen = None if afresh else run.seen.get(id(tensor))
-            # In-place operations raise a tensor's version. Inference tensors have none and are
-            # reduced again; a change through tensor.data between two layers goes unnoticed.
-            if seen and seen.tensor() is tensor and seen.version == tensor._version:
+            # A change through tensor.data between two layers goes unnoticed.
+            if seen and seen.tensor() is tensor and seen.version == version:
                 pieces = seen.pieces
             else:
-                run.seen[id(tensor)] = _Seen(weakref.ref(tensor), tensor._version, pieces)
+                run.seen[id(tensor)] = _Seen(weakref.ref(tensor), version, pieces)
         for way in ways:
             if way not in pieces:
                 pieces[way] = self._piece(run, role, self.record.ways[way], tensors)
@@ -280,10 +301,14 @@ class Recorder:
     def _piece(self, run: _Pass, role: Role, keeping: Keeping, tensors: list[Tensor]) -> _Piece:
         if not tensors:
             return _Problem(_NO_TENSOR[role])
+        if run.under_vmap:
+            return _Problem("under torch.func.vmap tensors have no values. Call the model itself.")
         try:
-            if isinstance(keeping, Sampling):
-                return self._draw(run, keeping, tensors)
-            return self._count(run, keeping, tensors)
+            tensors = [_plain(x) for x in tensors]
+            with _outside_of_transforms():
+                if isinstance(keeping, Sampling):
+                    return self._draw(run, keeping, tensors)
+                return self._count(run, keeping, tensors)
         except Exception as error:  # reported on the row, not raised in the user's forward
             return _Problem(str(error).removeprefix("x: "))
 
@@ -299,7 +324,7 @@ class Recorder:
             counts += histogram.count(x)
         return _Counted(
             counts.to("cpu") if first.is_cuda else counts,
-            n=first.size(0) if first.dim() else 1,
+            n=_length(first) or 1,
             values=values,
             counted=values if chosen is tensors else sum(x.numel() for x in chosen),
         )
@@ -311,7 +336,7 @@ class Recorder:
         tensor evenly. Of the tensor's parts each gives one such chunk, the same in all tensors
         of a pass that are of this size.
         """
-        flat = in_memory_order(checks.as_tensor(x.detach(), "x"))
+        flat = in_memory_order(checks.as_tensor(x, "x"))
         length = min(_CHUNK, flat.numel() & -flat.numel())
         there = flat.numel() // length
         wanted = max(1, round(share * there))
@@ -322,16 +347,16 @@ class Recorder:
                 )
             place += torch.arange(wanted, device="cpu")
             chosen = place.mul_(there / wanted).long().clamp_(max=there - 1)
-            run.chosen[there, wanted] = chosen.to(x.device)
-        return flat.view(there, length).index_select(0, run.chosen[there, wanted])
+            run.chosen[there, wanted] = chosen
+        return flat.view(there, length).index_select(0, run.chosen[there, wanted].to(x.device))
 
     def _draw(self, run: _Pass, keeping: Sampling, tensors: list[Tensor]) -> _Drawn:
-        parts = [checks.as_tensor(x.detach(), "x") for x in tensors]
-        lengths = {len(x) if x.dim() else 0 for x in parts}
+        parts = [checks.as_tensor(x, "x") for x in tensors]
+        lengths = set(map(_length, parts))
         n = max(lengths)
         with self._lock:
             admitted = run.admitted.get(keeping)
-            if admitted is None:
+            if admitted is None:  # there was no input that would tell
                 admitted = self.record.reservoirs[keeping].admit(n)
                 run.admitted[keeping] = admitted
         if lengths != {admitted.n}:
@@ -356,9 +381,9 @@ class Recorder:
         if key not in self._projections:
             # Lengths are kept in the mean.
             generator = torch.Generator().manual_seed(self._seed)  # the same in all processes
-            self._projections[key] = torch.randn(key, generator=generator, device="cpu").div_(
-                math.sqrt(dimensions)
-            )
+            self._projections[key] = torch.randn(
+                key, generator=generator, dtype=torch.float32, device="cpu"
+            ).div_(math.sqrt(dimensions))
         with torch.autocast("cpu", enabled=False):
             return rows.flatten(1).to(torch.float32) @ self._projections[key]
 
@@ -372,28 +397,76 @@ class Recorder:
                 f"{other.measures}. Make both with the same measures."
             )
         with self._lock:
-            self.record.merge(other.record)
-            self.rows += other.rows
+            theirs = other.record
+            if other is self:
+                theirs = Record.from_state_dict(theirs.state_dict(), self.measures)
+            self.record.merge(theirs)
+            self.record.shrink(self._memory)
+            self.rows += [dict(row) for row in other.rows]
             self.passes += other.passes
 
     def state_dict(self) -> dict[str, Any]:
         """All that was measured, and the state of the random choices."""
         return {
             "record": self.record.state_dict(),
-            "rows": self.rows,
-            "passes": self.passes,
+            "rows": [dict(row) for row in self.rows],
+            "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what :meth:`state_dict` gave."""
-        self.record = Record.from_state_dict(state["record"], self.measures)
-        self.rows = [dict(row) for row in state["rows"]]
-        self.passes = state["passes"]
-        self._every, self._window = state["tracking"]
-        self._generator.set_state(state["generator"])
+        if not isinstance(state, Mapping) or "record" not in state:
+            raise ValueError(
+                f"state: expected what Probe.state_dict() gave, got {type(state).__name__} "
+                "without a record. Pass what was saved, as it was."
+            )
+        with self._lock:
+            self.record = Record.from_state_dict(state["record"], self.measures)
+            self.record.shrink(self._memory)
+            self.rows = [dict(row) for row in state["rows"]]
+            self.passes, self._begun = state["passes"]
+            self._every, self._window = state["tracking"]
+            self._generator.set_state(state["generator"])
+            self._seed = self.record.seed
+            self._projections.clear()
 
 
-# A tap has no input of its own, so measures that refer to one do not apply: that is no news.
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; ``None`` for inference tensors, which forget."""
+    with torch._C.DisableTorchFunctionSubclass():  # some refuse to be asked
+        return None if tensor.is_inference() else tensor._version
+
+
+def _outside_of_transforms() -> contextlib.AbstractContextManager[object]:
+    """A ``with`` block in which torch.func's transforms do not see what we do."""
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return contextlib.nullcontext()
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    return temporarily_clear_interpreter_stack()
+
+
+def _under_vmap() -> bool:
+    stack = torch._C._functorch.get_interpreter_stack()
+    vmap = torch._C._functorch.TransformType.Vmap
+    return stack is not None and any(transform.key() == vmap for transform in stack)
+
+
+def _plain(x: Tensor) -> Tensor:
+    """The tensor without what torch.func and forward-mode differentiation put around it."""
+    while torch._C._functorch.is_gradtrackingtensor(x):
+        x = torch._C._functorch.get_unwrapped(x)
+    if forward_ad._current_level >= 0:
+        x = forward_ad.unpack_dual(x).primal  # type: ignore[no-untyped-call]
+    return x.detach()
+
+
+def _length(x: Tensor) -> int:
+    """The number of samples, along the first axis."""
+    return x.size(0) if x.dim() else 0
+
+
+# Measures that refer to a tap's input do not apply: that is no news.
 _NOT_A_LAYER = _Problem("a tap has no input of its own.", warn=False)

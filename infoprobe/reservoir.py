@@ -20,12 +20,14 @@ class Admitted:
         rows: Those of them that are kept.
         slots: Where each is kept; -1 for one that is no longer.
         numbers: Their numbers in the stream.
+        size: How many slots there are at most.
     """
 
     n: int
     rows: Tensor
     slots: Tensor
     numbers: Tensor
+    size: int
 
 
 class Reservoir:
@@ -48,6 +50,7 @@ class Reservoir:
         self._generator = random_stream(seed)
         self._admitted: weakref.WeakSet[Admitted] = weakref.WeakSet()
 
+    @torch.inference_mode(False)  # what is made in that mode could not be changed outside of it
     def admit(self, n: int) -> Admitted:
         """Decides on the next ``n`` samples."""
         kept = len(self.numbers)
@@ -58,12 +61,14 @@ class Reservoir:
         freed = (~chosen[:kept]).nonzero().squeeze(1)
         new = torch.arange(kept, kept + len(rows) - len(freed), device="cpu")
         slots = torch.cat([freed, new])
-        added = Admitted(n, rows, slots, self.seen + rows)
+        added = Admitted(n, rows, slots, self.seen + rows, self.size)
         room = torch.zeros(len(rows) - len(freed), device="cpu")
         self.numbers = torch.cat([self.numbers, room.to(torch.int64)])
         self._priorities = torch.cat([self._priorities, room.to(torch.float64)])
         self.numbers[slots], self._priorities[slots] = added.numbers, drawn[rows]
         self.seen += n
+        for earlier in self._admitted:  # in passes that are not over
+            earlier.slots[torch.isin(earlier.slots, slots)] = -1
         self._admitted.add(added)
         return added
 
@@ -75,6 +80,7 @@ class Reservoir:
         moved[remain] = torch.arange(len(remain), device="cpu")
         for admitted in self._admitted:  # in passes that are not over
             admitted.slots = moved[admitted.slots]
+            admitted.size = self.size
         self.numbers, self._priorities = self.numbers[remain], self._priorities[remain]
         return remain
 
@@ -97,8 +103,8 @@ class Reservoir:
         return {
             "size": self.size,
             "seen": self.seen,
-            "numbers": self.numbers,
-            "priorities": self._priorities,
+            "numbers": self.numbers.clone(),
+            "priorities": self._priorities.clone(),
             "generator": self._generator.get_state(),
         }
 
@@ -136,6 +142,7 @@ class Rows:
         """What a row takes."""
         return self.values.element_size() * self.values.shape[1:].numel()
 
+    @torch.inference_mode(False)
     def add(self, admitted: Admitted, rows: Tensor) -> None:
         """Keeps the rows of the samples that were admitted."""
         if rows.shape[1:] != self.values.shape[1:]:
@@ -147,7 +154,7 @@ class Rows:
         there = admitted.slots >= 0
         slots = admitted.slots[there]
         if len(slots):
-            self._grow(int(slots.max()) + 1)
+            self._grow(int(slots.max()) + 1, admitted.size)
             self.values[slots] = rows[there].to(self.values.dtype)
             self.numbers[slots] = admitted.numbers[there]
 
@@ -157,7 +164,7 @@ class Rows:
         self.values, self.numbers = self.values[there], self.numbers[there]
 
     def merge(self, other: Rows, start: int, slots: Tensor, seen: int) -> None:
-        """Takes in rows of another stream, as :meth:`Reservoir.merge` has it.
+        """Takes in rows of another stream and of the same shape, as the reservoirs were merged.
 
         Arguments:
             other: All of that stream's rows.
@@ -165,32 +172,28 @@ class Rows:
             slots: The slots of theirs that remain.
             seen: How many samples this stream had, from which their numbers go on.
         """
-        if other.values.shape[1:] != self.values.shape[1:]:
-            raise ValueError(
-                f"other: expected rows of shape {tuple(self.values.shape[1:])}, got "
-                f"{tuple(other.values.shape[1:])}. Merge probes of the same model and data."
-            )
         there = slots[slots < len(other.numbers)]
         numbers = other.numbers[there]
         end = start + len(there)
-        self._grow(end)
-        self.values[start:end] = other.values[there]
+        self.values = self.values.to(torch.promote_types(self.values.dtype, other.values.dtype))
+        self._grow(end, end)
+        self.values[start:end] = other.values[there].to(self.values.dtype)
         self.numbers[start:end] = numbers + seen * (numbers >= 0)
 
     def state_dict(self) -> dict[str, Any]:
         """All of it."""
-        return {"values": self.values, "numbers": self.numbers}
+        return {"values": self.values.clone(), "numbers": self.numbers.clone()}
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Rows:
         """What :meth:`state_dict` describes."""
         return cls(state["values"].clone(), state["numbers"].clone())
 
-    def _grow(self, slots: int) -> None:
+    def _grow(self, slots: int, size: int) -> None:
         """Makes room, by an eighth at least: else many small batches would copy it all often."""
         there = len(self.numbers)
         if slots > there:
-            missing = max(slots - there, there // 8)
+            missing = max(slots - there, min(there // 8, size - there))
             room = self.values.new_zeros((missing, *self.values.shape[1:]))
             self.values = torch.cat([self.values, room])
             self.numbers = torch.cat([self.numbers, self.numbers.new_full((missing,), -1)])
@@ -209,7 +212,8 @@ def random_stream(seed: int) -> torch.Generator:
     """Random numbers of our own, other ones in each process that takes part in a training."""
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     rank = torch.distributed.get_rank() if distributed else 0
-    return torch.Generator().manual_seed(seed + (rank << 32))
+    # The generator heeds 32 bits of a seed; an odd multiplier keeps ranks apart in them.
+    return torch.Generator().manual_seed((seed + 0x9E3779B1 * rank) % (1 << 32))
 
 
 def _least(priorities: Tensor, size: int) -> Tensor:

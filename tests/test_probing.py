@@ -416,6 +416,7 @@ class TestGuestManners:
                 optimizer.step()
             if probe is not None:
                 probe.report()
+                probe.remove()
             return model.state_dict(), optimizer.state_dict()["state"], torch.get_rng_state()
 
         (weights, states, rng), (weights_, states_, rng_) = train(False), train(True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -12,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 Direction = Literal["forward", "inverse"]
+
+# The type of a point that was marked by `tap`.
+TAP = "tap"
 
 
 class Place(NamedTuple):
@@ -86,12 +91,18 @@ class Call:
 
 
 class _Run:
-    """A pass: what the sink calls it, and how often each place was called in it."""
+    """A pass: what the sink calls it, and how often each place was called in it.
 
-    __slots__ = ("_calls", "token")
+    Attributes:
+        token: What the sink calls it.
+        begun: Whether the sink was told of it.
+    """
 
-    def __init__(self, token: Any) -> None:
-        self.token = token
+    __slots__ = ("_calls", "begun", "token")
+
+    def __init__(self) -> None:
+        self.token: Any = None
+        self.begun = False
         self._calls: dict[tuple[Place, Direction], int] = {}
 
     def number(self, place: Place, direction: Direction) -> int:
@@ -101,8 +112,22 @@ class _Run:
         return number
 
 
-# The passes that are running in this thread, of all probes.
-_local = threading.local()
+class _Running(threading.local):
+    """The passes that are running in this thread, of all probes."""
+
+    def __init__(self) -> None:
+        self.calls: list[Calls] = []
+
+
+_running = _Running()
+
+
+class _Thread(threading.local):
+    """What is running in this thread: calls, and whether they repeat earlier ones."""
+
+    def __init__(self) -> None:
+        self.stack: list[Call] = []
+        self.repeats = False
 
 
 class Calls:
@@ -113,13 +138,15 @@ class Calls:
 
     Arguments:
         sink: Who is told.
+        paths: The names of the modules, empty for the model itself.
         taken: Names that points marked by :func:`tap` must not use.
     """
 
-    def __init__(self, sink: Sink, taken: set[str]) -> None:
+    def __init__(self, sink: Sink, paths: Mapping[Any, str], taken: set[str]) -> None:
         self._sink = sink
+        self._paths = paths
         self._taken = taken
-        self._stacks: dict[int, list[Call]] = {}
+        self._thread = _Thread()
 
     def enter(
         self,
@@ -127,7 +154,7 @@ class Calls:
         path: str,
         place: Place | None,
         direction: Direction | None,
-        inputs: Callable[[], list[Tensor]],
+        inputs: Callable[[], list[Tensor]] | None,
         hooked: bool,
     ) -> Call | None:
         """A call begins.
@@ -137,28 +164,32 @@ class Calls:
             path: The owner's name, empty for the model itself.
             place: Where the sink wants to know of what goes in and out, if it does.
             direction: Which way; ``None`` for that of the call around it.
-            inputs: Gives the tensors that go in.
+            inputs: Gives the tensors that go in. ``None`` for a call that is given none, such as
+                one that draws samples: its pass begins with the first call in it that has a
+                direction of its own, and what goes into that one is the input.
             hooked: Whether :meth:`leave` is up to a hook, which is not told of a
                 KeyboardInterrupt.
 
         Returns:
             The call, for :meth:`leave`; ``None`` if the call is no part of a pass.
         """
-        if in_backward():
-            return None  # activation checkpointing calls layers once more
+        if self._is_repetition():
+            return None
         stack = self._stack(hooked)
+        begins = not stack or direction is not None
         if direction is None:
             direction = stack[-1].direction if stack else "forward"
         tensors: list[Tensor] | None = None
-        if stack:
-            run = stack[-1].run
-        else:
+        run = stack[-1].run if stack else _Run()
+        if begins and inputs is not None and not run.begun:
             tensors = inputs()
-            run = _Run(self._sink.begin(tensors, path or None))
-            _running().append(self)
+            run.token = self._sink.begin(tensors, (stack[0].path if stack else path) or None)
+            run.begun = True
+        if not stack:
+            _running.calls.append(self)
         call = Call(owner, path, direction, hooked, run)
         stack.append(call)
-        if place is not None and run.token is not None:
+        if place is not None and inputs is not None and run.token is not None:
             call.place = place
             call.number = run.number(place, direction)
             call.entered = self._sink.enter(run.token, inputs() if tensors is None else tensors)
@@ -166,17 +197,17 @@ class Calls:
 
     def running(self, owner: object) -> Call | None:
         """The innermost running call of this owner."""
-        if in_backward():
+        if self._is_repetition():
             return None
-        for call in reversed(self._stacks.get(threading.get_ident(), [])):
+        for call in reversed(self._thread.stack):
             if call.owner is owner:
                 return call
         return None
 
     def leave(self, call: Call, outputs: list[Tensor] | None) -> None:
         """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
-        stack = self._stacks.get(threading.get_ident(), [])
-        while stack and stack.pop() is not call:
+        stack = self._thread.stack
+        while stack.pop() is not call:
             pass
         try:
             if outputs is not None and call.place is not None:
@@ -186,6 +217,51 @@ class Calls:
         finally:
             if not stack:
                 self._end(call.run)
+
+    def around(
+        self,
+        owner: object,
+        path: str,
+        place: Place | None,
+        direction: Direction | None,
+        inputs: Callable[[], list[Tensor]] | None,
+        run: Callable[[], Any],
+        outputs: Callable[[Any], list[Tensor]],
+    ) -> Any:
+        """Runs something as a call and returns what it returns.
+
+        Arguments:
+            owner: As in :meth:`enter`.
+            path: Likewise.
+            place: Likewise.
+            direction: Likewise.
+            inputs: Likewise.
+            run: What to run.
+            outputs: Gives the tensors in what it returns.
+        """
+        call = self.enter(owner, path, place, direction, inputs, hooked=False)
+        tensors: list[Tensor] | None = None
+        try:
+            output = run()
+            tensors = None if output is None else outputs(output)
+            return output
+        finally:
+            # It may have been closed meanwhile.
+            if call is not None and self.running(owner) is not None:
+                self.leave(call, tensors)
+
+    @contextlib.contextmanager
+    def repeating(self) -> Iterator[None]:
+        """A ``with`` block in which this thread's calls repeat earlier ones and do not count."""
+        before, self._thread.repeats = self._thread.repeats, True
+        try:
+            yield
+        finally:
+            self._thread.repeats = before
+
+    def _is_repetition(self) -> bool:
+        # Activation checkpointing calls layers once more in the backward pass.
+        return in_backward() or self._thread.repeats
 
     def pass_by(self, call: Call, place: Place, tensors: list[Tensor]) -> None:
         """Some tensors pass a place that hands them on unchanged, at the call's begin or end."""
@@ -197,20 +273,23 @@ class Calls:
 
     def point(self, tensor: Tensor, name: str) -> None:
         """A tensor passes a point that the user has marked; it belongs to the running call."""
-        stack = self._stack(called=False)
+        stack = [] if self._is_repetition() else self._stack(called=False)
         if not stack or stack[-1].run.token is None:
             return
         call = stack[-1]
-        name = f"{call.path}.{name}" if call.path else name
-        place = Place(f"{name} (tap)" if name in self._taken else name, "tap")
+        running = (self._paths[m] for m in _running_modules() if m in self._paths)
+        path = next(running, call.path)  # of the innermost module, whether it has hooks or not
+        name = f"{path}.{name}" if path else name
+        place = Place(f"{name} (tap)" if name in self._taken else name, TAP)
         number = call.run.number(place, call.direction)
         self._sink.exit(call.run.token, place, call.direction, number, None, [tensor])
 
     def close(self) -> None:
-        """Forgets all running calls."""
-        self._stacks.clear()
-        if self in _running():
-            _running().remove(self)
+        """Forgets all running calls, and the model."""
+        self._thread = _Thread()
+        self._paths = {}
+        if self in _running.calls:
+            _running.calls.remove(self)
 
     def _stack(self, called: bool) -> list[Call]:
         """This thread's running calls, without those that a KeyboardInterrupt has ended.
@@ -218,7 +297,7 @@ class Calls:
         Arguments:
             called: Whether this is about the call of a module that is about to run.
         """
-        stack = self._stacks.setdefault(threading.get_ident(), [])
+        stack = self._thread.stack
         while stack and stack[-1].hooked and not _is_running(stack[-1].owner, called):
             call = stack.pop()
             if not stack:
@@ -226,16 +305,9 @@ class Calls:
         return stack
 
     def _end(self, run: _Run) -> None:
-        _running().remove(self)
+        _running.calls.remove(self)
         if run.token is not None:
             self._sink.end(run.token)
-
-
-def _running() -> list[Calls]:
-    if not hasattr(_local, "calls"):
-        _local.calls = []
-    running: list[Calls] = _local.calls
-    return running
 
 
 def tap(tensor: Tensor, name: str) -> Tensor:
@@ -262,7 +334,7 @@ def tap(tensor: Tensor, name: str) -> Tensor:
         ['(model)', 'branch']
     """
     if not torch.compiler.is_compiling():
-        for calls in list(_running()):
+        for calls in list(_running.calls):
             calls.point(tensor, name)
     return tensor
 
@@ -274,14 +346,16 @@ def in_backward() -> bool:
 
 def _is_running(owner: object, called: bool) -> bool:
     """Whether a call of this module is among the callers, without the one ``called`` last."""
+    return any(module is owner for module in itertools.islice(_running_modules(), called, None))
+
+
+def _running_modules() -> Iterator[nn.Module]:
+    """The modules that are being called, the innermost first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code is _CALL:
-            if not called and frame.f_locals["self"] is owner:
-                return True
-            called = False
+            yield frame.f_locals["self"]
         frame = frame.f_back
-    return False
 
 
 # Calls hooks and forward.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import torch
@@ -22,14 +21,13 @@ class _Suspension:
     def begin(self) -> None:
         """Asks for it."""
         self._users += 1
-        # Where the compiler was not even imported, nothing is compiled. (It takes a second.)
-        if self._stance is None and "torch._dynamo" in sys.modules:
+        if self._stance is None:
             self._stance = torch.compiler.set_stance("force_eager")
 
     def end(self) -> None:
         """Does no longer ask."""
         self._users -= 1
-        if self._users == 0 and self._stance is not None:
+        if self._users == 0:
             self._stance.__exit__(None, None, None)  # to what it was
             self._stance = None
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,11 +18,14 @@ from torch import Tensor, nn
 from infoprobe.taps import freia
 from infoprobe.taps.calls import Calls, Direction, Place
 from infoprobe.taps.layers import MODEL, Layer, has_inverse, unwrapped
-from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.module import main_tensor
 
 # How one enters a flow without calling it: with a tensor, or to be given samples.
 _WITH_A_TENSOR = (
-    *("log_prob", "forward_kld", "forward_and_log_det", "inverse_and_log_det"),
+    "log_prob",
+    "forward_kld",
+    "forward_and_log_det",
+    "inverse_and_log_det",
     "transform_to_noise",
 )
 _SAMPLING = ("sample", "rsample", "sample_and_log_prob", "reverse_kld", "reverse_alpha_div")
@@ -88,7 +90,7 @@ class InverseTap:
         def listener(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             tensors = None if given is None else functools.partial(given, args, kwargs)
             run = functools.partial(run, *args, **kwargs)
-            return around(self._calls, module, path, place, direction, tensors, run)
+            return self._calls.around(module, path, place, direction, tensors, run, outputs)
 
         method = _Method.of(module, name)
         method.listeners.append(listener)
@@ -103,31 +105,9 @@ class InverseTap:
                 method.restore()
 
 
-def around(
-    calls: Calls,
-    owner: object,
-    path: str,
-    place: Place | None,
-    direction: Direction | None,
-    given: Callable[[], list[Tensor]] | None,
-    run: Callable[[], Any],
-) -> Any:
-    """Runs something and tells of it as a call; gives what it returned."""
-    call = calls.enter(owner, path, place, direction, given, hooked=False)
-    given_back: list[Tensor] | None = None
-    try:
-        output = run()
-        given_back = outputs(output)
-        return output
-    finally:
-        # The probe may have been removed meanwhile.
-        if call is not None and calls.running(owner) is not None:
-            calls.leave(call, given_back)
-
-
 def _first(method: Callable[..., Any]) -> Callable[..., list[Tensor]]:
     """Gives the tensors in a method's first parameter, however it is passed."""
-    parameter = next(iter(inspect.signature(method).parameters), None)
+    parameter = next(iter(inspect.signature(method).parameters), "")
 
     def given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
         if not args and parameter in kwargs:
@@ -148,17 +128,19 @@ class _Method:
         self._was_there = name in vars(module)
         self._run = getattr(module, name)
         self.listeners: list[Callable[..., Any]] = []
+        functools.update_wrapper(self, self._run)
 
     @classmethod
     def of(cls, module: nn.Module, name: str) -> _Method:
         """The one that is there, for another listener, or a new one."""
-        found = vars(module).get(name)
-        if isinstance(found, cls):
-            return found
+        there = vars(module).get(name)
+        if isinstance(there, _Method):
+            return there
         method = cls(module, name)
         # Not by setattr, to which a class may have given another meaning.
         vars(module)[name] = method
-        if getattr(module, name) is not method:
+        refused = getattr(module, name) is not method
+        if refused:
             method.restore()
             raise TypeError(
                 f"model: {name!r} of {type(module).__name__} takes no attribute of the instance, "

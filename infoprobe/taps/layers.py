@@ -14,6 +14,12 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from infoprobe.taps import freia
+from infoprobe.taps.transforms import (
+    is_lazy_distribution,
+    is_lazy_transform,
+    is_made_of_transforms,
+    named_transforms,
+)
 
 LayerSpec = str | nn.Module | type | Callable[[str, nn.Module], bool]
 
@@ -21,7 +27,7 @@ LayerSpec = str | nn.Module | type | Callable[[str, nn.Module], bool]
 MODEL = "(model)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # transforms have no hash
 class Layer:
     """A place in a model where tensors can be caught.
 
@@ -31,7 +37,7 @@ class Layer:
         path: The path of the module, as :meth:`torch.nn.Module.named_modules` gives it, without
             the segments that wrappers add.
         type: The class of the module, or ``InputNode`` / ``OutputNode`` for a graph's ends.
-        module: The module; for a graph's ends, the graph.
+        module: The module or transform; for a graph's ends, the graph.
         end: For a graph's ends, which one.
         channel: For a graph's ends, which of several inputs or outputs.
     """
@@ -39,13 +45,18 @@ class Layer:
     name: str
     path: str
     type: str
-    module: nn.Module
+    module: Any
     end: Literal["input", "output"] | None = None
     channel: int = 0
 
 
-def all_layers(model: nn.Module) -> list[Layer]:
-    """Every layer of a model: its modules, and the ends of its FrEIA graphs."""
+def all_layers(model: Any) -> list[Layer]:
+    """Every layer of a model: its modules or transforms, and the ends of its FrEIA graphs."""
+    if not isinstance(model, nn.Module):
+        return [
+            Layer(path or MODEL, path, type(one).__name__, one)
+            for path, one, _ in named_transforms(model)
+        ]
     layers: list[tuple[str, Layer]] = []  # with the name that tells apart two graphs' nodes
     short, full = {"": ""}, {"": ""}
     nodes: dict[nn.Module, tuple[str, str]] = {}
@@ -119,23 +130,25 @@ def _is_wrapper(module: nn.Module) -> bool:
     return compiled or isinstance(module, (DataParallel, DistributedDataParallel))
 
 
-def _unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module itself, without the wrappers of torch.compile and data parallelism."""
     while _is_wrapper(module):
         (module,) = module.children()
     return module
 
 
 def select_layers(
-    model: nn.Module, layers: LayerSpec | Iterable[LayerSpec] | None = None
+    model: Any, layers: LayerSpec | Iterable[LayerSpec] | None = None
 ) -> list[Layer]:
     """The layers that a user asks for, in the order of the model.
 
     Arguments:
         model: Where to look.
-        layers: ``None`` for the leaf modules, and for FrEIA graphs their nodes and ends; or one
-            or several of: a glob pattern on names or paths, a module, a class of modules, a
-            predicate ``f(name, module)``. A pattern chooses among the layers that ``None``
-            stands for, or, where it matches none of them, among all modules.
+        layers: ``None`` for the leaf modules, for FrEIA graphs their nodes and ends, and for
+            normalizing flows their maps; or one or several of: a glob pattern on names or paths,
+            a module, a class of modules, a predicate ``f(name, module)``. A pattern chooses among
+            the layers that ``None`` stands for, or, where it matches none of them, among all
+            modules.
 
     Raises:
         TypeError: Something that is none of these.
@@ -154,29 +167,80 @@ def select_layers(
     return [layer for layer in everything if layer in chosen]
 
 
+# Children that hold a module's weights, and what quantised modules call theirs.
+_WEIGHTS = ("parametrizations", "_packed_params", "_all_weight_values")
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 
 
-def _default(module: nn.Module) -> Iterator[tuple[nn.Module, str | None]]:
-    children = [m for name, m in module.named_children() if name != "parametrizations"]
+def _default(module: Any, whole: bool = True) -> Iterator[tuple[Any, str | None]]:
+    if not isinstance(module, nn.Module):
+        for _, one, has_parts in named_transforms(module):
+            if not has_parts:
+                yield one, None
+        return
+    children = [m for name, m in module.named_children() if name not in _WEIGHTS]
     if freia.is_graph(module):
         yield module, "input"
         for node in module.module_list:  # type: ignore[union-attr]
             yield node, None
         yield module, "output"
-    elif _is_unit(module) or not children:
+    elif _is_unit(module, whole) or not any(map(_is_ever_called, children)):
         if not isinstance(module, _NEVER_CALLED):
             yield module, None
     else:
+        flow = _is_distribution(module) and _has_maps(module)
         for child in children:
-            yield from _default(child)
+            if not (flow and _is_base(child)):
+                yield from _default(child, whole and _is_wrapper(module))
 
 
-def _is_unit(module: nn.Module) -> bool:
-    """Whether a module with parts is one layer: attention, and FrEIA's modules but for graphs."""
+def _is_ever_called(module: nn.Module) -> bool:
+    """Not so for lists, unless they hold what is."""
+    return not isinstance(module, _NEVER_CALLED) or any(map(_is_ever_called, module.children()))
+
+
+def has_inverse(module: nn.Module) -> bool:
+    """Whether a module has a method ``inverse``; FrEIA's say it in another way."""
+    return callable(getattr(type(module), "inverse", None)) and not freia.is_invertible(module)
+
+
+def _is_map(module: nn.Module) -> bool:
+    return has_inverse(module) or is_lazy_transform(module)
+
+
+def _has_maps(module: nn.Module) -> bool:
+    return any(map(_is_map, module.modules()))
+
+
+def _is_one_map(module: nn.Module) -> bool:
+    """Whether this is a map that holds no list of others; what it holds one by one are details."""
+    inner = [child for child in module.children() if _has_maps(child)]
+    return _is_map(module) and all(map(_is_one_map, inner))
+
+
+def _is_distribution(module: nn.Module) -> bool:
+    methods = [getattr(type(module), name, None) for name in ("log_prob", "sample")]
+    return all(map(callable, methods)) or is_lazy_distribution(module)
+
+
+def _is_base(module: nn.Module) -> bool:
+    """Whether a part of a flow is none of its layers: a distribution, or a net that is none."""
+    if isinstance(module, nn.ModuleList):
+        return all(map(_is_base, module))
+    if isinstance(module, nn.Identity):
+        return True
+    return _is_distribution(module) and not _has_maps(module)
+
+
+def _is_unit(module: nn.Module, whole: bool) -> bool:
+    """Whether a module with parts is one layer.
+
+    Attention, FrEIA's modules but for graphs, and maps; a whole model only if no map is in it.
+    """
     invertible = freia.is_invertible(module) and not any(map(freia.is_graph, module.modules()))
+    single = _is_one_map(module) and not (whole and any(map(_has_maps, module.children())))
     # Attention uses the weights of its output projection without calling it.
-    return invertible or isinstance(module, nn.MultiheadAttention)
+    return invertible or single or isinstance(module, nn.MultiheadAttention)
 
 
 def _matching(spec: Any, usual: list[Layer], everything: list[Layer]) -> list[Layer]:
@@ -184,7 +248,9 @@ def _matching(spec: Any, usual: list[Layer], everything: list[Layer]) -> list[La
     if isinstance(spec, str):
         found = _like(spec, usual) or _like(spec, everything)
     elif isinstance(spec, nn.Module):
-        found = [layer for layer in modules if layer.module is _unwrapped(spec)]
+        found = [layer for layer in modules if layer.module is unwrapped(spec)]
+    elif is_made_of_transforms(spec):
+        found = [layer for layer in modules if layer.module is spec]
     elif isinstance(spec, type):
         found = [layer for layer in modules if isinstance(layer.module, spec)]
     elif callable(spec):

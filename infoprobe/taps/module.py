@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,38 @@ from torch.utils.hooks import RemovableHandle
 
 from infoprobe.taps import freia
 from infoprobe.taps.calls import Call, Calls, Direction, Place
-from infoprobe.taps.layers import MODEL, Layer
+from infoprobe.taps.layers import MODEL, Layer, has_inverse
+from infoprobe.taps.transforms import TransformTap, is_lazy
+
+
+class _Site(NamedTuple):
+    """What the hooks of a module must know of it.
+
+    Attributes:
+        name: The layer's, if it was chosen.
+        path: The module's, empty for the model itself.
+        freia: Whether it is one of FrEIA's invertible modules, and says which way it runs.
+        is_map: Whether it has an ``inverse``, and runs forward when it is called.
+        makes: Whether what it returns is a transform or a distribution.
+    """
+
+    name: str | None
+    path: str
+    freia: bool
+    is_map: bool
+    makes: bool
+
+
+# A wrapper such as DistributedDataParallel is no layer, but the model that is called.
+_CONTAINER = _Site(None, "", freia=False, is_map=False, makes=False)
 
 
 class ModuleTap:
     """Hooks on a model that tell of the calls of its modules.
 
-    FrEIA's invertible modules say which way they run (``rev``); the subnets inside them run the
-    way of the call around them.
+    FrEIA's invertible modules say which way they run (``rev``), and calls of modules that have
+    an ``inverse`` run forward; the subnets inside them run the way of the call around them. What
+    passes through the transforms that a module makes is up to ``transforms``.
     """
 
     def __init__(
@@ -28,15 +52,27 @@ class ModuleTap:
         layers: Iterable[Layer],
         everything: Iterable[Layer],
         calls: Calls,
+        transforms: TransformTap,
     ) -> None:
         self._model = model
         self._calls = calls
-        self._chosen = {layer.module for layer in layers if layer.end is None}
+        self._transforms = transforms
         self._ends: dict[tuple[object, str | None], list[Layer]] = {}
         for layer in layers:
             if layer.end is not None:
                 self._ends.setdefault((layer.module, layer.end), []).append(layer)
-        self._names = {layer.module: layer.name for layer in everything if layer.end is None}
+        chosen = {layer.module for layer in layers if layer.end is None}
+        self._sites = {
+            layer.module: _Site(
+                name=layer.name if layer.module in chosen else None,
+                path="" if layer.name == MODEL else layer.name,
+                freia=freia.is_invertible(layer.module),
+                is_map=has_inverse(layer.module),
+                makes=is_lazy(layer.module),
+            )
+            for layer in everything
+            if layer.end is None
+        }
         self._handles: list[RemovableHandle] = []
         self._hooks: list[_Hook] = []
         try:
@@ -48,8 +84,9 @@ class ModuleTap:
 
     def _hooked(self) -> Iterable[nn.Module]:
         """The model, the layers, whatever has a direction, and all that such may be called in."""
-        needed = [self._model, *self._chosen]
-        needed += [module for module in self._model.modules() if freia.is_invertible(module)]
+        needed = [self._model]
+        needed += [m for m, site in self._sites.items() if site.name is not None]
+        needed += [m for m, site in self._sites.items() if site.freia or site.is_map or site.makes]
         inside = set(needed)
         containers = [m for m in self._model.modules() if not inside.isdisjoint(m.modules())]
         return dict.fromkeys([*needed, *containers])
@@ -57,8 +94,8 @@ class ModuleTap:
     def _attach(self, module: nn.Module) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             raise TypeError(
-                f"layers: {self._names[module]!r} is a ScriptModule, which takes no hooks. Probe "
-                "the module that it was made of, or choose other layers."
+                f"layers: {self._sites[module].path or MODEL!r} is a ScriptModule, which takes no "
+                "hooks. Probe the module that it was made of, or choose other layers."
             )
         before, after = _Hook(self._before), _Hook(self._after)
         self._hooks += [before, after]
@@ -77,19 +114,21 @@ class ModuleTap:
         self._hooks.clear()
 
     def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        site = self._sites.get(module, _CONTAINER)
         direction: Direction | None = None
         protocol: list[Tensor] | None = None
-        if freia.is_invertible(module):
+        if site.freia:
             direction = freia.direction(module, args, kwargs)
             protocol = freia.inputs(args, kwargs)
+        elif site.is_map:
+            direction, protocol = "forward", freia.inputs(args, kwargs)
 
         def inputs() -> list[Tensor]:
             return protocol or main_tensor(args) or main_tensor(kwargs)
 
-        name = self._names.get(module, MODEL)
-        place = Place(name, type(module).__name__) if module in self._chosen else None
-        path = "" if name == MODEL else name
-        call = self._calls.enter(module, path, place, direction, inputs, hooked=True)
+        place = None if site.name is None else Place(site.name, type(module).__name__)
+        given = None if site.makes else inputs
+        call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
         if call is not None and protocol:
             self._pass_ends(call, "input" if call.direction == "forward" else "output", protocol)
 
@@ -102,8 +141,13 @@ class ModuleTap:
         if output is None:  # the call raised, or gives nothing
             self._calls.leave(call, None)
             return
+        site = self._sites.get(module, _CONTAINER)
+        listens = site.makes or (site.name is not None and not isinstance(output, Tensor))
+        if listens and self._transforms.made(output, call.path, site.name):
+            self._calls.leave(call, None)
+            return
         protocol: list[Tensor] | None = None
-        if freia.is_invertible(module):
+        if site.freia or site.is_map:
             protocol = freia.outputs(module, call.direction, output)
         if protocol:
             self._pass_ends(call, "output" if call.direction == "forward" else "input", protocol)
@@ -138,11 +182,6 @@ class _Hook:
         return _Hook, ()
 
 
-# torch.compile would trace hooks, and compile anew for every tensor. This is what
-# torch.compiler.disable sets, but that takes a second to import the compiler.
-setattr(_Hook.__call__, "_torchdynamo_disable", True)  # noqa: B010
-
-
 def main_tensor(value: Any) -> list[Tensor]:
     """The first floating-point tensor in nested containers, or else the first tensor.
 
@@ -156,14 +195,17 @@ def main_tensor(value: Any) -> list[Tensor]:
     return ([x for x in found if x.is_floating_point() or x.is_complex()] or found)[:1]
 
 
-def _leaves(value: Any) -> Iterator[Tensor]:
+def _leaves(value: Any, around: tuple[Any, ...] = ()) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        yield from _leaves(list(value.values()))
+        return
+    items: Iterable[Any] = ()
+    if isinstance(value, Mapping):
+        items = value.values()
     elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
+        items = value
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        for field in dataclasses.fields(value):
-            yield from _leaves(getattr(value, field.name))
+        items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    if not any(value is other for other in around):  # else it contains itself
+        for item in items:
+            yield from _leaves(item, (*around, value))
