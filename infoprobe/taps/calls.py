@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -71,20 +70,25 @@ class Call:
         owner: Whose call it is: a module or a transform.
         path: The owner's name, empty for the model itself.
         direction: Which way it runs.
-        hooked: Whether a hook tells of its end.
         run: The pass that it belongs to.
+        frame: Where it runs, if a hook is to tell of its end.
     """
 
-    __slots__ = ("direction", "entered", "hooked", "number", "owner", "path", "place", "run")
+    __slots__ = ("direction", "entered", "frame", "number", "owner", "path", "place", "run")
 
     def __init__(
-        self, owner: object, path: str, direction: Direction, hooked: bool, run: _Run
+        self,
+        owner: object,
+        path: str,
+        direction: Direction,
+        run: _Run,
+        frame: FrameType | None,
     ) -> None:
         self.owner = owner
         self.path = path
         self.direction = direction
-        self.hooked = hooked
         self.run = run
+        self.frame = frame
         self.place: Place | None = None
         self.number = 0
         self.entered: Any = None
@@ -175,7 +179,7 @@ class Calls:
         """
         if self._is_repetition():
             return None
-        stack = self._stack(hooked)
+        stack = self._stack()
         begins = not stack or direction is not None
         if direction is None:
             direction = stack[-1].direction if stack else "forward"
@@ -187,7 +191,7 @@ class Calls:
             run.begun = True
         if not stack:
             _running.calls.append(self)
-        call = Call(owner, path, direction, hooked, run)
+        call = Call(owner, path, direction, run, _frame_of_call() if hooked else None)
         stack.append(call)
         if place is not None and inputs is not None and run.token is not None:
             call.place = place
@@ -273,7 +277,7 @@ class Calls:
 
     def point(self, tensor: Tensor, name: str) -> None:
         """A tensor passes a point that the user has marked; it belongs to the running call."""
-        stack = [] if self._is_repetition() else self._stack(called=False)
+        stack = [] if self._is_repetition() else self._stack()
         if not stack or stack[-1].run.token is None:
             return
         call = stack[-1]
@@ -291,14 +295,10 @@ class Calls:
         if self in _running.calls:
             _running.calls.remove(self)
 
-    def _stack(self, called: bool) -> list[Call]:
-        """This thread's running calls, without those that a KeyboardInterrupt has ended.
-
-        Arguments:
-            called: Whether this is about the call of a module that is about to run.
-        """
+    def _stack(self) -> list[Call]:
+        """This thread's running calls, without those that a KeyboardInterrupt has ended."""
         stack = self._thread.stack
-        while stack and stack[-1].hooked and not _is_running(stack[-1].owner, called):
+        while stack and stack[-1].frame is not None and not _is_running(stack[-1].frame):
             call = stack.pop()
             if not stack:
                 self._end(call.run)
@@ -344,9 +344,20 @@ def in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _is_running(owner: object, called: bool) -> bool:
-    """Whether a call of this module is among the callers, without the one ``called`` last."""
-    return any(module is owner for module in itertools.islice(_running_modules(), called, None))
+def _is_running(frame: FrameType) -> bool:
+    """Whether this is among the callers."""
+    caller: FrameType | None = sys._getframe(1)
+    while caller is not None and caller is not frame:
+        caller = caller.f_back
+    return caller is not None
+
+
+def _frame_of_call() -> FrameType | None:
+    """The frame of the innermost module's call, which calls hooks and forward."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not _CALL:
+        frame = frame.f_back
+    return frame
 
 
 def _running_modules() -> Iterator[nn.Module]:
@@ -358,5 +369,4 @@ def _running_modules() -> Iterator[nn.Module]:
         frame = frame.f_back
 
 
-# Calls hooks and forward.
 _CALL = nn.Module._call_impl.__code__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -97,7 +98,9 @@ class ModuleTap:
                 f"layers: {self._sites[module].path or MODEL!r} is a ScriptModule, which takes no "
                 "hooks. Probe the module that it was made of, or choose other layers."
             )
-        before, after = _Hook(self._before), _Hook(self._after)
+        site = self._sites.get(module, _CONTAINER)
+        before = _Hook(functools.partial(self._before, site))
+        after = _Hook(functools.partial(self._after, site))
         self._hooks += [before, after]
         self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
         # Called also after an exception, which the model itself may catch.
@@ -113,8 +116,9 @@ class ModuleTap:
             hook.act = None  # compiled code may still call it
         self._hooks.clear()
 
-    def _before(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        site = self._sites.get(module, _CONTAINER)
+    def _before(
+        self, site: _Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         direction: Direction | None = None
         protocol: list[Tensor] | None = None
         if site.freia:
@@ -133,7 +137,12 @@ class ModuleTap:
             self._pass_ends(call, "input" if call.direction == "forward" else "output", protocol)
 
     def _after(
-        self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+        self,
+        site: _Site,
+        module: nn.Module,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
     ) -> None:
         call = self._calls.running(module)
         if call is None:
@@ -141,7 +150,6 @@ class ModuleTap:
         if output is None:  # the call raised, or gives nothing
             self._calls.leave(call, None)
             return
-        site = self._sites.get(module, _CONTAINER)
         listens = site.makes or (site.name is not None and not isinstance(output, Tensor))
         if listens and self._transforms.made(output, call.path, site.name):
             self._calls.leave(call, None)
