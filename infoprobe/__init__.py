@@ -1,6 +1,8 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, models
+from infoprobe.bottleneck import BottleneckAccount, bottleneck_account
+from infoprobe.dequantization import dequantize
 from infoprobe.diagnostics import Finding, diagnose
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.functional import (
@@ -12,21 +14,24 @@ from infoprobe.functional import (
     mutual_information,
     total_correlation,
 )
-from infoprobe.measures import Divergence, Entropy, MutualInformation
+from infoprobe.measures import Divergence, Entropy, EntropyChange, MutualInformation
 from infoprobe.neighbors import nearest_neighbors
 from infoprobe.probing import Probe, probe
 from infoprobe.report import Report
 from infoprobe.taps.calls import tap
 from infoprobe.uncertainty import ConfidenceInterval, confidence_interval
+from infoprobe.volume import check_invertible, entropy_change, jacobian_spectrum
 
 __version__ = "0.1.0"
 
 __all__ = [
     "KNN",
+    "BottleneckAccount",
     "ConfidenceInterval",
     "Critic",
     "Divergence",
     "Entropy",
+    "EntropyChange",
     "Finding",
     "Gaussian",
     "Histogram",
@@ -34,12 +39,17 @@ __all__ = [
     "MutualInformation",
     "Probe",
     "Report",
+    "bottleneck_account",
+    "check_invertible",
     "conditional_mutual_information",
     "confidence_interval",
     "cross_entropy",
     "datasets",
+    "dequantize",
     "diagnose",
     "entropy",
+    "entropy_change",
+    "jacobian_spectrum",
     "js_divergence",
     "kl_divergence",
     "models",

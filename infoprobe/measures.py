@@ -3,7 +3,8 @@ r"""What is computed at a layer, from what was kept of the tensors that passed t
 Four roles of tensors matter to a layer: its ``"output"``, what it was given (``"previous"``),
 what the whole model was given (``"input"``), and what the model is to find (``"target"``). Of
 each, either the counts of a histogram are kept, which add up for as long as data come, or a
-bounded sample of its rows.
+bounded sample of its rows. Of an invertible layer's ``"volume"``, log|det J|, the mean and the
+variance are kept.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from infoprobe.binning import Counts
 from infoprobe.diagnostics import Finding, diagnose, near_ceiling, of_atoms
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
+from infoprobe.moments import Moments
 
-Role = Literal["output", "previous", "input", "target"]
+Role = Literal["output", "previous", "input", "target", "volume"]
 Reference = Literal["previous", "input", "target"]
 Kind = Literal["discrete", "differential", "exact"]
 
@@ -45,16 +47,23 @@ class Sampling(NamedTuple):
     project: int | None
 
 
-# What is kept of a tensor: the counts of this histogram, or some rows.
-Keeping = Histogram | Sampling
-Kept = Counts | Tensor
+class Averaging(NamedTuple):
+    """That mean and variance are kept."""
+
+    of: str
+
+
+# What is kept of a tensor: the counts of this histogram, some rows, or the moments.
+Keeping = Histogram | Sampling | Averaging
+Kept = Counts | Tensor | Moments
 
 
 class Reading(NamedTuple):
-    """A measured value and what a reader should know of it."""
+    """A measured value, what a reader should know of it, and its standard error if known."""
 
     value: float
     findings: list[str]
+    stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -238,10 +247,53 @@ class MutualInformation:
         return Reading(value, _diagnosis_of_pairs(self.estimator, reference, output, value))
 
 
-Measure = Entropy | Divergence | MutualInformation
+class _LogDeterminant:
+    """What computes the exact change of entropy."""
+
+    def __repr__(self) -> str:
+        return "log|det J|"
 
 
-def _check(measure: Measure, method: str) -> None:
+@dataclass(frozen=True)
+class EntropyChange:
+    r"""What an invertible layer adds to differential entropy, exactly: no estimator is needed.
+
+    .. math:: h(f(X)) - h(X) = E \ln |\det J_f(X)|
+
+    The value is the mean over all samples, with its standard error. The layer says what its
+    log-determinant is: FrEIA's modules, maps of nflows and normflows (or any module with an
+    ``inverse`` that returns ``(z, log_det)``), transforms of torch.distributions and zuko's.
+    Where a FrEIA graph runs with ``jac=False``, its nodes are asked for theirs all the same.
+    Modules that are known to be wrong are named instead of believed; see also
+    :func:`~infoprobe.check_invertible`. Layers that are not invertible have no value.
+
+    A layer that maps samples to -inf (a singular Jacobian) has the value -inf, and a finding
+    says for how many.
+    """
+
+    name: ClassVar[str] = "entropy_change"
+    reference: ClassVar[None] = None
+    roles: ClassVar[tuple[Role, ...]] = ("volume",)
+    estimator: ClassVar[_LogDeterminant] = _LogDeterminant()
+    keeping: ClassVar[Averaging] = Averaging("log|det J|")
+    kind: ClassVar[Kind] = "exact"
+
+    def compute(self, moments: Any) -> Reading:
+        """The mean of log|det J|, in nats."""
+        if not moments.singular:
+            return Reading(moments.mean, [], moments.stderr)
+        total = moments.n + moments.singular
+        finding = (
+            f"the Jacobian is singular for {moments.singular / total:.3%} of {total:,} samples; "
+            f"the mean over the others is {moments.mean:.4f} nats."
+        )
+        return Reading(-math.inf, [finding])
+
+
+Measure = Entropy | Divergence | MutualInformation | EntropyChange
+
+
+def _check(measure: Entropy | Divergence | MutualInformation, method: str) -> None:
     if not callable(getattr(type(measure.estimator), method, None)):
         raise TypeError(
             f"estimator: expected one that has {method}(), such as ip.Histogram(...) or "

@@ -103,6 +103,8 @@ def label(measure: str, reference: str | None) -> str:
         return "H(output)"
     if measure == "divergence":
         return f"KL({reference}||output)"
+    if measure == "entropy_change":
+        return "E log|det J|"
     if measure == "mutual_information":
         return f"I({reference};output)"
     return measure if reference is None else f"{measure}({reference})"

@@ -62,8 +62,8 @@ def probe(
             marked by :func:`~infoprobe.tap` are always measured.
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
-            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence` and
-            :class:`~infoprobe.MutualInformation`.
+            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
+            :class:`~infoprobe.MutualInformation` and :class:`~infoprobe.EntropyChange`.
         values_per_batch: Counts about so many random values of each larger tensor instead of
             all, which is faster. Neighbours are drawn together, 64 at a time. Histograms are then
             noisier, and no longer the same however the data are split into batches.
@@ -111,8 +111,9 @@ def probe(
     for measure in measures:
         if not isinstance(measure, Measure):
             raise TypeError(
-                "measures: expected ip.Entropy(...), ip.Divergence(...) or "
-                f"ip.MutualInformation(...), got {measure!r} of type {type(measure).__name__}."
+                "measures: expected ip.Entropy(...), ip.Divergence(...), "
+                "ip.MutualInformation(...) or ip.EntropyChange(), got "
+                f"{measure!r} of type {type(measure).__name__}."
             )
     recorder = Recorder(measures, values_per_batch, memory, int(seed))
     return Probe(model, select_layers(model, layers), recorder)

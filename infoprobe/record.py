@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from infoprobe.binning import Counts
+from infoprobe.estimators import Histogram
 from infoprobe.measures import Keeping, Kept, Measure, Role, Sampling
+from infoprobe.moments import Moments
 from infoprobe.reservoir import Reservoir, Rows, together
 from infoprobe.taps.calls import TAP, Direction, Place
 
@@ -36,15 +38,17 @@ class Store:
         left_out: How many calls could not be measured.
         why_left_out: What was wrong with the first of them.
         entrances: Parts of the model by which passes entered instead of through the model.
+        doubts: Why not to believe what the layer says of itself.
     """
 
-    kept: Counts | Rows | None = None
+    kept: Counts | Rows | Moments | None = None
     n: int = 0
     values: int = 0
     counted: int = 0
     left_out: int = 0
     why_left_out: str = ""
     entrances: set[str] = field(default_factory=set)
+    doubts: str = ""
 
     def merge(self, other: Store) -> None:
         """Adds what another store has; but for rows, which a reservoir decides on."""
@@ -54,19 +58,23 @@ class Store:
         self.left_out += other.left_out
         self.why_left_out = self.why_left_out or other.why_left_out
         self.entrances |= other.entrances
-        if isinstance(other.kept, Counts):
-            self.kept = self.kept + other.kept if isinstance(self.kept, Counts) else other.kept
+        self.doubts = self.doubts or other.doubts
+        if isinstance(other.kept, (Counts, Moments)):
+            self.kept = other.kept if self.kept is None else self.kept + other.kept  # type: ignore
 
     def state_dict(self) -> dict[str, Any]:
         """All of it."""
         return {
-            "kept": None if self.kept is None else self.kept.state_dict(),
+            "kept": None
+            if self.kept is None
+            else {"type": type(self.kept).__name__, "state": self.kept.state_dict()},
             "n": self.n,
             "values": self.values,
             "counted": self.counted,
             "left_out": self.left_out,
             "why_left_out": self.why_left_out,
             "entrances": sorted(self.entrances),
+            "doubts": self.doubts,
         }
 
     @classmethod
@@ -74,8 +82,12 @@ class Store:
         """What :meth:`state_dict` describes."""
         kept = state["kept"]
         if kept is not None:
-            kept = (Rows if "numbers" in kept else Counts).from_state_dict(kept)
+            (kind,) = (cls for cls in _KINDS if cls.__name__ == kept["type"])
+            kept = kind.from_state_dict(kept["state"])
         return cls(**{**state, "kept": kept, "entrances": set(state["entrances"])})
+
+
+_KINDS: tuple[Any, ...] = (Counts, Rows, Moments)
 
 
 class Record:
@@ -208,8 +220,9 @@ class Record:
     ) -> dict[str, Any]:
         way = self.ways.index(measure.keeping)
         used = {role: stores[self.needs.index((way, role))] for role in measure.roles}
-        output = used["output"]
+        output = used[measure.roles[-1]]
         value: float | None = None
+        stderr: float | None = None
         findings: list[str] = []
         n = output.n
         if all(store.kept is not None for store in used.values()):
@@ -217,7 +230,7 @@ class Record:
             if isinstance(kept[0], Tensor):
                 n = len(kept[0])
             try:
-                value, findings = measure.compute(*kept)
+                value, findings, stderr = measure.compute(*kept)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
                 expected = isinstance(error, (TypeError, ValueError))
@@ -234,7 +247,7 @@ class Record:
             "estimator": repr(measure.estimator),
             "reference": measure.reference,
             "value": value,
-            "stderr": None,
+            "stderr": stderr,
             "unit": "nats",
             "kind": measure.kind,
             "n": n,
@@ -246,7 +259,7 @@ class Record:
         """What the measure's estimator takes, in the order of its roles."""
         keeping = measure.keeping
         if not isinstance(keeping, Sampling):
-            return [x.kept for x in used.values() if isinstance(x.kept, Counts)]
+            return [x.kept for x in used.values() if isinstance(x.kept, (Counts, Moments))]
         rows = [store.kept for store in used.values() if isinstance(store.kept, Rows)]
         return list(together(self.reservoirs[keeping], rows))
 
@@ -254,7 +267,7 @@ class Record:
         self, visit: Visit, measure: Measure, used: Mapping[Role, Store], n: int
     ) -> Iterator[str]:
         """What a reader should know of the data."""
-        keeping, output = measure.keeping, used["output"]
+        keeping, output = measure.keeping, used[measure.roles[-1]]
         if isinstance(keeping, Sampling):
             reservoir = self.reservoirs[keeping]
             if reservoir.seen > reservoir.size:
@@ -274,7 +287,7 @@ class Record:
             ]
             if wide:
                 yield f"{' and '.join(wide)} projected onto {keeping.project} random directions."
-        elif output.counted < output.values:
+        elif isinstance(keeping, Histogram) and output.counted < output.values:
             yield (
                 f"from {output.counted:,} of {output.values:,} values, drawn at random in every "
                 f"batch (seed {self.seed})."
@@ -289,6 +302,8 @@ class Record:
                 yield "a tap has no input of its own that it could be compared with."
             elif store.left_out:
                 yield f"calls left out: {store.left_out}; {store.why_left_out}"
+            elif store.doubts:
+                yield f"{visit.place.type}: {store.doubts}"
 
     # To and from files and other processes.
 

@@ -18,10 +18,12 @@ from torch.autograd import forward_ad
 from infoprobe import checks
 from infoprobe.binning import Counts, in_memory_order
 from infoprobe.estimators import Histogram
-from infoprobe.measures import Keeping, Measure, Role, Sampling
+from infoprobe.logdets import per_sample
+from infoprobe.measures import Averaging, Keeping, Measure, Role, Sampling
+from infoprobe.moments import Moments
 from infoprobe.record import Record, Store, Visit
 from infoprobe.reservoir import Admitted, Rows, random_stream
-from infoprobe.taps.calls import Direction, Place
+from infoprobe.taps.calls import Direction, Place, Volume
 
 # Up to so many neighbouring values are drawn together.
 _CHUNK = 64
@@ -52,7 +54,16 @@ class _Problem(NamedTuple):
     warn: bool = True
 
 
-_Piece = _Counted | _Drawn | _Problem
+class _Averaged(NamedTuple):
+    """The moments of what a layer says of its volume."""
+
+    moments: Moments
+    n: int
+    values: int
+    doubt: str
+
+
+_Piece = _Counted | _Drawn | _Averaged | _Problem
 # By the number of the way in which something is kept.
 _Pieces = dict[int, _Piece]
 
@@ -112,6 +123,7 @@ _NO_TENSOR: dict[Role, str] = {
     "previous": "there is no tensor.",
     "input": "there is no tensor.",
     "target": "there is none. Call probe.target(y) before the forward pass.",
+    "volume": "it is not invertible.",
 }
 
 
@@ -122,6 +134,7 @@ class Recorder:
         record: What was measured; if steps are tracked, since the last window of them.
         rows: The rows of the windows that are over.
         paused: Whether to ignore the passes that begin.
+        wants_volumes: Whether layers are to be asked for their log|det J|.
     """
 
     def __init__(
@@ -135,6 +148,7 @@ class Recorder:
         self._ways: dict[Role, list[int]] = {role: [] for role in _NO_TENSOR}
         for way, role in Record(measures, seed).needs:
             self._ways[role].append(way)
+        self.wants_volumes = bool(self._ways["volume"])
         self._values_per_batch = values_per_batch
         self._memory = memory
         self._seed = seed
@@ -216,6 +230,7 @@ class Recorder:
         call: int,
         entered: _Pieces | None,
         outputs: list[Tensor],
+        volume: Volume | None,
         unchanged: bool = False,
     ) -> None:
         """Reduces the layer's output, and adds all to the visit's stores."""
@@ -227,6 +242,7 @@ class Recorder:
             "previous": entered,
             "input": run.input,
             "target": run.target,
+            "volume": self._average(run, volume, outputs),
         }
         visit = Visit(place, direction, call)
         with self._lock:
@@ -243,10 +259,14 @@ class Recorder:
                 elif run.entrance is not None and role == "input":
                     store.entrances.add(run.entrance)
 
-    def _add(self, run: _Pass, store: Store, piece: _Counted | _Drawn) -> None:
+    def _add(self, run: _Pass, store: Store, piece: _Counted | _Drawn | _Averaged) -> None:
         if isinstance(piece, _Counted):
             store.kept = run.sum(store.kept, piece.counts)
             store.counted += piece.counted
+        elif isinstance(piece, _Averaged):
+            before = store.kept if isinstance(store.kept, Moments) else Moments()
+            store.kept = before + piece.moments
+            store.doubts = store.doubts or piece.doubt
         else:
             rows = store.kept if isinstance(store.kept, Rows) else Rows.none_like(piece.rows)
             width = rows.row_bytes
@@ -305,6 +325,8 @@ class Recorder:
             return _Problem("under torch.func.vmap tensors have no values. Call the model itself.")
         try:
             tensors = [_plain(x) for x in tensors]
+            if isinstance(keeping, Averaging):
+                raise TypeError(f"nothing is averaged of the {role}")
             with _outside_of_transforms():
                 if isinstance(keeping, Sampling):
                     return self._draw(run, keeping, tensors)
@@ -372,6 +394,28 @@ class Recorder:
         return _Drawn(
             self._projected(together, keeping.project), admitted, n, sum(x.numel() for x in parts)
         )
+
+    def _average(self, run: _Pass, volume: Volume | None, outputs: list[Tensor]) -> _Pieces:
+        """The moments of a layer's log|det J|."""
+        ways = self._ways["volume"]
+        if not ways:
+            return {}
+        piece: _Piece
+        if volume is None:
+            piece = _Problem("it is not invertible, or does not tell its volume.", warn=False)
+        elif volume.claim is None or not outputs or run.under_vmap:
+            piece = _Problem(volume.doubt or "it did not tell its volume.", warn=False)
+        else:
+            try:
+                x = _plain(outputs[0])
+                claim = volume.claim
+                claims = per_sample(_plain(claim) if isinstance(claim, Tensor) else claim, x)
+                piece = _Averaged(
+                    Moments.of(claims), _length(x), sum(map(Tensor.numel, outputs)), volume.doubt
+                )
+            except Exception as error:  # reported on the row, not raised in the user's forward
+                piece = _Problem(str(error).removeprefix("x: "))
+        return dict.fromkeys(ways, piece)
 
     def _projected(self, rows: Tensor, dimensions: int | None) -> Tensor:
         width = rows.shape[1:].numel()

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infoprobe import page, plot
+from infoprobe import ledger, page, plot
+from infoprobe.ledger import Ledger
 
 if TYPE_CHECKING:
     import pandas
@@ -109,6 +110,18 @@ class Report:
             ValueError: No row has this measure and reference.
         """
         return plot.layers(self.rows, measure, reference, ax)
+
+    def ledger(self) -> Ledger:
+        """The exact changes of entropy along a pass, summed up, and estimates of the same.
+
+        Needs rows of :class:`~infoprobe.EntropyChange`; entropies that were measured with it are
+        shown as changes beside it. Layers that are not invertible are no part of the sum. Choose
+        either a whole graph or its parts as layers, so that nothing is summed twice.
+
+        Raises:
+            ValueError: There are no such rows.
+        """
+        return ledger.ledger(self._latest().rows)
 
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
         """Writes a page with figures, the table and all findings, which needs no other file.

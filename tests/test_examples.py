@@ -93,6 +93,143 @@ class TestCompareAutoencoders:
         assert message in capsys.readouterr().err
 
 
+class TestExactLedger:
+    @pytest.fixture
+    def short(self, monkeypatch):
+        monkeypatch.syspath_prepend(EXAMPLES)
+        module = importlib.import_module("exact_ledger")
+        monkeypatch.setattr(module, "MEASURED", 100)
+        monkeypatch.setattr(module, "CODES", 3)
+        monkeypatch.setattr(module.comparison, "CLASSICAL_EPOCHS", 2)
+        return module
+
+    def run(self, module, out, *arguments):
+        sizes = ("--images", "64", "--epochs", "1", "--bottleneck", "3")
+        module.main([*sizes, "--out", str(out), *arguments])
+        return json.loads((out / "ledger.json").read_text())
+
+    def test_what_it_writes(self, short, tmp_path, capsys):
+        checkpoint = tmp_path / "models" / "both.pt"
+        found = self.run(short, tmp_path / "a", "--checkpoint", str(checkpoint))
+        shown = capsys.readouterr()
+        assert "64 images to train on" in shown.out
+        assert "measuring layers: 100%" in shown.err
+        assert "Jacobians, classical: 100%" in shown.err
+        assert "BottleneckAccount: n=100, keeps 3 of 784 coordinates" in shown.out
+        assert {path.name for path in (tmp_path / "a").iterdir()} == {"ledger.png", "ledger.json"}
+
+        # FrEIA's own sum of the same log-determinants.
+        models = torch.nn.ModuleDict(
+            {
+                "invertible": ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 3),
+                "classical": ip.models.MNISTAutoencoder(3),
+            }
+        )
+        models.load_state_dict(torch.load(checkpoint))
+        images, _ = ip.datasets.load("mnist5k", split="test")
+        x = ip.dequantize(images[:100], generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            _, log_det = models["invertible"].inn(x)
+        total = found["ledger"]["total"]
+        assert total["exact"] == pytest.approx(log_det.mean().item(), abs=1e-4)
+        assert total["stderr"] == pytest.approx(log_det.std().item() / 10, rel=1e-4)
+        assert found["ledger"]["whole network"] == pytest.approx(total["exact"], abs=1e-4)
+        layers = {line["layer"]: line for line in found["ledger"]["layers"]}
+        assert {*short.LAYERS} <= layers.keys()
+        assert layers["haar_down"]["exact"] == layers["haar_up"]["exact"] == 0
+        assert layers["conv1"]["exact"] != 0
+
+        # The estimates are differences of estimates, the pooled one 784 times.
+        with torch.no_grad():
+            (y,), _ = models["invertible"].inn.module_list[0]([x])
+        for name, scale in (
+            ("Gaussian, shrunk covariance", 1),
+            ("784 × histogram of all pixels", 784),
+        ):
+            estimator = short.ESTIMATORS[name]
+            change = scale * float(estimator.entropy(y) - estimator.entropy(x))
+            assert layers["haar_down"]["estimates"][name] == pytest.approx(change, abs=1e-4)
+
+        # Once there, the checkpoint is read, and everything is found again.
+        again = self.run(short, tmp_path / "b", "--checkpoint", str(checkpoint))
+        assert f"weights from {checkpoint}" in capsys.readouterr().out
+        assert again.pop("training seconds") is None
+        assert found.pop("training seconds") > 0
+        assert again == found
+
+    def test_decoders(self, short):
+        """Of a linear decoder, and free of the units of the code."""
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(100, 1, 2, 2, generator=generator)
+        matrix = torch.randn(4, 2, generator=generator)
+
+        class Model:
+            def __init__(self, scale):
+                self.scale = scale
+
+            def encode(self, x):
+                return self.scale * (x.flatten(1) @ matrix)
+
+            def decode(self, code):
+                return code @ matrix.T / self.scale
+
+        a, b = (short._decoder("a", Model(scale), x) for scale in (1, 100))
+        values = torch.linalg.svdvals(matrix.double())
+        assert a["singular values"]["median"] == pytest.approx(values.tolist(), rel=1e-4)
+        assert a["exact"] == pytest.approx(values.log().sum().item(), abs=1e-4)
+        assert b["exact"] == pytest.approx(a["exact"] - 2 * math.log(100), abs=1e-4)
+        code = Model(1).encode(x).double()
+        assert a["code"] == pytest.approx(float(ip.Gaussian().entropy(code)), abs=1e-4)
+        assert b["images"] == pytest.approx(a["images"], abs=1e-4)
+        root = torch.linalg.cholesky(code.T.cov())
+        values = torch.linalg.svdvals(matrix.double() @ root)
+        for found in (a, b):
+            relative = found["singular values per standard deviation"]
+            assert relative["median"] == pytest.approx(values.tolist(), rel=1e-4)
+
+    def test_a_decoder_that_ignores_part_of_the_code(self, short):
+        class Model:
+            def encode(self, x):
+                return x.flatten(1)[:, :3]
+
+            def decode(self, code):
+                return torch.cat([code[:, :2], code[:, :2]], 1)
+
+        x = torch.randn(100, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+        found = short._decoder("a", Model(), x)
+        assert found["exact"] == found["images"] == -math.inf
+        assert (found["singular"], found["collapsed"]) == (3, 1)
+        assert short._number(found) == "-inf"
+        assert short._finite({"a": [found["exact"], 1.5, "b"]}) == {"a": [None, 1.5, "b"]}
+
+    def test_another_checkpoint(self, short, tmp_path, capsys):
+        for content in ({"weight": torch.ones(2)}, [1]):
+            torch.save(content, tmp_path / "other.pt")
+            with pytest.raises(SystemExit):
+                self.run(short, tmp_path, "--checkpoint", str(tmp_path / "other.pt"))
+            shown = capsys.readouterr().err
+            assert "does not hold the weights of both models with bottleneck 3" in shown
+        (tmp_path / "other.pt").write_text("weights")
+        with pytest.raises(SystemExit):
+            self.run(short, tmp_path, "--checkpoint", str(tmp_path / "other.pt"))
+        assert "does not hold the weights" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--images", "63"], "--images: expected 64 to 4,000, got 63"),
+            (["--epochs", "0"], "--epochs: expected 1 to 10,000, got 0"),
+            (["--bottleneck", "65"], "--bottleneck: expected 1 to 64, got 65"),
+            (["--device", "abacus"], "abacus"),
+            (["--out", __file__], "File exists"),
+        ],
+    )
+    def test_bad_arguments(self, short, capsys, arguments, message):
+        with pytest.raises(SystemExit):
+            short.main(arguments)
+        assert message in capsys.readouterr().err
+
+
 class TestInformationPlane:
     @pytest.fixture
     def short(self, monkeypatch):

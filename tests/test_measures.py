@@ -83,10 +83,11 @@ def activations(model, x):
 def row_bytes(probe):
     """What all rows in a probe's state take."""
     return sum(
-        store["kept"]["values"].numel() * store["kept"]["values"].element_size()
+        values.numel() * values.element_size()
         for visit in probe.state_dict()["record"]["visits"]
         for store in visit["stores"]
-        if store["kept"] is not None and "numbers" in store["kept"]
+        if store["kept"] is not None and store["kept"]["type"] == "Rows"
+        for values in [store["kept"]["state"]["values"]]
     )
 
 

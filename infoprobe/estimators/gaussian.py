@@ -85,6 +85,18 @@ class Gaussian:
         """
         return self._fit(x, "x").entropy()
 
+    def conditional_entropy(self, x: Any, y: Any) -> Tensor:
+        r"""Conditional entropy :math:`h(X|Y) = h(X, Y) - h(Y)`, from one covariance of both.
+
+        For other than Gaussian data it is an upper bound, as the entropy is.
+
+        Arguments and errors as in :meth:`mutual_information`; y is the condition.
+        """
+        x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
+        checks.same_length(x=x, y=y)
+        (_, condition), both = self._blocks(x=x, y=y)
+        return both.entropy() - condition.entropy()
+
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q` of two Gaussians.
 

@@ -25,8 +25,26 @@ class Place(NamedTuple):
     type: str
 
 
+class Volume(NamedTuple):
+    """What a layer that ought to be invertible says of its log|det J|.
+
+    Attributes:
+        claim: Numbers in any form; ``None`` if it says nothing.
+        doubt: Why that is, or why not to believe it; empty if all is well.
+    """
+
+    claim: Any
+    doubt: str = ""
+
+
 class Sink(Protocol):
-    """Who is told what passes through a model."""
+    """Who is told what passes through a model.
+
+    Attributes:
+        wants_volumes: Whether layers should be asked for their log|det J|.
+    """
+
+    wants_volumes: bool
 
     def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
         """A pass begins with these tensors; ``entrance`` names the part if not the model.
@@ -48,6 +66,7 @@ class Sink(Protocol):
         call: int,
         entered: Any,
         outputs: list[Tensor],
+        volume: Volume | None,
         unchanged: bool = False,
     ) -> None:
         """A layer has returned.
@@ -59,6 +78,7 @@ class Sink(Protocol):
             call: Numbers its calls in this pass and direction.
             entered: What :meth:`enter` returned; ``None`` for a point marked by :func:`tap`.
             outputs: What it gave.
+            volume: What it says of its volume; ``None`` if it is not invertible.
             unchanged: Whether these are the tensors that went in.
         """
 
@@ -199,6 +219,10 @@ class Calls:
             call.entered = self._sink.enter(run.token, inputs() if tensors is None else tensors)
         return call
 
+    def innermost(self) -> object:
+        """Whose call is the innermost that is running; ``None`` if none is."""
+        return self._thread.stack[-1].owner if self._thread.stack else None
+
     def running(self, owner: object) -> Call | None:
         """The innermost running call of this owner."""
         if self._is_repetition():
@@ -208,15 +232,23 @@ class Calls:
                 return call
         return None
 
-    def leave(self, call: Call, outputs: list[Tensor] | None) -> None:
+    @property
+    def wants_volumes(self) -> bool:
+        """Whether layers should be asked for their log|det J|."""
+        return self._sink.wants_volumes
+
+    def leave(
+        self, call: Call, outputs: list[Tensor] | None, volume: Volume | None = None
+    ) -> None:
         """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
         stack = self._thread.stack
         while stack.pop() is not call:
             pass
         try:
             if outputs is not None and call.place is not None:
+                token, place, direction = call.run.token, call.place, call.direction
                 self._sink.exit(
-                    call.run.token, call.place, call.direction, call.number, call.entered, outputs
+                    token, place, direction, call.number, call.entered, outputs, volume
                 )
         finally:
             if not stack:
@@ -231,6 +263,7 @@ class Calls:
         inputs: Callable[[], list[Tensor]] | None,
         run: Callable[[], Any],
         outputs: Callable[[Any], list[Tensor]],
+        volume: Callable[[Any], Volume | None],
     ) -> Any:
         """Runs something as a call and returns what it returns.
 
@@ -242,17 +275,21 @@ class Calls:
             inputs: Likewise.
             run: What to run.
             outputs: Gives the tensors in what it returns.
+            volume: Gives what it says of its volume, from what it returns.
         """
         call = self.enter(owner, path, place, direction, inputs, hooked=False)
         tensors: list[Tensor] | None = None
+        said: Volume | None = None
         try:
             output = run()
-            tensors = None if output is None else outputs(output)
+            if call is not None and output is not None:
+                tensors = outputs(output)
+                said = volume(output) if self.wants_volumes else None
             return output
         finally:
             # It may have been closed meanwhile.
             if call is not None and self.running(owner) is not None:
-                self.leave(call, tensors)
+                self.leave(call, tensors, said)
 
     @contextlib.contextmanager
     def repeating(self) -> Iterator[None]:
@@ -273,7 +310,9 @@ class Calls:
         if run.token is not None:
             number = run.number(place, call.direction)
             entered = self._sink.enter(run.token, tensors)
-            self._sink.exit(run.token, place, call.direction, number, entered, tensors, True)
+            self._sink.exit(
+                run.token, place, call.direction, number, entered, tensors, Volume(0.0), True
+            )
 
     def point(self, tensor: Tensor, name: str) -> None:
         """A tensor passes a point that the user has marked; it belongs to the running call."""
@@ -286,7 +325,7 @@ class Calls:
         name = f"{path}.{name}" if path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, TAP)
         number = call.run.number(place, call.direction)
-        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor])
+        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor], None)
 
     def close(self) -> None:
         """Forgets all running calls, and the model."""

@@ -33,6 +33,42 @@ def is_graph(module: nn.Module) -> bool:
     )
 
 
+# Modules that are known to claim what is not so of their volume, and what they do.
+_KNOWN = {
+    "InvAutoConv2D": "claims 0, whatever it does",
+    "InvAutoFC": "claims 0, whatever it does",
+    "LearnedElementwiseScaling": "claims the wrong sign in reverse",
+}
+
+
+def known_wrong(module: Any, rev: bool) -> list[str]:
+    """Which modules in a map are known to claim what is not so, and what they claim."""
+    modules = sys.modules.get("FrEIA.modules")
+    if modules is None or not isinstance(module, nn.Module):
+        return []
+    found = {
+        name
+        for name in _KNOWN
+        if any(isinstance(part, getattr(modules, name)) for part in module.modules())
+        and (rev or name != "LearnedElementwiseScaling")
+    }
+    return [f"{name} {_KNOWN[name]}" for name in sorted(found)]
+
+
+def is_stochastic(module: nn.Module) -> bool:
+    """Whether what it claims of its volume is drawn at random around the truth."""
+    modules = sys.modules.get("FrEIA.modules")
+    return modules is not None and any(
+        isinstance(part, modules.IResNetLayer) for part in module.modules()
+    )
+
+
+def ignores_volumes(graph: object) -> bool:
+    """Whether a call of this leaves aside what it did not ask its nodes for."""
+    framework = sys.modules.get("FrEIA.framework")
+    return framework is not None and isinstance(graph, framework.GraphINN)
+
+
 def node_names(graph: Any) -> dict[nn.Module, str]:
     """The names that the user gave to the nodes of a graph, by the node's module."""
     return {
@@ -67,18 +103,29 @@ def _is_named(node: Any) -> bool:
 
 def direction(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Direction:
     """Which way a call runs an invertible module."""
-    if "rev" in kwargs:
-        reverse = kwargs["rev"]
-    elif len(args) > 1:
-        # The place of `rev` differs between FrEIA's modules.
-        try:
-            bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
-        except TypeError:  # the call itself is about to raise it, and says it better
-            return "forward"
-        reverse = bound.arguments.get("rev", False)
-    else:
-        reverse = False
-    return "inverse" if reverse else "forward"
+    return "inverse" if _argument("rev", False, module, args, kwargs) else "forward"
+
+
+def asks_for_volume(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a call wants the log-determinant."""
+    return bool(_argument("jac", True, module, args, kwargs))
+
+
+def _argument(
+    name: str,
+    default: bool,
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    if name in kwargs or len(args) < 2:
+        return kwargs.get(name, default)
+    # Its place differs between FrEIA's modules.
+    try:
+        bound = inspect.signature(module.forward).bind_partial(*args, **kwargs)
+    except TypeError:  # the call itself is about to raise it, and says it better
+        return default
+    return bound.arguments.get(name, default)
 
 
 def inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor] | None:

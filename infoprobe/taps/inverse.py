@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from infoprobe.taps import freia
 from infoprobe.taps.calls import Calls, Direction, Place
 from infoprobe.taps.layers import MODEL, Layer, has_inverse, unwrapped
-from infoprobe.taps.module import main_tensor
+from infoprobe.taps.module import main_tensor, volume_of
 
 # How one enters a flow without calling it: with a tensor, or to be given samples.
 _WITH_A_TENSOR = (
@@ -90,7 +90,9 @@ class InverseTap:
         def listener(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             tensors = None if given is None else functools.partial(given, args, kwargs)
             run = functools.partial(run, *args, **kwargs)
-            return self._calls.around(module, path, place, direction, tensors, run, outputs)
+            return self._calls.around(
+                module, path, place, direction, tensors, run, outputs, volume_of
+            )
 
         method = _Method.of(module, name)
         method.listeners.append(listener)
@@ -174,7 +176,3 @@ class _Method:
 
 def _same(value: Any) -> Any:
     return value
-
-
-# As for hooks: torch.compile would trace what happens here.
-setattr(_Method.__call__, "_torchdynamo_disable", True)  # noqa: B010

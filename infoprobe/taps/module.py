@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from infoprobe.taps import freia
-from infoprobe.taps.calls import Call, Calls, Direction, Place
+from infoprobe.taps.calls import Call, Calls, Direction, Place, Volume
 from infoprobe.taps.layers import MODEL, Layer, has_inverse
 from infoprobe.taps.transforms import TransformTap, is_lazy
 
@@ -26,6 +26,7 @@ class _Site(NamedTuple):
         freia: Whether it is one of FrEIA's invertible modules, and says which way it runs.
         is_map: Whether it has an ``inverse``, and runs forward when it is called.
         makes: Whether what it returns is a transform or a distribution.
+        stochastic: Whether it estimates its volume at random.
     """
 
     name: str | None
@@ -33,10 +34,11 @@ class _Site(NamedTuple):
     freia: bool
     is_map: bool
     makes: bool
+    stochastic: bool
 
 
 # A wrapper such as DistributedDataParallel is no layer, but the model that is called.
-_CONTAINER = _Site(None, "", freia=False, is_map=False, makes=False)
+_CONTAINER = _Site(None, "", freia=False, is_map=False, makes=False, stochastic=False)
 
 
 class ModuleTap:
@@ -70,6 +72,7 @@ class ModuleTap:
                 freia=freia.is_invertible(layer.module),
                 is_map=has_inverse(layer.module),
                 makes=is_lazy(layer.module),
+                stochastic=freia.is_stochastic(layer.module),
             )
             for layer in everything
             if layer.end is None
@@ -118,7 +121,7 @@ class ModuleTap:
 
     def _before(
         self, site: _Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
+    ) -> tuple[Any, ...] | None:
         direction: Direction | None = None
         protocol: list[Tensor] | None = None
         if site.freia:
@@ -132,9 +135,22 @@ class ModuleTap:
 
         place = None if site.name is None else Place(site.name, type(module).__name__)
         given = None if site.makes else inputs
+        graph = self._calls.innermost()
         call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
         if call is not None and protocol:
             self._pass_ends(call, "input" if call.direction == "forward" else "output", protocol)
+        if (
+            call is not None
+            and call.place is not None
+            and self._calls.wants_volumes
+            and site.freia
+            and not site.stochastic
+            and kwargs.get("jac") is False
+            and freia.ignores_volumes(graph)
+        ):
+            # The graph heeds only what it asked for, so this changes nothing for the user.
+            return args, {**kwargs, "jac": True}
+        return None
 
     def _after(
         self,
@@ -159,7 +175,10 @@ class ModuleTap:
             protocol = freia.outputs(module, call.direction, output)
         if protocol:
             self._pass_ends(call, "output" if call.direction == "forward" else "input", protocol)
-        self._calls.leave(call, protocol or main_tensor(output))
+        volume = None
+        if self._calls.wants_volumes and (site.freia or site.is_map):
+            volume = _volume(site, module, call.direction, args, kwargs, output)
+        self._calls.leave(call, protocol or main_tensor(output), volume)
 
     def _pass_ends(self, call: Call, end: str, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""
@@ -169,6 +188,37 @@ class ModuleTap:
                 self._calls.pass_by(call, Place(layer.name, layer.type), tensor)
 
 
+def _volume(
+    site: _Site,
+    module: nn.Module,
+    direction: Direction,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    output: Any,
+) -> Volume:
+    """What a map says of its volume as it returns."""
+    if not site.freia:
+        return volume_of(output)
+    if not freia.asks_for_volume(module, args, kwargs):
+        return Volume(None, "it ran with jac=False. Call it, or the graph, with jac=True.")
+    wrong = freia.known_wrong(module, rev=direction == "inverse")
+    if wrong:
+        return Volume(None, f"{' and '.join(wrong)}: ip.entropy_change finds it another way.")
+    doubt = "a stochastic estimate (IResNetLayer), not exact." if site.stochastic else ""
+    return Volume(output[1] if isinstance(output, tuple) and len(output) == 2 else None, doubt)
+
+
+def volume_of(output: Any) -> Volume:
+    """What a map with an ``inverse`` says of its volume as it returns ``(z, log_det)``."""
+    if (
+        isinstance(output, (tuple, list))
+        and len(output) == 2
+        and isinstance(output[1], (Tensor, float, int))
+    ):
+        return Volume(output[1])
+    return Volume(None, "it returned no log-determinant beside its output.")
+
+
 class _Hook:
     """A hook that acts on the model it was put on alone: copies and pickles of it do nothing.
 
@@ -176,12 +226,11 @@ class _Hook:
         act: What it does, if anything.
     """
 
-    def __init__(self, act: Callable[..., None] | None = None) -> None:
+    def __init__(self, act: Callable[..., Any] | None = None) -> None:
         self.act = act
 
-    def __call__(self, *args: Any) -> None:
-        if self.act is not None:
-            self.act(*args)
+    def __call__(self, *args: Any) -> Any:
+        return None if self.act is None else self.act(*args)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
         return _Hook()

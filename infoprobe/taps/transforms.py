@@ -16,11 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import ComposeTransform, Distribution, Transform
 from torch.distributions.transforms import _InverseTransform
 
-from infoprobe.taps.calls import Calls, Direction, Place
+from infoprobe.taps.calls import Calls, Direction, Place, Volume
 
 _FLIPPED: dict[Direction, Direction] = {"forward": "inverse", "inverse": "forward"}
 
@@ -119,8 +120,10 @@ class _Listener:
     flipped: bool = False
     owner: object = field(default_factory=object)
 
-    def hear(self, kind: _Kind, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Runs a method and tells of it."""
+    def hear(
+        self, kind: _Kind, one: Any, run: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """Runs a method of an object and tells of it."""
         calls = self.tap.calls
         run = functools.partial(run, *args, **kwargs)
         if kind == "repeat":
@@ -132,13 +135,39 @@ class _Listener:
         if kind == "forward" or kind == "inverse":
             direction = _FLIPPED[kind] if self.flipped else kind
         given = None if kind == "sampling" else functools.partial(_main, (*args, *kwargs.values()))
-        return calls.around(self.owner, self.path, self.place, direction, given, run, _main)
+
+        def volume(output: Any) -> Volume | None:
+            if direction is None or given is None:
+                return None
+            with calls.repeating():
+                return _volume(one, kind, given(), output)
+
+        return calls.around(
+            self.owner, self.path, self.place, direction, given, run, _main, volume
+        )
 
 
 def _main(value: Any) -> list[Tensor]:
     """The tensor, or the first of a tuple: ``y`` of ``(y, log_det)``."""
     first = value[0] if isinstance(value, tuple) and value else value
     return [first] if isinstance(first, Tensor) else []
+
+
+def _volume(transform: Any, kind: _Kind, inputs: list[Tensor], output: Any) -> Volume:
+    """The volume of a call, summed over all but the first axis."""
+    with torch.no_grad():
+        if isinstance(output, tuple):  # (y, log_det)
+            log_det = output[1]
+        else:
+            (x,), y = inputs, output
+            try:
+                if kind == "forward":
+                    log_det = transform.log_abs_det_jacobian(x, y)
+                else:
+                    log_det = -transform.log_abs_det_jacobian(y, x)
+            except NotImplementedError:
+                return Volume(None, "its log_abs_det_jacobian is not implemented.")
+        return Volume(log_det.flatten(1).sum(1) if log_det.dim() > 1 else log_det)
 
 
 class TransformTap:
@@ -277,7 +306,7 @@ def _telling(method: Callable[..., Any], kind: _Kind) -> Callable[..., Any]:
     def told(self: Any, *args: Any, **kwargs: Any) -> Any:
         run = functools.partial(method, self)
         for listener in vars(self).get(_KEY, ()):
-            run = functools.partial(listener.hear, kind, run)
+            run = functools.partial(listener.hear, kind, self, run)
         return run(*args, **kwargs)
 
     return told

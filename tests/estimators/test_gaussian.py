@@ -13,7 +13,7 @@ from sklearn.covariance import ledoit_wolf
 from infoprobe.estimators import Gaussian
 
 MEASURES = ["entropy", "cross_entropy", "kl_divergence", "mutual_information"]
-MEASURES += ["conditional_mutual_information", "total_correlation"]
+MEASURES += ["conditional_mutual_information", "conditional_entropy", "total_correlation"]
 SHRINKAGES = [None, 0.0, 0.3, "ledoit-wolf"]
 
 
@@ -36,7 +36,8 @@ def arguments(measure, n=40, d=3, m=30):
         return [x, normal(m, d, seed=1) @ mixture(d, seed=1) + 1]
     y = x[:, :2] + normal(n, 2, seed=2)
     z = x[:, :1] - y[:, :1] + normal(n, 1, seed=3)
-    return [x, y] if measure == "mutual_information" else [x, y, z]
+    pairs = measure in ("mutual_information", "conditional_entropy")
+    return [x, y] if pairs else [x, y, z]
 
 
 def half_log_det(covariance):
@@ -123,6 +124,19 @@ class TestClosedForms:
         expected = math.log(2 * (1 + 0.25) / 2.25) - math.log(0.25 / 1.25) - math.log(2)
         information = g.conditional_mutual_information(x, noise, seen).item()
         assert information == pytest.approx(expected, abs=0.03)
+
+    def test_what_a_condition_leaves(self):
+        x, noise = normal(20_000, 2), normal(20_000, 2, seed=1)
+        z = torch.cat([x + 0.1 * noise, normal(20_000, 1, seed=2)], 1)
+        value = Gaussian().conditional_entropy(x @ mixture(2), z).item()
+        # Of x, 1 / (1 + 100) is left.
+        left = mixture(2).T @ mixture(2) / 101
+        assert value == pytest.approx(entropy_of(left), abs=0.03)
+        shrunk = Gaussian(0.3).conditional_entropy(x, z).item()
+        _, covariance = moments(torch.cat([x, z], 1), correction=0)
+        covariance = 0.7 * covariance + 0.3 * torch.eye(5).double() * covariance.trace() / 5
+        expected = entropy_of(covariance) - entropy_of(covariance[2:, 2:])
+        assert shrunk == pytest.approx(expected, abs=1e-9)
 
     def test_equal_correlations(self):
         d, r = 5, 0.4
