@@ -57,9 +57,7 @@ def run(
         raise _no_inverse(module) from error
     if pair and isinstance(output, (tuple, list)) and len(output) == 2:
         values, claimed = output
-        return _tensors(values, module), per_sample(
-            claimed, xs[0]
-        ) if claim and claimed is not None else None
+        return _tensors(values, module), _claimed(claimed, xs[0]) if claim else None
     if isinstance(output, Tensor):
         return (output,), None
     raise TypeError(
@@ -143,6 +141,10 @@ def per_sample(claimed: Any, x: Tensor) -> Tensor:
     return value.reshape(-1).expand(len(x))
 
 
+def _claimed(claimed: Any, x: Tensor) -> Tensor | None:
+    return None if claimed is None else per_sample(claimed, x)
+
+
 def _run_freia(
     module: nn.Module, xs: Tensors, c: tuple[Any, ...], rev: bool, claim: bool
 ) -> tuple[Tensors, Tensor | None]:
@@ -152,7 +154,7 @@ def _run_freia(
     jac = claim or any(isinstance(part, sigmoid) for part in module.modules())
     given: Any = xs[0] if freia.is_graph(module) and len(xs) == 1 else xs
     output = module(given, **conditions, rev=rev, jac=jac)
-    return _tensors(output[0], module), per_sample(output[1], xs[0]) if claim else None
+    return _tensors(output[0], module), _claimed(output[1], xs[0]) if claim else None
 
 
 def _transform(module: Any, c: tuple[Any, ...]) -> torch.distributions.Transform | None:

@@ -456,6 +456,22 @@ class TestWrongClaims:
         assert change.value.item() == pytest.approx(2 * math.log(2))
         assert "-" in repr(check)
 
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    def test_a_freia_module_that_claims_nothing(self):
+        import FrEIA.modules as fm
+
+        class Doubling(fm.InvertibleModule):
+            def forward(self, x, rev=False, jac=True):
+                return (x[0] / 2 if rev else x[0] * 2,), None
+
+            def output_dims(self, dims):
+                return dims
+
+        x = normal(5, 2)
+        change = ip.entropy_change(Doubling([(2,)]), x)
+        assert change.value.item() == pytest.approx(2 * math.log(2))
+        assert ip.check_invertible(Doubling([(2,)]), x).cancellation is None
+
 
 class TestOtherLibraries:
     def agree(self, module, x, forward, c=None, tolerance=1e-4):
