@@ -3,8 +3,9 @@
 from infoprobe import datasets, models
 from infoprobe.bottleneck import BottleneckAccount, bottleneck_account
 from infoprobe.dequantization import dequantize
-from infoprobe.diagnostics import Finding, diagnose
-from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
+from infoprobe.diagnostics import diagnose
+from infoprobe.estimators import KNN, Critic, Gaussian, Gaussianization, Histogram, MatrixRenyi
+from infoprobe.findings import Finding
 from infoprobe.functional import (
     conditional_mutual_information,
     cross_entropy,
@@ -34,6 +35,7 @@ __all__ = [
     "EntropyChange",
     "Finding",
     "Gaussian",
+    "Gaussianization",
     "Histogram",
     "MatrixRenyi",
     "MutualInformation",

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from infoprobe import checks
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
 from infoprobe.estimators.kozachenko_leonenko import digamma, feature_entropies, tied
+from infoprobe.estimators.transport import Transport
+from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors
 
 # From where on a figure is worth a finding: shares of samples, and nats.
@@ -25,23 +27,6 @@ _NEAR = 0.8
 _SENSITIVE = 0.1
 _NEGLIGIBLE = 0.01
 _EXTREME = 0.95
-
-
-class Finding(NamedTuple):
-    """Something to know before trusting an estimate.
-
-    Attributes:
-        severity: ``"error"`` where the estimate is impossible or meaningless, ``"warning"``
-            where it may be far off.
-        what: What was found, with the figure in words.
-        figure: The figure itself.
-        remedy: What to do about it.
-    """
-
-    severity: Literal["error", "warning"]
-    what: str
-    figure: float
-    remedy: str
 
 
 def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
@@ -76,7 +61,7 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
         warning x: 51.0% of the values of a feature are equal
     """
     *tensors, estimator = (x, *others) if estimator is None else (x, *others, estimator)
-    kinds = (Histogram, KNN, Gaussian, MatrixRenyi, Critic)
+    kinds = (Histogram, KNN, Gaussian, MatrixRenyi, Critic, Transport)
     if not isinstance(estimator, kinds) or not 1 <= len(tensors) <= 2:
         raise TypeError(
             "estimator: expected one or two tensors and then an estimator such as ip.KNN(), got "
@@ -110,10 +95,12 @@ def _checks(
         Gaussian: (of_atoms, _of_gaussians),
         KNN: (_of_ties, of_atoms, _of_dimensions),
         Critic: (),
+        Transport: (_of_transport,),
     }
+    (checks_of_one,) = (found for kind, found in of_one.items() if isinstance(estimator, kind))
     for name, x in samples.items():
         if name not in labels:
-            for check in of_one[type(estimator)]:
+            for check in checks_of_one:
                 yield functools.partial(check, estimator, x, name)
     if len(samples) == 2:
         x, y = samples.values()
@@ -234,6 +221,10 @@ def _of_gaussians(estimator: Gaussian, x: Tensor, name: str) -> Iterator[Finding
         )
 
 
+def _of_transport(estimator: Transport, x: Tensor, name: str) -> Iterator[Finding]:
+    yield from estimator.report("entropy", x).transported["x"].findings(name)
+
+
 def _of_kernels(estimator: MatrixRenyi, x: Tensor, name: str) -> Iterator[Finding]:
     share = float(estimator.entropy(x)) / math.log(len(x))
     if 1 - _EXTREME < share < _EXTREME:
@@ -279,6 +270,8 @@ def _of_information(estimator: Any, x: Tensor, y: Tensor) -> Iterator[Finding]:
 def near_ceiling(estimator: Any, x: Tensor, y: Tensor, value: float) -> Iterator[Finding]:
     """That a mutual information is near the most that so many samples can show."""
     n = len(x)
+    if isinstance(estimator, Transport):
+        estimator, n = estimator.residual, n // estimator.folds
     if isinstance(estimator, Gaussian):
         return
     ceiling = math.log(n)

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.binning import Counts
-from infoprobe.diagnostics import Finding, diagnose, near_ceiling, of_atoms
+from infoprobe.diagnostics import diagnose, near_ceiling, of_atoms
 from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
 from infoprobe.estimators.corrections import OF_ENTROPY
+from infoprobe.estimators.transport import Transport
+from infoprobe.findings import Finding
 from infoprobe.moments import Moments
 
 Role = Literal["output", "previous", "input", "target", "volume"]
@@ -107,6 +109,8 @@ class Entropy:
 
     def compute(self, output: Any) -> Reading:
         """The entropy of the output, in nats."""
+        if isinstance(self.estimator, Transport):
+            return _transported(self.estimator, "entropy", output=output)
         value = float(self.estimator.entropy(output))
         return Reading(value, _diagnosis(self.estimator, output=output))
 
@@ -161,6 +165,10 @@ class Divergence:
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The divergence in nats, with findings where empty bins or the edge at zero decide it."""
+        if isinstance(self.estimator, Transport):
+            return _transported(
+                self.estimator, "kl_divergence", reference=reference, output=output
+            )
         value = float(self.estimator.kl_divergence(reference, output))
         if not isinstance(self.estimator, Histogram):
             return Reading(value, _diagnosis(self.estimator, reference=reference, output=output))
@@ -243,6 +251,10 @@ class MutualInformation:
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information in nats."""
+        if isinstance(self.estimator, Transport):
+            return _transported(
+                self.estimator, "mutual_information", reference=reference, output=output
+            )
         value = float(self.estimator.mutual_information(reference, output))
         return Reading(value, _diagnosis_of_pairs(self.estimator, reference, output, value))
 
@@ -343,6 +355,18 @@ def _diagnosis_of_pairs(
     return [
         _sentences(finding._replace(what=finding.what.removeprefix("x, y: "))) for finding in found
     ]
+
+
+def _transported(estimator: Transport, measure: str, **tensors: Tensor) -> Reading:
+    """A reading from one fit, with what it says of itself."""
+    report = estimator.report(measure, *tensors.values())
+    findings = [
+        _sentences(finding)
+        for name, carried in zip(tensors, report.transported.values(), strict=False)
+        for finding in carried.findings(name)
+    ]
+    stderr = report.transported["x"].bound.stderr if measure == "entropy" else None
+    return Reading(float(report.value), findings, None if stderr is None else float(stderr))
 
 
 def _sentences(finding: Finding) -> str:

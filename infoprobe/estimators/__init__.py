@@ -2,8 +2,9 @@
 
 from infoprobe.estimators.critic import Critic
 from infoprobe.estimators.gaussian import Gaussian
+from infoprobe.estimators.gaussianization import Gaussianization
 from infoprobe.estimators.histogram import Histogram
 from infoprobe.estimators.knn import KNN
 from infoprobe.estimators.renyi import MatrixRenyi
 
-__all__ = ["KNN", "Critic", "Gaussian", "Histogram", "MatrixRenyi"]
+__all__ = ["KNN", "Critic", "Gaussian", "Gaussianization", "Histogram", "MatrixRenyi"]

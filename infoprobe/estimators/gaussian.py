@@ -204,6 +204,11 @@ class Gaussian:
         return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 
+def refuse_redundant(x: Tensor, name: str) -> None:
+    """Raises a ValueError if a feature of (n, d) is a linear combination of others."""
+    _ = Gaussian()._fit(x, name).log_det
+
+
 def _ledoit_wolf(centred: Tensor) -> Tensor:
     n, d = centred.shape
     covariance = centred.T @ centred / n

@@ -1,0 +1,255 @@
+r"""Rotations and maps of single features, one after the other, until samples are Gaussian."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from infoprobe import checks
+from infoprobe.estimators import marginals, negentropy
+from infoprobe.estimators.transport import Transport
+
+Rotation: TypeAlias = Literal["identity", "pca", "ica", "random"]
+
+ROTATIONS: tuple[Rotation, ...] = ("identity", "pca", "ica", "random")
+
+# Directions are worth a layer from so many standard deviations of Gaussian samples on.
+_SIGNIFICANT = 3.0
+
+_ICA_STEPS, _ICA_TOLERANCE = 100, 1e-4
+
+# A correlation matrix with a smaller eigenvalue is singular up to rounding.
+_SINGULAR = 1e-13
+
+
+@dataclass(frozen=True)
+class Gaussianization(Transport):
+    r"""Estimates from samples that rotations and maps of single features make Gaussian.
+
+    Layers of a linear map and increasing maps of its outputs carry the samples to nearly standard
+    Gaussian ones (Laparra, Camps-Valls & Malo, 2011), where nearest neighbours tell the entropy
+    with next to no bias; the volume that the map f adds is known exactly:
+
+    .. math:: h(X) = h(f(X)) - \mathbb E \ln |\det J_f(X)|.
+
+    Nothing is trained by descent: a map takes a second or so at d = 20 and n = 10,000. A layer's
+    linear map is, of those whose outputs are significantly non-Gaussian on samples that did not
+    choose them, the one with which these samples are likeliest; without any, or where none makes
+    them likelier, the map is complete. So Gaussian data are only whitened.
+
+    Arguments:
+        rotation: ``None`` to choose for each layer from all that follow; or which linear map to
+            use in all: ``"identity"``, the features as they are; ``"pca"``, whitening along
+            principal axes; ``"ica"``, whitening and the independent components of FastICA; or
+            ``"random"``, whitening and a random rotation.
+        layers: The most layers of a map.
+        folds: How many parts the samples come in. Each is measured by a map that was fitted to
+            the others.
+        residual: What measures the samples that the map has carried.
+        seed: Of the folds and of the rotations. Torch's global generator is not used.
+
+    Bias and limits:
+        Errors of the entropy, measured with n = 10,000, in nats, medians of 5 seeds (d = 20) or 3
+        (d = 100), beside those of ``KNN(calibration="gaussian")`` by itself:
+
+        ==========================  ===  ========  ============
+        data                        d    KNN       this
+        ==========================  ===  ========  ============
+        Gaussian, correlations 0.9  20   -0.00     +0.00
+        independent Laplace         20   +0.38     +0.05
+        independent Laplace         100  +3.91     +0.20
+        Laplace, rotated            20   +0.38     +0.07
+        Laplace, rotated            100  +3.91     +0.85
+        independent uniform         20   +3.54     +0.04
+        mixture of 4 Gaussians      20   -0.99     +0.61
+        banana                      20   +2.88     +0.83
+        ==========================  ===  ========  ============
+
+        What a few projections do not show stays hidden to the map: curved or clustered data need
+        a trained flow. More samples than features are needed. Independent components take up to
+        100 steps of :math:`n d^2` operations: with all five maps, seconds at d = 20, half a minute
+        at d = 100, and at d = 784 a minute or two for each layer of each map.
+
+    References:
+        | V. Laparra, G. Camps-Valls & J. Malo (2011). Iterative Gaussianization: from ICA to
+          random rotations. IEEE Trans. Neural Networks 22(4), 537-549.
+        | V. Laparra, J. Johnson, G. Camps-Valls, R. Santos-Rodríguez & J. Malo (2020).
+          Information theory measures via multidimensional Gaussianization. arXiv:2010.03807.
+        | A. Hyvärinen (1999). Fast and robust fixed-point algorithms for independent component
+          analysis. IEEE Trans. Neural Networks 10(3), 626-634.
+    """
+
+    rotation: Rotation | None = None
+    _: KW_ONLY
+    layers: int = 20
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.one_of(self.rotation, [None, *ROTATIONS], "rotation")
+        checks.integer(self.layers, 0, None, "layers")
+
+    def _fit(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        return fit(x, stop, rotation=self.rotation, layers=self.layers, generator=generator)
+
+
+class Affine(nn.Module):
+    r"""The map :math:`z = A (x - \mu)`.
+
+    Arguments:
+        shift: :math:`\mu`, (d,), float64.
+        matrix: A, (d, d), invertible, float64.
+    """
+
+    shift: Tensor
+    matrix: Tensor
+    log_det: Tensor
+
+    def __init__(self, shift: Tensor, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift)
+        self.register_buffer("matrix", matrix)
+        self.register_buffer("log_det", torch.linalg.slogdet(matrix).logabsdet)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples (n, d) to (n, d), and the log-determinants (n,), all float64."""
+        return (x.double() - self.shift) @ self.matrix.T, self.log_det.expand(len(x))
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The way back, with the log-determinants of this direction."""
+        x = torch.linalg.solve(self.matrix, z.double().T).T + self.shift
+        return x, -self.log_det.expand(len(z))
+
+
+class Chain(nn.Sequential):
+    """Maps, one after the other, that return ``(z, log_det)`` and have an ``inverse``."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples (n, d) to (n, d), and the log-determinants (n,), all float64."""
+        z, total = x.double(), x.new_zeros(len(x), dtype=torch.float64)
+        for step in self:
+            z, log_det = step(z)
+            total = total + log_det
+        return z, total
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The way back, with the log-determinants of this direction."""
+        x, total = z.double(), z.new_zeros(len(z), dtype=torch.float64)
+        steps: list[Any] = list(self)
+        for step in reversed(steps):
+            x, log_det = step.inverse(x)
+            total = total + log_det
+        return x, total
+
+
+def fit(
+    x_fit: Tensor,
+    x_stop: Tensor,
+    *,
+    rotation: Rotation | None = None,
+    layers: int = 20,
+    generator: torch.Generator,
+) -> Chain:
+    r"""A map that carries samples to standard Gaussian ones, as nearly as a few layers can.
+
+    Arguments:
+        x_fit: Samples, (n, d), n > d, to fit linear maps and marginals to.
+        x_stop: Other samples, (m, d), to choose layers by, and their number.
+        rotation: As in :class:`Gaussianization`.
+        layers: The most layers.
+        generator: Of random rotations, where FastICA begins, too.
+
+    Returns:
+        Up to ``layers`` times an :class:`Affine` and a
+        :class:`~infoprobe.estimators.marginals.Marginals`, and a whitening at the end.
+
+    Raises:
+        ValueError: There are too few samples, or features that are constant or a linear
+            combination of others.
+    """
+    x_fit, x_stop = x_fit.double(), x_stop.double()
+    steps: list[nn.Module] = []
+    last = whitening(x_fit)
+    gained = x_stop.new_zeros(())
+    best = _log_likelihood(last, x_stop)
+    for _ in range(layers):
+        found = []
+        for name in ROTATIONS if rotation is None else (rotation,):
+            linear = _linear(name, x_fit, generator)
+            # Directions know x_stop only by the choice of earlier layers: a fair test.
+            outputs, _ = linear(x_stop)
+            if negentropy.significance(outputs) < _SIGNIFICANT:
+                continue
+            layer = Chain(linear, marginals.fit(linear(x_fit)[0], outputs))
+            end = whitening(layer(x_fit)[0])
+            found.append((_log_likelihood(Chain(layer, end), x_stop), layer, end))
+        if not found:
+            break
+        likelihood, layer, end = max(found, key=lambda option: float(option[0]))
+        if gained + likelihood <= best:
+            break
+        best, last = gained + likelihood, end
+        steps.extend(layer)
+        x_fit, _ = layer(x_fit)
+        x_stop, log_det = layer(x_stop)
+        gained = gained + log_det.mean()
+    return Chain(*steps, last)
+
+
+def whitening(x: Tensor) -> Affine:
+    """The map of samples (n, d) to mean 0 and covariance I, along axes of their correlations.
+
+    Raises:
+        ValueError: A feature is constant or a linear combination of others, as all are where
+            there are no more samples than features.
+    """
+    checks.varying(x, "x_fit")
+    mean, deviation = x.mean(0), x.std(0)
+    scores = (x - mean) / deviation
+    values, axes = torch.linalg.eigh(scores.T @ scores / len(x))
+    if values[0] < _SINGULAR * len(values):
+        raise ValueError(
+            f"x_fit: expected linearly independent features, but of d={x.shape[1]:,} and with "
+            f"n={len(x):,} samples, at least one is a linear combination of others (up to "
+            "rounding). Drop such features, pass more samples, or add the noise that the "
+            "measurement has."
+        )
+    return Affine(mean, (axes / values.sqrt()).T / deviation)
+
+
+def _linear(name: Rotation, x: Tensor, generator: torch.Generator) -> Affine:
+    """A linear map whose outputs have unit variance."""
+    if name == "identity":
+        return Affine(x.mean(0), torch.diag(1 / x.std(0)))
+    white = whitening(x)
+    if name == "pca":
+        return white
+    d = x.shape[1]
+    normal = torch.randn(d, d, dtype=x.dtype, generator=generator, device=generator.device)
+    rotation = torch.linalg.qr(normal.to(x.device)).Q
+    if name == "ica":
+        rotation = _independent(white(x)[0], rotation)
+    return Affine(white.shift, rotation @ white.matrix)
+
+
+def _independent(x: Tensor, rotation: Tensor) -> Tensor:
+    """The rotation of white samples to independent components: FastICA, symmetric, with tanh."""
+    for _ in range(_ICA_STEPS):
+        values = torch.tanh(x @ rotation.T)
+        slopes = (1 - values.square()).mean(0)
+        u, _, v = torch.linalg.svd(values.T @ x / len(x) - slopes.unsqueeze(1) * rotation)
+        before, rotation = rotation, u @ v
+        if ((rotation * before).sum(1).abs() > 1 - _ICA_TOLERANCE).all():
+            break
+    return rotation
+
+
+def _log_likelihood(f: nn.Module, x: Tensor) -> Tensor:
+    """The mean over samples of how likely they are if f carries them to standard Gaussian ones."""
+    z, log_det = f(x)
+    density: Tensor = log_det - z.square().sum(1) / 2
+    return density.mean() - x.shape[1] / 2 * math.log(2 * math.pi)
