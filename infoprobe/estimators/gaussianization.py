@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.estimators import marginals, negentropy
+from infoprobe.estimators.bijections import Affine, Chain, independent_components, whitening
 from infoprobe.estimators.transport import Transport
 
 Rotation: TypeAlias = Literal["identity", "pca", "ica", "random"]
@@ -19,11 +20,6 @@ ROTATIONS: tuple[Rotation, ...] = ("identity", "pca", "ica", "random")
 
 # Directions are worth a layer from so many standard deviations of Gaussian samples on.
 _SIGNIFICANT = 3.0
-
-_ICA_STEPS, _ICA_TOLERANCE = 100, 1e-4
-
-# A correlation matrix with a smaller eigenvalue is singular up to rounding.
-_SINGULAR = 1e-13
 
 
 @dataclass(frozen=True)
@@ -97,55 +93,6 @@ class Gaussianization(Transport):
         return fit(x, stop, rotation=self.rotation, layers=self.layers, generator=generator)
 
 
-class Affine(nn.Module):
-    r"""The map :math:`z = A (x - \mu)`.
-
-    Arguments:
-        shift: :math:`\mu`, (d,), float64.
-        matrix: A, (d, d), invertible, float64.
-    """
-
-    shift: Tensor
-    matrix: Tensor
-    log_det: Tensor
-
-    def __init__(self, shift: Tensor, matrix: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("shift", shift)
-        self.register_buffer("matrix", matrix)
-        self.register_buffer("log_det", torch.linalg.slogdet(matrix).logabsdet)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (n, d) to (n, d), and the log-determinants (n,), all float64."""
-        return (x.double() - self.shift) @ self.matrix.T, self.log_det.expand(len(x))
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The way back, with the log-determinants of this direction."""
-        x = torch.linalg.solve(self.matrix, z.double().T).T + self.shift
-        return x, -self.log_det.expand(len(z))
-
-
-class Chain(nn.Sequential):
-    """Maps, one after the other, that return ``(z, log_det)`` and have an ``inverse``."""
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (n, d) to (n, d), and the log-determinants (n,), all float64."""
-        z, total = x.double(), x.new_zeros(len(x), dtype=torch.float64)
-        for step in self:
-            z, log_det = step(z)
-            total = total + log_det
-        return z, total
-
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """The way back, with the log-determinants of this direction."""
-        x, total = z.double(), z.new_zeros(len(z), dtype=torch.float64)
-        steps: list[Any] = list(self)
-        for step in reversed(steps):
-            x, log_det = step.inverse(x)
-            total = total + log_det
-        return x, total
-
-
 def fit(
     x_fit: Tensor,
     x_stop: Tensor,
@@ -200,27 +147,6 @@ def fit(
     return Chain(*steps, last)
 
 
-def whitening(x: Tensor) -> Affine:
-    """The map of samples (n, d) to mean 0 and covariance I, along axes of their correlations.
-
-    Raises:
-        ValueError: A feature is constant or a linear combination of others, as all are where
-            there are no more samples than features.
-    """
-    checks.varying(x, "x_fit")
-    mean, deviation = x.mean(0), x.std(0)
-    scores = (x - mean) / deviation
-    values, axes = torch.linalg.eigh(scores.T @ scores / len(x))
-    if values[0] < _SINGULAR * len(values):
-        raise ValueError(
-            f"x_fit: expected linearly independent features, but of d={x.shape[1]:,} and with "
-            f"n={len(x):,} samples, at least one is a linear combination of others (up to "
-            "rounding). Drop such features, pass more samples, or add the noise that the "
-            "measurement has."
-        )
-    return Affine(mean, (axes / values.sqrt()).T / deviation)
-
-
 def _linear(name: Rotation, x: Tensor, generator: torch.Generator) -> Affine:
     """A linear map whose outputs have unit variance."""
     if name == "identity":
@@ -232,20 +158,8 @@ def _linear(name: Rotation, x: Tensor, generator: torch.Generator) -> Affine:
     normal = torch.randn(d, d, dtype=x.dtype, generator=generator, device=generator.device)
     rotation = torch.linalg.qr(normal.to(x.device)).Q
     if name == "ica":
-        rotation = _independent(white(x)[0], rotation)
+        rotation = independent_components(white(x)[0], rotation)
     return Affine(white.shift, rotation @ white.matrix)
-
-
-def _independent(x: Tensor, rotation: Tensor) -> Tensor:
-    """The rotation of white samples to independent components: FastICA, symmetric, with tanh."""
-    for _ in range(_ICA_STEPS):
-        values = torch.tanh(x @ rotation.T)
-        slopes = (1 - values.square()).mean(0)
-        u, _, v = torch.linalg.svd(values.T @ x / len(x) - slopes.unsqueeze(1) * rotation)
-        before, rotation = rotation, u @ v
-        if ((rotation * before).sum(1).abs() > 1 - _ICA_TOLERANCE).all():
-            break
-    return rotation
 
 
 def _log_likelihood(f: nn.Module, x: Tensor) -> Tensor:
