@@ -107,11 +107,11 @@ class TestMap:
         for before, after in zip(*sides, strict=True):
             assert torch.allclose(before, after, rtol=0, atol=1e-5)
 
-    def test_tails_are_exponential(self, fitted):
+    def test_mass_in_the_tails_falls_by_a_power(self, fitted):
         f, _ = fitted
-        far = f.positions[:, -1:] + number([1.0, 2.0, 3.0]) * 1e3
-        squares = f.features(far)[0].square()
-        assert torch.allclose(squares.diff(n=2), ZERO, atol=1e-9 * float(squares.max()))
+        far = f.positions[:, -1:] + number([1.0, 10.0, 100.0]) * 1e6
+        masses = torch.special.log_ndtr(-f.features(far)[0])
+        assert torch.allclose(masses.diff(), number(-2 * math.log(10)), atol=1e-3)
 
 
 class TestFit:
@@ -121,7 +121,7 @@ class TestFit:
         x, stop, new = (draw(name, n, 30, seed=s) for s, n in enumerate((8000, 1000, 8000)))
         found = marginals.fit(x, stop).log_likelihood(new).mean()
         lost = float(DISTRIBUTIONS[name].log_prob(new).mean() - found)
-        limit = {"gaussian": 5e-4, "cauchy": 2e-2}.get(name, 4e-3)
+        limit = {"gaussian": 5e-4, "cauchy": 1e-2}.get(name, 4e-3)
         assert -1e-3 < lost < limit
 
     def test_entropy_of_features(self):
