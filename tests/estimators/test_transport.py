@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import infoprobe as ip
-from infoprobe.estimators.transport import Transport, Transported, UpperBound
+from infoprobe.estimators.transport import Transport, UpperBound
 
 
 @contextlib.contextmanager
@@ -72,10 +72,16 @@ class TestEntropy:
         assert float(Given(map=LINEAR).entropy(x)) == pytest.approx(float(plain), abs=1e-6)
 
     def test_is_the_bound_less_what_is_left(self):
-        report = Given(map=LOGARITHM).report("entropy", normal(1000, 3).exp())
+        x = normal(3000, 3).exp()
+        report = Given(map=LOGARITHM, folds=2).report("entropy", 1.3 * x)
         carried = report.transported["x"]
-        assert isinstance(carried, Transported)
-        assert float(report.value) == float(carried.bound.value) - carried.negentropy
+        # The mean of ln 1.3 X is off by 0.26 in each feature, which a Gaussian shows exactly.
+        misfit = 3 * math.log(1.3) ** 2 / 2
+        left = float(carried.bound.value) - float(report.value)
+        assert left == pytest.approx(misfit + carried.negentropy, abs=0.03)
+        assert report.value == carried.entropy
+        gaussian = Given(map=LOGARITHM, folds=2, residual=ip.Gaussian())
+        assert gaussian.report("entropy", x).transported["x"].negentropy == 0
 
     def test_every_sample_is_measured_once_by_a_map_that_has_not_seen_it(self):
         seen = []
@@ -162,7 +168,7 @@ class TestInformation:
         assert [carried.d for carried in report.transported.values()] == [2, 1]
         text = repr(report)
         assert text.startswith("mutual_information: ")
-        assert "Transported(5 maps Pointwise, d=2, fitted to" in text
+        assert "Transported(3 maps Pointwise, d=2, fitted to" in text
 
 
 class TestDivergence:
@@ -205,7 +211,7 @@ class TestReport:
     def test_nothing_stands_in_the_way_of_gaussians(self):
         report = Given().report("entropy", normal(2000, 3))
         assert report.findings == []
-        assert abs(report.transported["x"].negentropy) < 0.1
+        assert abs(report.transported["x"].negentropy) < 0.05
 
     def test_a_map_that_leaves_much(self):
         (finding,) = Given().report("entropy", normal(2000, 3) ** 3 / 4).findings[:1]
@@ -214,8 +220,8 @@ class TestReport:
 
     def test_a_map_that_does_harm(self):
         findings = Given().report("entropy", 3 * normal(2000, 3)).findings
-        assert any("the map did not help" in finding.what for finding in findings)
-        assert any("negentropy remain" in finding.what for finding in findings)
+        (finding,) = findings  # what the residual estimator finds is Gaussian
+        assert "the map did not help" in finding.what
 
     def test_through_diagnose(self):
         assert ip.diagnose(normal(500, 2), Given()) == []
@@ -249,12 +255,12 @@ class TestInTheProbe:
 
 class TestBadInput:
     def test_too_few_samples(self):
-        with pytest.raises(ValueError, match=r"x: expected at least folds \* \(d \+ 3\) = 50 "):
-            Given().entropy(normal(49, 7))
+        with pytest.raises(ValueError, match=r"x: expected at least folds \* \(d \+ 3\) = 30 "):
+            Given().entropy(normal(29, 7))
 
     def test_too_few_for_both_variables(self):
-        with pytest.raises(ValueError, match="= 65 samples in d=10"):
-            Given().mutual_information(normal(60, 5), normal(60, 5))
+        with pytest.raises(ValueError, match="= 39 samples in d=10"):
+            Given().mutual_information(normal(38, 5), normal(38, 5))
 
     def test_constant_features(self):
         x = normal(100, 3)
