@@ -1,15 +1,23 @@
-"""How far nearest-neighbour entropies are off, with and without calibration, in nats.
+"""How far estimates of differential quantities are off where the truth is known, in nats.
 
-python benchmarks/accuracy.py --out docs/benchmarks/accuracy.json
+pip install -e ".[benchmarks,plot]"
+python benchmarks/accuracy.py --out docs/benchmarks/accuracy.json --figure docs/transport/error.png
+
+An interrupted run goes on where it was: what the file has is not measured again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
+import multiprocessing
 import statistics
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,85 +29,307 @@ import infoprobe as ip
 N = 10_000
 GAUSSIAN = math.log(2 * math.pi * math.e) / 2
 
-ESTIMATORS: dict[str, Any] = {
-    "KNN()": ip.KNN(),
-    "KNN(calibration='gaussian')": ip.KNN(calibration="gaussian"),
-    "KNN(calibration='copula')": ip.KNN(calibration="copula"),
-    "Gaussian()": ip.Gaussian(),
-}
+Sample = tuple[tuple[Tensor, ...], float]
 
 
-def gaussian(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
-    return torch.randn(N, d, generator=generator), d * GAUSSIAN
+def gaussian(d: int, generator: torch.Generator) -> Sample:
+    return (torch.randn(N, d, generator=generator),), d * GAUSSIAN
 
 
-def autoregressive(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
+def autoregressive(d: int, generator: torch.Generator) -> Sample:
     """Gaussian, each coordinate correlated by 0.9 with the one before."""
-    x, _ = gaussian(d, generator)
+    ((x,), _) = gaussian(d, generator)
     for i in range(1, d):
         x[:, i] = 0.9 * x[:, i - 1] + math.sqrt(0.19) * x[:, i]
-    return x, d * GAUSSIAN + (d - 1) / 2 * math.log(0.19)
+    return (x,), d * GAUSSIAN + (d - 1) / 2 * math.log(0.19)
 
 
-def laplace(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
+def laplace(d: int, generator: torch.Generator) -> Sample:
     sign = torch.randint(0, 2, (N, d), generator=generator) * 2 - 1
-    return sign * torch.empty(N, d).exponential_(generator=generator), d * (1 + math.log(2))
+    x = sign * torch.empty(N, d).exponential_(generator=generator)
+    return (x,), d * (1 + math.log(2))
 
 
-def rotated_laplace(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
-    x, truth = laplace(d, generator)
-    rotation, _ = torch.linalg.qr(torch.randn(d, d, generator=generator))
-    return x @ rotation, truth
+def rotated(x: Tensor, generator: torch.Generator) -> Tensor:
+    rotation, _ = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1], generator=generator))
+    turned: Tensor = x @ rotation
+    return turned
 
 
-def mixture(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Four unit Gaussians around centres drawn from N(0, 9 I)."""
+def rotated_laplace(d: int, generator: torch.Generator) -> Sample:
+    ((x,), truth) = laplace(d, generator)
+    return (rotated(x, generator),), truth
+
+
+def mixture(d: int, generator: torch.Generator) -> Sample:
+    """Four unit Gaussians around centres drawn from N(0, 9 I); the truth is that of the sample."""
     centres = 3 * torch.randn(4, d, generator=generator)
     x = torch.randn(N, d, generator=generator)
     x += centres[torch.randint(0, 4, (N,), generator=generator)]
     logs = [-(x - c).double().square().sum(1) / 2 for c in centres]
     density = torch.logsumexp(torch.stack(logs), 0) - math.log(4) - d / 2 * math.log(2 * math.pi)
-    return x, -float(density.mean())
+    return (x,), -float(density.mean())
 
 
-def banana(d: int, generator: torch.Generator) -> tuple[Tensor, float]:
+def banana(d: int, generator: torch.Generator) -> Sample:
     """Every second coordinate is shifted by the square of the one before."""
-    x, truth = gaussian(d, generator)
+    ((x,), truth) = gaussian(d, generator)
     x[:, 1::2] += x[:, 0::2] ** 2
-    return x, truth
+    return (x,), truth
 
 
-DATA: list[tuple[Callable[[int, torch.Generator], tuple[Tensor, float]], tuple[int, ...]]] = [
-    (gaussian, (2, 20, 784)),
-    (autoregressive, (20, 784)),
-    (laplace, (20, 784)),
-    (rotated_laplace, (20,)),
-    (mixture, (20,)),
-    (banana, (20,)),
+def rotated_banana(d: int, generator: torch.Generator) -> Sample:
+    ((x,), truth) = banana(d, generator)
+    return (rotated(x, generator),), truth
+
+
+def correlated(d: int, generator: torch.Generator) -> Sample:
+    """Two variables of d / 2 dimensions, each pair of coordinates correlated by 0.6."""
+    x, noise = torch.randn(2, N, d // 2, generator=generator)
+    return (x, 0.6 * x + 0.8 * noise), -d / 4 * math.log(1 - 0.6**2)
+
+
+def correlated_bent(d: int, generator: torch.Generator) -> Sample:
+    """The same, bent coordinate by coordinate, which information does not notice."""
+    ((x, y), truth) = correlated(d, generator)
+    return (x**3, y.asinh()), truth
+
+
+def scaled(d: int, generator: torch.Generator) -> Sample:
+    """Two Gaussians, the second 1.5 times as wide."""
+    p, q = torch.randn(2, N, d, generator=generator)
+    return (p, 1.5 * q), d / 2 * (1 / 1.5**2 - 1 + math.log(1.5**2))
+
+
+def mnist(d: int, generator: torch.Generator, root: Path | None = None) -> Sample:
+    """Dequantised training images, of which nobody knows the entropy."""
+    images, _ = ip.datasets.load("mnist", root=root)
+    order = torch.randperm(len(images), generator=generator)[:N]
+    return (ip.dequantize(images[order], generator=generator).flatten(1),), math.nan
+
+
+def infomeasure(measure: str, *tensors: Tensor) -> float:
+    import infomeasure as im
+
+    name = {"entropy": "entropy", "kl_divergence": "kld"}.get(measure, "mutual_information")
+    approach = {"entropy": "metric", "kld": "metric"}.get(name, "ksg")
+    norm = {} if approach == "ksg" else {"minkowski_p": 2}
+    function = getattr(im, name)
+    arrays = [x.numpy() for x in tensors]
+    return float(function(*arrays, approach=approach, k=3, noise_level=0, **norm))
+
+
+def npeet_plus(measure: str, *tensors: Tensor) -> float:
+    import npeet_plus as npeet
+
+    arrays = [x.numpy() for x in tensors]
+    return float(npeet.mi(*arrays, k=3) if len(arrays) == 2 else npeet.entropy(*arrays, k=3))
+
+
+ESTIMATORS: dict[str, Any] = {
+    "KNN()": ip.KNN(),
+    "KNN(calibration='gaussian')": ip.KNN(calibration="gaussian"),
+    "KNN(calibration='copula')": ip.KNN(calibration="copula"),
+    "Gaussian()": ip.Gaussian(),
+    "Critic('dv')": ip.Critic("dv"),
+    "Gaussianization()": ip.Gaussianization(),
+    "Flow()": ip.Flow(),
+}
+PEERS: dict[str, Callable[..., float]] = {"infomeasure": infomeasure, "NPEET-plus": npeet_plus}
+TRANSPORTS = ("Gaussianization()", "Flow()")
+# Of images: in 784 dimensions, independent components and all steps of a flow take too long.
+OF_IMAGES: dict[str, Any] = {
+    "Gaussianization('identity')": ip.Gaussianization("identity"),
+    "Flow(seconds=100)": ip.Flow(seconds=100),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """Data of some dimensions, what is measured, and the error to reach by transport."""
+
+    measure: str
+    name: str
+    make: Callable[[int, torch.Generator], Sample]
+    d: int
+    goal: float | None = None
+
+    def estimators(self) -> list[str]:
+        """What can measure it, in reasonable time."""
+        names = {
+            "entropy": [name for name in ESTIMATORS if name != "Critic('dv')"],
+            "mutual_information": list(ESTIMATORS),
+            "kl_divergence": [name for name in ESTIMATORS if "copula" not in name],
+        }[self.measure]
+        if self.d > 100:
+            return [name for name in names if name not in TRANSPORTS]
+        peers = [name for name in PEERS if self.measure != "kl_divergence" or "NPEET" not in name]
+        return names + peers
+
+
+GOALS = {
+    ("laplace", 20): 0.1,
+    ("laplace", 100): 0.5,
+    ("mixture", 20): 0.3,
+    ("banana", 20): 0.4,
+    ("banana", 100): 6.0,
+    ("rotated_banana", 20): 0.6,
+    ("correlated", 20): 0.1,
+    ("correlated_bent", 20): 0.15,
+    ("scaled", 20): 0.1,
+}
+DATA: list[tuple[str, Callable[[int, torch.Generator], Sample], tuple[int, ...]]] = [
+    ("entropy", gaussian, (2, 20, 784)),
+    ("entropy", autoregressive, (20, 784)),
+    ("entropy", laplace, (2, 10, 20, 50, 100, 784)),
+    ("entropy", rotated_laplace, (20,)),
+    ("entropy", mixture, (20,)),
+    ("entropy", banana, (2, 10, 20, 50, 100)),
+    ("entropy", rotated_banana, (20,)),
+    ("mutual_information", correlated, (2, 10, 20, 40)),
+    ("mutual_information", correlated_bent, (20,)),
+    ("kl_divergence", scaled, (2, 10, 20, 50)),
 ]
+CASES = [
+    Case(measure, make.__name__, make, d, GOALS.get((make.__name__, d)))
+    for measure, make, dimensions in DATA
+    for d in dimensions
+]
+
+Job = tuple[Case, str, int]
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """One estimate, in a process of its own with a single thread."""
+    torch.set_num_threads(1)
+    case, name, seed = job
+    tensors, truth = case.make(case.d, torch.Generator().manual_seed(seed))
+    start = time.process_time()
+    row: dict[str, Any] = {}
+    if name in PEERS:
+        value = PEERS[name](case.measure, *tensors)
+    elif name in TRANSPORTS or name in OF_IMAGES:
+        report = (ESTIMATORS | OF_IMAGES)[name].report(case.measure, *tensors)
+        value = float(report.value)
+        if case.measure == "entropy":
+            carried = report.transported["x"]
+            row["bound"] = float(carried.bound.value)
+            row["bound_stderr"] = float(carried.bound.stderr)
+            row["negentropy"] = carried.negentropy
+        row["findings"] = len(report.findings)
+    else:
+        value = float(getattr(ESTIMATORS[name], case.measure)(*tensors))
+    seconds = time.process_time() - start
+    about = {"measure": case.measure, "data": case.name, "d": case.d, "n": N}
+    about |= {"estimator": name, "seed": seed, "truth": truth, "value": value}
+    return {**about, **row, "seconds": round(seconds, 2)}
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a row is about."""
+    return row["data"], row["d"], row["estimator"], row["seed"]
+
+
+def jobs(cases: Iterable[Case], seeds: int) -> list[Job]:
+    """Of a flow, which takes a minute, only one seed where there is no goal."""
+    return [
+        (case, name, seed)
+        for case in cases
+        for name in case.estimators()
+        for seed in range(1 if name == "Flow()" and case.goal is None else seeds)
+    ]
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Median errors by data and estimator, and the median of their magnitude where a goal is."""
+    lines = []
+    for case in CASES:
+        own = [row for row in rows if (row["data"], row["d"]) == (case.name, case.d)]
+        for name in case.estimators():
+            of_one = [row for row in own if row["estimator"] == name]
+            if of_one:
+                errors = [row["value"] - row["truth"] for row in of_one]
+                middle = statistics.median(map(abs, errors))
+                seconds = statistics.median(row["seconds"] for row in of_one)
+                verdict = ""
+                if case.goal is not None and name in TRANSPORTS:
+                    verdict = f"goal {case.goal}: {'met' if middle <= case.goal else 'missed'}"
+                lines.append(
+                    f"{case.name:16} d={case.d:<4} {name:28} {statistics.mean(errors):+8.3f}  "
+                    f"|{middle:.3f}|  {seconds:6.1f} s  {len(errors)} seeds  {verdict}"
+                )
+    return "\n".join(lines)
+
+
+def figure(rows: list[dict[str, Any]], path: Path) -> None:
+    """The magnitude of the error against the number of dimensions."""
+    import matplotlib.pyplot as plt
+
+    panels = {
+        "laplace": "entropy: independent Laplace",
+        "banana": "entropy: banana",
+        "correlated": "mutual information: correlated Gaussians",
+        "scaled": "KL divergence: Gaussians, 1 and 1.5 wide",
+    }
+    styles = {
+        name: {"color": f"C{i}", "marker": "o" if name in TRANSPORTS else "."}
+        for i, name in enumerate([*ESTIMATORS, *PEERS])
+    }
+    grid, axes = plt.subplots(2, 2, figsize=(11, 8), layout="constrained")
+    shown = {}
+    for ax, (data, title) in zip(axes.flat, panels.items(), strict=True):
+        for name, style in styles.items():
+            errors: dict[int, list[float]] = {}
+            for row in rows:
+                if (row["data"], row["estimator"]) == (data, name):
+                    errors.setdefault(row["d"], []).append(abs(row["value"] - row["truth"]))
+            if errors:
+                width = 2.5 if name in TRANSPORTS else 1.0
+                dimensions = sorted(errors)
+                medians = [statistics.median(errors[d]) for d in dimensions]
+                dashes = "--" if name in PEERS else "-"
+                (line,) = ax.plot(dimensions, medians, dashes, linewidth=width, **style)
+                shown[name] = line
+        ax.set(title=title, xscale="log", yscale="log")
+        ax.set(xlabel="dimensions", ylabel="|error|, nats")
+        ax.set_ylim(1e-3, None)
+        ax.grid(alpha=0.3)
+    grid.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, frameon=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid.savefig(path, dpi=130)
 
 
 def main() -> None:
-    """Prints the mean errors and their spread over seeds, and writes them."""
+    """Measures what is missing, and prints, writes and draws all."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--dimensions", type=int, nargs="*", default=[2, 20, 784])
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", default="", help="data whose name contains this")
+    parser.add_argument("--data-root", type=Path, help="of MNIST, which is measured if given")
     arguments = parser.parse_args()
-    rows = []
-    for make, dimensions in DATA:
-        for d in (d for d in dimensions if d in arguments.dimensions):
-            samples = [make(d, torch.Generator().manual_seed(s)) for s in range(arguments.seeds)]
-            row: dict[str, Any] = {"data": make.__name__, "d": d, "n": N}
-            for name, estimator in ESTIMATORS.items():
-                errors = [float(estimator.entropy(x)) - truth for x, truth in samples]
-                row[name] = [statistics.mean(errors), statistics.pstdev(errors)]
-            rows.append(row)
-            cells = "  ".join(f"{name} {row[name][0]:+.2f}" for name in ESTIMATORS)
-            print(f"{make.__name__:16} d={d:<4} {cells}", flush=True)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(rows, indent=1) + "\n")
+    rows: list[dict[str, Any]] = []
+    if arguments.out and arguments.out.exists():
+        rows = json.loads(arguments.out.read_text())
+    done = set(map(key, rows))
+    wanted = jobs((case for case in CASES if arguments.only in case.name), arguments.seeds)
+    if arguments.data_root:
+        images = Case("entropy", "mnist", functools.partial(mnist, root=arguments.data_root), 784)
+        wanted += [(images, name, 0) for name in OF_IMAGES]
+    missing = [job for job in wanted if (job[0].name, job[0].d, job[1], job[2]) not in done]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(arguments.workers, context) as pool:
+        for future in as_completed([pool.submit(measure, job) for job in missing]):
+            rows.append(future.result())
+            print(rows[-1], flush=True)
+            if arguments.out:
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                content = ",\n ".join(json.dumps(row) for row in sorted(rows, key=key))
+                arguments.out.write_text(f"[{content}]\n")
+    print(table(rows))
+    if arguments.figure:
+        figure(rows, arguments.figure)
 
 
 if __name__ == "__main__":

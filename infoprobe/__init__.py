@@ -4,7 +4,15 @@ from infoprobe import datasets, models
 from infoprobe.bottleneck import BottleneckAccount, bottleneck_account
 from infoprobe.dequantization import dequantize
 from infoprobe.diagnostics import diagnose
-from infoprobe.estimators import KNN, Critic, Gaussian, Gaussianization, Histogram, MatrixRenyi
+from infoprobe.estimators import (
+    KNN,
+    Critic,
+    Flow,
+    Gaussian,
+    Gaussianization,
+    Histogram,
+    MatrixRenyi,
+)
 from infoprobe.findings import Finding
 from infoprobe.functional import (
     conditional_mutual_information,
@@ -34,6 +42,7 @@ __all__ = [
     "Entropy",
     "EntropyChange",
     "Finding",
+    "Flow",
     "Gaussian",
     "Gaussianization",
     "Histogram",

@@ -6,12 +6,17 @@ float64, and whose ``inverse(z)`` gives x and the log-determinants of the way ba
 
 from __future__ import annotations
 
+import math
+import time
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+
+# Standard deviations from the median where tails begin to be drawn in.
+_BEND = 3.0
 
 _ICA_STEPS, _ICA_TOLERANCE = 100, 1e-4
 
@@ -45,6 +50,46 @@ class Affine(nn.Module):
         """The way back, with the log-determinants of this direction."""
         x = torch.linalg.solve(self.matrix, z.double().T).T + self.shift
         return x, -self.log_det.expand(len(z))
+
+
+class Tails(nn.Module):
+    r""":math:`y = b \sinh^{-1}((x - m) / (b s))` for median m and robust deviation s.
+
+    Almost linear among most samples; heavy tails become such that Gaussians fit.
+
+    Arguments:
+        x: Samples (n, d), of which m and s are taken; b is 3.
+    """
+
+    middle: Tensor
+    width: Tensor
+
+    def __init__(self, x: Tensor) -> None:
+        super().__init__()
+        low, middle, high = (_quantile(x, q) for q in (0.16, 0.5, 0.84))
+        # Where most values coincide, the standard deviation must do.
+        width = torch.where(high > low, (high - low) / 2, x.std(0))
+        self.register_buffer("middle", middle)
+        self.register_buffer("width", width * _BEND)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples (n, d) to (n, d), and the log-determinants (n,), all float64."""
+        u = (x.double() - self.middle) / self.width
+        return _BEND * torch.asinh(u), self._log_det(u)
+
+    def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The way back, with the log-determinants of this direction."""
+        u = torch.sinh(y.double() / _BEND)
+        return u * self.width + self.middle, -self._log_det(u)
+
+    def _log_det(self, u: Tensor) -> Tensor:
+        log_det: Tensor = (math.log(_BEND) - self.width.log() - torch.log1p(u * u) / 2).sum(1)
+        return log_det
+
+
+def _quantile(x: Tensor, q: float) -> Tensor:
+    """Of each feature; ``torch.quantile`` takes no more than 2^24 numbers."""
+    return x.kthvalue(1 + round(q * (len(x) - 1)), dim=0).values
 
 
 class Chain(nn.Sequential):
@@ -89,10 +134,11 @@ def whitening(x: Tensor) -> Affine:
     return Affine(mean, (axes / values.sqrt()).T / deviation)
 
 
-def independent_components(x: Tensor, rotation: Tensor) -> Tensor:
+def independent_components(x: Tensor, rotation: Tensor, deadline: float = math.inf) -> Tensor:
     """The rotation (d, d) of white samples (n, d) to independent components, as rows.
 
-    By the symmetric FastICA with tanh (Hyvärinen, 1999), which begins at ``rotation``.
+    By the symmetric FastICA with tanh (Hyvärinen, 1999), which begins at ``rotation``, and ends
+    when it stands still, after 100 steps, or when ``time.monotonic()`` is past the deadline.
     """
     for _ in range(_ICA_STEPS):
         values = torch.tanh(x @ rotation.T)
@@ -100,5 +146,7 @@ def independent_components(x: Tensor, rotation: Tensor) -> Tensor:
         u, _, v = torch.linalg.svd(values.T @ x / len(x) - slopes.unsqueeze(1) * rotation)
         before, rotation = rotation, u @ v
         if ((rotation * before).sum(1).abs() > 1 - _ICA_TOLERANCE).all():
+            break
+        if time.monotonic() > deadline:
             break
     return rotation

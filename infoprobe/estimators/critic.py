@@ -2,7 +2,6 @@ r"""Neural lower bounds: a network learns to tell what belongs together from wha
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import math
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from infoprobe import checks
+from infoprobe.estimators.networks import batches_of, drawing_weights, linear_layer
 from infoprobe.progress import progress_bar
 
 _BLOCK = 1 << 22  # numbers that the scores of a block of pairs may take
@@ -176,9 +176,9 @@ class Critic:
         split = training, _, _ = self._split(len(x), "x, y", generator)
         x = _standardised(x, x[training], "x")
         y = _standardised(y, y[training], "y").to(x.device)
-        with _drawing_weights(self.seed):
+        with drawing_weights(self.seed):
             critic = self._pair_critic(x.shape[1], y.shape[1], cap=_pair_cap(len(split[-1])))
-        batches = ((i, i) for i in _batches(len(training), self.batch, generator))
+        batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
         return self._estimate(critic, [(x[i], y[i]) for i in split], batches)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
@@ -211,11 +211,11 @@ class Critic:
         q = q.to(p.device)
         pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
         p, q = _standardised(p, pooled, "p, q"), _standardised(q, pooled, "p, q")
-        with _drawing_weights(self.seed):
+        with drawing_weights(self.seed):
             network = _network(p.shape[1], self.hidden, self.hidden, 1)
         critic = _SampleCritic(network, cap=math.log(len(split_q[-1])))
-        batches_p = _batches(len(split_p[0]), self.batch, generator)
-        batches_q = _batches(len(split_q[0]), self.batch, generator)
+        batches_p = batches_of(len(split_p[0]), self.batch, generator)
+        batches_q = batches_of(len(split_q[0]), self.batch, generator)
         batches = zip(batches_p, batches_q, strict=True)
         parts = [(p[i], q[j]) for i, j in zip(split_p, split_q, strict=True)]
         return self._estimate(critic, parts, batches)
@@ -265,7 +265,7 @@ class Critic:
             encoders = _network(x_width, *widths, zero=False), _network(y_width, *widths)
             return _PairCritic(*encoders, score=_InnerProduct(), width=1, cap=cap)
         # The first layer of a network of (x, y) is a sum of one of x and one of y.
-        first = _linear(x_width, self.hidden), _linear(y_width, self.hidden)
+        first = linear_layer(x_width, self.hidden), linear_layer(y_width, self.hidden)
         return _PairCritic(*first, score=_Head(self.hidden), width=self.hidden, cap=cap)
 
     def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
@@ -469,7 +469,7 @@ def _capped(scores: Tensor, cap: float) -> Tensor:
 
 def _network(*widths: int, zero: bool = True) -> nn.Sequential:
     """Linear layers with activations in between; ``zero`` makes all that comes out 0 at first."""
-    linear = [_linear(*pair) for pair in itertools.pairwise(widths)]
+    linear = [linear_layer(*pair) for pair in itertools.pairwise(widths)]
     if zero:
         for parameter in linear[-1].parameters():
             nn.init.zeros_(parameter)
@@ -477,30 +477,6 @@ def _network(*widths: int, zero: bool = True) -> nn.Sequential:
     for layer in linear[1:]:
         layers += [nn.SiLU(), layer]
     return nn.Sequential(*layers)
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    # Whatever the user's default device and type.
-    return nn.Linear(inputs, outputs, device="cpu", dtype=torch.float32)
-
-
-@contextlib.contextmanager
-def _drawing_weights(seed: int) -> Iterator[None]:
-    """Seeds weights drawn on the CPU, to be trained, and leaves all generators as they were.
-
-    ``torch.manual_seed`` would seed those of other devices too.
-    """
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-def _batches(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices of ``n`` samples in batches without end, in a new order each time."""
-    size = min(size, n)
-    while True:
-        order = torch.randperm(n, generator=generator, device="cpu")
-        yield from torch.split(order, size)[: n // size]
 
 
 def _standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
