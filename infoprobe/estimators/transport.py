@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from infoprobe import checks
 from infoprobe.estimators.gaussian import Gaussian, refuse_redundant
 from infoprobe.estimators.knn import KNN
-from infoprobe.estimators.kozachenko_leonenko import feature_entropies, refuse_atoms
+from infoprobe.estimators.kozachenko_leonenko import refuse_atoms
+from infoprobe.estimators.surrogates import normal_scores
 from infoprobe.findings import Finding
 
 # Of the samples that are not measured, every so many-th tells when to stop fitting.
@@ -33,8 +34,6 @@ _STOP = 8
 _LEFT = 0.1
 # A feature is discrete if so large a share of its values is one and the same.
 _ATOM = 0.01
-# Neighbours in the entropies of single features.
-_NEIGHBOURS = 3
 
 _ARGUMENTS = {
     "entropy": ("x",),
@@ -269,8 +268,9 @@ class Transport(ABC):
     def total_correlation(self, x: Any) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
-        The entropies of single features by Kozachenko & Leonenko, that of all by transport.
-        Arguments and errors as in :meth:`entropy`.
+        It does not change under increasing maps of single features, so they are made standard
+        Gaussian by their ranks, before the entropy of all is taken. Arguments and errors as in
+        :meth:`entropy`.
         """
         return self.report("total_correlation", x).value
 
@@ -302,8 +302,8 @@ class Transport(ABC):
         return _report("entropy", carried.entropy, x=carried)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
-        of_all = self._entropy(x)
-        value = feature_entropies(x, _NEIGHBOURS).sum() - of_all.value
+        of_all = self._entropy(normal_scores(x))
+        value = x.shape[1] * math.log(2 * math.pi * math.e) / 2 - of_all.value
         return _report("total_correlation", value, **of_all.transported)
 
     def _mutual_information(self, x: Tensor, y: Tensor) -> TransportReport:
