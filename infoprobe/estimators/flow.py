@@ -60,9 +60,9 @@ class Flow(Transport):
             without a better likelihood of the stopping samples, seen every 25 steps, end it.
         batch: Samples a step.
         learning_rate: Adam's at first; it falls to 0 along a cosine.
-        seconds: The most time for training, infinite by default. The start is not cut short,
-            some 10 seconds in hundreds of dimensions. Where the time decides, results depend on
-            the speed of the machine.
+        seconds: The most time for training a map, of which an estimate needs ``folds`` for each
+            variable; infinite by default. The start is not cut short, some 10 seconds in hundreds
+            of dimensions. Where the time decides, results depend on the speed of the machine.
         residual: What measures the samples that the map has carried.
         folds: How many parts the samples come in. Each is measured by a map that was fitted to
             the others, of which an eighth are stopping samples.

@@ -34,6 +34,8 @@ _STOP = 8
 _LEFT = 0.1
 # A feature is discrete if so large a share of its values is one and the same.
 _ATOM = 0.01
+# Numbers that go through a map at a time.
+_BLOCK = 1 << 20
 
 _ARGUMENTS = {
     "entropy": ("x",),
@@ -318,7 +320,8 @@ class Transport(ABC):
         values, weights = [], []
         for fitted, fold, part in zip(carried.maps, self._split(p), parts, strict=True):
             z, log_det = _through(fitted, p[fold.measure])
-            values.append(self.residual.cross_entropy(z, part.z) - log_det.mean())
+            residual = self.residual.cross_entropy(z.to(p.dtype), part.z)
+            values.append(residual - log_det.mean())
             weights.append(len(z))
         return _report("cross_entropy", _mean(values, weights), q=carried)
 
@@ -335,11 +338,12 @@ class Transport(ABC):
             fitted = self._fit(x[fold.fit], x[fold.stop], self.seed + i)
             z, log_det = _through(fitted, x[fold.measure])
             reference = _gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
-            residual = self.residual.entropy(z)
+            part = _Part(z.to(x.dtype), _standard_nll(z) - log_det, reference)
+            residual = self.residual.entropy(part.z)
             maps.append(fitted)
-            parts.append(_Part(z, _standard_nll(z) - log_det, reference))
+            parts.append(part)
             entropies.append(residual - log_det.mean())
-            negentropies.append(Gaussian().entropy(z) - residual)
+            negentropies.append(Gaussian().entropy(part.z) - residual)
         nll = torch.cat([part.nll for part in parts])
         gain = _bound(torch.cat([part.reference for part in parts]) - nll)
         sizes = [len(part.z) for part in parts]
@@ -408,8 +412,10 @@ class Transport(ABC):
 
 
 def _through(fitted: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a map makes of samples (n, d), in their type, and its log-determinants, float64."""
-    z, log_det = fitted(x.double())
+    """What a map makes of samples (n, d), and its log-determinants (n,), both float64."""
+    rows = max(1, _BLOCK // x.shape[1])
+    blocks = [fitted(block.double()) for block in torch.split(x, rows)]
+    z, log_det = (torch.cat(part).double() for part in zip(*blocks, strict=True))
     bad = int((~(z.isfinite().all(1) & log_det.isfinite())).sum())
     if bad:
         raise FloatingPointError(
@@ -417,12 +423,11 @@ def _through(fitted: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
             f"{len(x):,} that are not: the fit diverged, or samples lie far beyond those it was "
             "fitted to. Remove outliers, or rescale."
         )
-    return z.to(x.dtype), log_det.double()
+    return z, log_det
 
 
 def _standard_nll(z: Tensor) -> Tensor:
-    """Of a standard Gaussian, of each sample, (n,) float64."""
-    z = z.double()
+    """Of a standard Gaussian, of each sample, (n,)."""
     return (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) / 2
 
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from infoprobe.estimators import critic as module
+from infoprobe.estimators import networks
 from infoprobe.estimators.critic import Critic
 
 BOUNDS = ["infonce", "dv", "nwj", "jsd", "smile"]
@@ -280,13 +281,13 @@ class TestTraining:
         assert parts[0].tolist() != list(range(700))
 
     def test_batches_pass_over_all_samples_in_a_new_order(self):
-        batches = module._batches(10, 5, generator())
+        batches = networks.batches_of(10, 5, generator())
         first, second = (torch.cat([next(batches), next(batches)]) for _ in range(2))
         assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(10))
         assert first.tolist() != second.tolist()
-        batches = module._batches(10, 4, generator())
+        batches = networks.batches_of(10, 4, generator())
         assert [len(next(batches)) for _ in range(5)] == [4] * 5
-        assert len(next(module._batches(10, 99, generator()))) == 10
+        assert len(next(networks.batches_of(10, 99, generator()))) == 10
 
     def test_it_stops_early(self, bars):
         x, y = gaussians(500, 3, 0.0)
