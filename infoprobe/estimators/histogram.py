@@ -104,7 +104,7 @@ class Histogram:
         of the joint histogram or for each pair, whichever are fewer.
 
     References:
-        | M. Callahan & D. Paskett (2021). Analyzing Information Loss of Invertible Variational
+        | J. Callahan & T. Paskett (2021). Analyzing Information Loss of Invertible Variational
           Autoencoders. Section 3.
         | A. Chao & T.-J. Shen (2003). Nonparametric estimation of Shannon's index of diversity
           when there are unseen species in sample. Environ. Ecol. Stat. 10.
