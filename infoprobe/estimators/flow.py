@@ -71,6 +71,23 @@ class Flow(Transport):
         progress: Whether to show progress bars. Needs the extra ``infoprobe[progress]``.
 
     Bias and limits:
+        Errors of the entropy, measured with n = 10,000, in nats, means of 5 seeds, of one in the
+        first and fourth row (``benchmarks/accuracy.py``), beside those of
+        ``KNN(calibration="gaussian")`` by itself:
+
+        ==========================  ===  ========  ============
+        data                        d    KNN       this
+        ==========================  ===  ========  ============
+        Gaussian, correlations 0.9  20   +0.00     +0.03
+        independent Laplace         20   +0.39     +0.05
+        independent Laplace         100  +3.93     +0.13
+        Laplace, rotated            20   +0.39     +0.02
+        mixture of 4 Gaussians      20   -1.03     +0.15
+        banana                      20   +2.87     +0.14
+        banana                      100  +21.22    +0.68
+        banana, rotated             20   +2.88     +0.40
+        ==========================  ===  ========  ============
+
         The negative log-likelihood of held-out samples exceeds their entropy, by what the map has
         missed; among some thousands of samples in many dimensions, it misses much of any
         dependence that is neither quadratic nor between few directions. The order of features

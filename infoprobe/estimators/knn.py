@@ -81,21 +81,21 @@ class KNN:
     Bias and limits:
         Without calibration, an entropy is biased by the variation of the density within a
         neighbourhood, which hardly shrinks with n in many dimensions. Measured with k = 3 and
-        n = 10,000 (``benchmarks/accuracy.py``), in nats:
+        n = 10,000 (``benchmarks/accuracy.py``), in nats, means of 5 seeds:
 
         ==========================  ===  =======  ==============  ============
         data                        d    None     ``"gaussian"``  ``"copula"``
         ==========================  ===  =======  ==============  ============
-        independent Gaussian        2    +0.00    +0.01           +0.01
-        independent Gaussian        20   +0.73    +0.02           +0.02
-        independent Gaussian        784  +214.23  -0.06           -0.03
-        Gaussian, correlations 0.9  20   +3.08    +0.01           +0.04
-        Gaussian, correlations 0.9  784  +736.38  +0.12           +0.30
-        independent Laplace         20   +1.08    +0.37           +0.03
-        independent Laplace         784  +259.26  +44.92          -0.25
-        Laplace, rotated            20   +1.08    +0.37           +0.46
-        mixture of 4 Gaussians      20   +0.99    -1.04           +1.14
-        banana                      20   +3.95    +2.88           +2.65
+        independent Gaussian        2    -0.00    +0.01           +0.01
+        independent Gaussian        20   +0.72    +0.01           +0.01
+        independent Gaussian        784  +214.18  -0.13           -0.12
+        Gaussian, correlations 0.9  20   +3.07    +0.00           +0.02
+        Gaussian, correlations 0.9  784  +736.35  +0.00           +0.27
+        independent Laplace         20   +1.10    +0.39           +0.06
+        independent Laplace         784  +258.89  +44.56          -0.53
+        Laplace, rotated            20   +1.10    +0.39           +0.47
+        mixture of 4 Gaussians      20   +0.98    -1.03           +1.12
+        banana                      20   +3.95    +2.87           +2.65
         ==========================  ===  =======  ==============  ============
 
         Divergences are biased in either direction, and ``"gaussian"`` repairs what is Gaussian
