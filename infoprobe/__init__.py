@@ -23,7 +23,7 @@ from infoprobe.functional import (
     mutual_information,
     total_correlation,
 )
-from infoprobe.measures import Divergence, Entropy, EntropyChange, MutualInformation
+from infoprobe.measures import Divergence, Entropy, EntropyChange, MutualInformation, Rate
 from infoprobe.neighbors import nearest_neighbors
 from infoprobe.probing import Probe, probe
 from infoprobe.report import Report
@@ -49,6 +49,7 @@ __all__ = [
     "MatrixRenyi",
     "MutualInformation",
     "Probe",
+    "Rate",
     "Report",
     "bottleneck_account",
     "check_invertible",

@@ -4,7 +4,7 @@ Four roles of tensors matter to a layer: its ``"output"``, what it was given (``
 what the whole model was given (``"input"``), and what the model is to find (``"target"``). Of
 each, either the counts of a histogram are kept, which add up for as long as data come, or a
 bounded sample of its rows. Of an invertible layer's ``"volume"``, log|det J|, the mean and the
-variance are kept.
+variance are kept, and likewise of the ``"rate"`` of a Gaussian bottleneck.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from infoprobe.estimators.transport import Transport
 from infoprobe.findings import Finding
 from infoprobe.moments import Moments
 
-Role = Literal["output", "previous", "input", "target", "volume"]
+Role = Literal["output", "previous", "input", "target", "volume", "rate"]
 Reference = Literal["previous", "input", "target"]
 Kind = Literal["discrete", "differential", "exact"]
 
@@ -302,7 +302,44 @@ class EntropyChange:
         return Reading(-math.inf, [finding])
 
 
-Measure = Entropy | Divergence | MutualInformation | EntropyChange
+class _ClosedForm:
+    """What computes the exact divergence of Gaussian codes from their prior."""
+
+    def __repr__(self) -> str:
+        return "KL(q(z|x)||p(z))"
+
+
+@dataclass(frozen=True)
+class Rate:
+    r"""What the codes of a variational bottleneck cost, exactly: no estimator is needed.
+
+    .. math:: R = E_x\, KL(q(z|x) \| p(z)) = I(X; Z) + KL(q(z) \| p(z)) \ge I(X; Z)
+
+    The value is the mean over all samples of the closed form for Gaussian codes and a
+    standard-normal prior, with its standard error: see
+    :class:`infoprobe.models.GaussianBottleneck`, in whatever model. It bounds the information
+    that codes drawn in training carry of the input; in evaluation mode, where the code is the
+    mean, the value is the same but bounds nothing. Layers that are no such bottleneck have no
+    value.
+
+    References:
+        | D. Kingma & M. Welling (2014). Auto-encoding variational Bayes. ICLR. arXiv:1312.6114.
+        | A. Alemi et al. (2018). Fixing a broken ELBO. ICML. arXiv:1711.00464.
+    """
+
+    name: ClassVar[str] = "rate"
+    reference: ClassVar[None] = None
+    roles: ClassVar[tuple[Role, ...]] = ("rate",)
+    estimator: ClassVar[_ClosedForm] = _ClosedForm()
+    keeping: ClassVar[Averaging] = Averaging("rate")
+    kind: ClassVar[Kind] = "exact"
+
+    def compute(self, moments: Any) -> Reading:
+        """The mean of the rate, in nats."""
+        return Reading(moments.mean, [], moments.stderr)
+
+
+Measure = Entropy | Divergence | MutualInformation | EntropyChange | Rate
 
 
 def _check(measure: Entropy | Divergence | MutualInformation, method: str) -> None:

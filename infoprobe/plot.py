@@ -105,6 +105,8 @@ def label(measure: str, reference: str | None) -> str:
         return f"KL({reference}||output)"
     if measure == "entropy_change":
         return "E log|det J|"
+    if measure == "rate":
+        return "E KL(q(z|x)||p(z))"
     if measure == "mutual_information":
         return f"I({reference};output)"
     return measure if reference is None else f"{measure}({reference})"

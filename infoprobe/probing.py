@@ -63,7 +63,8 @@ def probe(
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
-            :class:`~infoprobe.MutualInformation` and :class:`~infoprobe.EntropyChange`.
+            :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange` and
+            :class:`~infoprobe.Rate`.
         values_per_batch: Counts about so many random values of each larger tensor instead of
             all, which is faster. Neighbours are drawn together, 64 at a time. Histograms are then
             noisier, and no longer the same however the data are split into batches.
@@ -112,7 +113,7 @@ def probe(
         if not isinstance(measure, Measure):
             raise TypeError(
                 "measures: expected ip.Entropy(...), ip.Divergence(...), "
-                "ip.MutualInformation(...) or ip.EntropyChange(), got "
+                "ip.MutualInformation(...), ip.EntropyChange() or ip.Rate(), got "
                 f"{measure!r} of type {type(measure).__name__}."
             )
     recorder = Recorder(measures, values_per_batch, memory, int(seed))

@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,12 +55,12 @@ class _Problem(NamedTuple):
 
 
 class _Averaged(NamedTuple):
-    """The moments of what a layer says of its volume."""
+    """The moments of what a layer says of its volume or its rate."""
 
     moments: Moments
     n: int
     values: int
-    doubt: str
+    doubt: str = ""
 
 
 _Piece = _Counted | _Drawn | _Averaged | _Problem
@@ -124,6 +124,7 @@ _NO_TENSOR: dict[Role, str] = {
     "input": "there is no tensor.",
     "target": "there is none. Call probe.target(y) before the forward pass.",
     "volume": "it is not invertible.",
+    "rate": "it draws no codes.",
 }
 
 
@@ -231,6 +232,7 @@ class Recorder:
         entered: _Pieces | None,
         outputs: list[Tensor],
         volume: Volume | None,
+        rate: Callable[[], Tensor] | None,
         unchanged: bool = False,
     ) -> None:
         """Reduces the layer's output, and adds all to the visit's stores."""
@@ -242,7 +244,8 @@ class Recorder:
             "previous": entered,
             "input": run.input,
             "target": run.target,
-            "volume": self._average(run, volume, outputs),
+            "volume": self._volumes(run, volume, outputs),
+            "rate": self._rates(run, rate, outputs),
         }
         visit = Visit(place, direction, call)
         with self._lock:
@@ -395,7 +398,7 @@ class Recorder:
             self._projected(together, keeping.project), admitted, n, sum(x.numel() for x in parts)
         )
 
-    def _average(self, run: _Pass, volume: Volume | None, outputs: list[Tensor]) -> _Pieces:
+    def _volumes(self, run: _Pass, volume: Volume | None, outputs: list[Tensor]) -> _Pieces:
         """The moments of a layer's log|det J|."""
         ways = self._ways["volume"]
         if not ways:
@@ -413,6 +416,28 @@ class Recorder:
                 piece = _Averaged(
                     Moments.of(claims), _length(x), sum(map(Tensor.numel, outputs)), volume.doubt
                 )
+            except Exception as error:  # reported on the row, not raised in the user's forward
+                piece = _Problem(str(error).removeprefix("x: "))
+        return dict.fromkeys(ways, piece)
+
+    def _rates(
+        self, run: _Pass, rate: Callable[[], Tensor] | None, outputs: list[Tensor]
+    ) -> _Pieces:
+        """The moments of what a layer's codes cost."""
+        ways = self._ways["rate"]
+        if not ways:
+            return {}
+        piece: _Piece
+        if rate is None:
+            piece = _Problem("it is no ip.models.GaussianBottleneck.", warn=False)
+        elif run.under_vmap:
+            piece = _Problem("under torch.func.vmap tensors have no values.", warn=False)
+        else:
+            try:
+                with torch.no_grad():
+                    rates = _plain(rate()).double()
+                values = sum(map(Tensor.numel, outputs))
+                piece = _Averaged(Moments.of(rates), _length(rates), values)
             except Exception as error:  # reported on the row, not raised in the user's forward
                 piece = _Problem(str(error).removeprefix("x: "))
         return dict.fromkeys(ways, piece)

@@ -21,8 +21,9 @@ class Linear(nn.Module):
         return (x.flatten(1) @ matrix.T).view_as(x), None
 
 
-def autoencoder(matrix, size):
-    return SimpleNamespace(inn=Linear(matrix), bottleneck=ip.models.ZeroPadding(size))
+def autoencoder(matrix, size, shape=None):
+    padding = ip.models.ZeroPadding(size, shape or (len(matrix),))
+    return SimpleNamespace(inn=Linear(matrix), bottleneck=padding)
 
 
 def normal(*shape, seed=0):
@@ -38,7 +39,8 @@ class TestBottleneckAccount:
     def test_closed_forms(self):
         """Of z = A x with white x, whose covariance is A A^T."""
         n = 40_000
-        account = ip.bottleneck_account(autoencoder(MATRIX, SIZE), normal(n, 1, 2, 3))
+        model = autoencoder(MATRIX, SIZE, (1, 2, 3))
+        account = ip.bottleneck_account(model, normal(n, 1, 2, 3))
         covariance = MATRIX @ MATRIX.T
         conditional = torch.linalg.inv(torch.linalg.inv(covariance)[SIZE:, SIZE:])
         m = D - SIZE

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.models.variational import GaussianBottleneck
 
 if TYPE_CHECKING:
     from FrEIA.framework import GraphINN
@@ -28,26 +28,71 @@ def mnist_inn() -> GraphINN:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019). Training invertible neural networks as
         autoencoders. GCPR. https://doi.org/10.1007/978-3-030-33676-9_31
     """
+    return _inn((1, 28, 28), scales=1, channels=100, features=180)
+
+
+def cifar10_inn() -> GraphINN:
+    """The invertible network for CIFAR-10 of Nguyen, Ardizzone & Köthe (2019).
+
+    A bijection of (n, 3, 32, 32) images with the nodes and the start of :func:`mnist_inn`, and
+    wider subnets; 13,235,176 trainable parameters.
+
+    References:
+        As :func:`mnist_inn`.
+    """
+    return _inn((3, 32, 32), scales=1, channels=128, features=1000)
+
+
+def celeba_inn() -> GraphINN:
+    """The invertible network for CelebA of Nguyen, Ardizzone & Köthe (2019).
+
+    A bijection of (n, 3, 156, 128) images, at two scales: the nodes are ``haar_down1``, ``conv1``
+    to ``conv3``, ``haar_down2``, ``conv4`` to ``conv6``, ``flatten``, ``fc``, ``unflatten``,
+    ``haar_up1`` and ``haar_up2``, numbered in the order in which an image passes them, and the
+    start is that of :func:`mnist_inn`; 50,070,152 trainable parameters.
+
+    References:
+        As :func:`mnist_inn`.
+    """
+    return _inn((3, 156, 128), scales=2, channels=128, features=200)
+
+
+_SOFT_CLAMP = {"clamp": 1.0, "clamp_activation": "ATAN"}
+_CONVS = 3  # at each scale
+
+
+def _inn(shape: tuple[int, int, int], scales: int, channels: int, features: int) -> GraphINN:
+    """The network for images of this shape.
+
+    Arguments:
+        shape: (C, H, W).
+        scales: How often the image is halved before all of it is coupled.
+        channels: Hidden ones of the convolutional subnets.
+        features: Hidden ones of the fully connected subnets.
+    """
     import FrEIA.framework as ff  # here, since importing it takes as long as importing torch
     import FrEIA.modules as fm
 
-    nodes = [ff.InputNode(1, 28, 28, name="input")]
+    nodes = [ff.InputNode(*shape, name="input")]
 
     def add(name: str, module: type[nn.Module], **settings: Any) -> None:
         nodes.append(ff.Node(nodes[-1], module, settings, name=name))
 
-    add("haar_down", fm.HaarDownsampling)
-    for i in (1, 2, 3):
-        add(f"conv{i}", fm.GLOWCouplingBlock, subnet_constructor=_conv_subnet(100), **_SOFT_CLAMP)
-    add("flatten", fm.Reshape, output_dims=(784,))
-    add("fc", fm.RNVPCouplingBlock, subnet_constructor=_fc_subnet(180), **_SOFT_CLAMP)
-    add("unflatten", fm.Reshape, output_dims=(4, 14, 14))
-    add("haar_up", fm.HaarUpsampling)
+    conv, fc = _conv_subnet(channels), _fc_subnet(features)
+    numbers = [""] if scales == 1 else [str(scale + 1) for scale in range(scales)]
+    for scale, number in enumerate(numbers):
+        add(f"haar_down{number}", fm.HaarDownsampling)
+        for i in range(scale * _CONVS, (scale + 1) * _CONVS):
+            add(f"conv{i + 1}", fm.GLOWCouplingBlock, subnet_constructor=conv, **_SOFT_CLAMP)
+    c, h, w = shape
+    coarse = (c * 4**scales, h // 2**scales, w // 2**scales)
+    add("flatten", fm.Reshape, output_dims=(math.prod(shape),))
+    add("fc", fm.RNVPCouplingBlock, subnet_constructor=fc, **_SOFT_CLAMP)
+    add("unflatten", fm.Reshape, output_dims=coarse)
+    for number in numbers:
+        add(f"haar_up{number}", fm.HaarUpsampling)
     nodes.append(ff.OutputNode(nodes[-1], name="output"))
     return ff.GraphINN(nodes)
-
-
-_SOFT_CLAMP = {"clamp": 1.0, "clamp_activation": "ATAN"}
 
 
 def _conv_subnet(hidden: int) -> Callable[[int, int], nn.Sequential]:
@@ -92,16 +137,19 @@ class ZeroPadding(nn.Module):
 
     Arguments:
         size: How many entries to keep, at least 1.
+        shape: Of the latent of one sample.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        checks.integer(size, 1, None, "size")
+        checks.integer(size, 1, math.prod(shape), "size")
         self.size = size
+        self.shape = shape
 
     def forward(self, z: Tensor) -> Tensor:
-        """Latents (n, ...) with all but the code set to zero."""
-        return self.pad(self.code(z), z.shape[1:])
+        """Latents or codes (n, ...) as latents (n, *shape) with all but the code set to zero."""
+        padding = math.prod(self.shape) - self.size
+        return nn.functional.pad(self.code(z), (0, padding)).reshape(-1, *self.shape)
 
     def code(self, z: Tensor) -> Tensor:
         """What is kept of latents (n, ...): (n, size)."""
@@ -111,37 +159,47 @@ class ZeroPadding(nn.Module):
         """What is thrown away of latents (n, ...): (n, d - size)."""
         return z.flatten(1)[:, self.size :]
 
-    def pad(self, code: Tensor, shape: torch.Size) -> Tensor:
-        """Codes (n, size) as latents (n, *shape)."""
-        padding = math.prod(shape) - self.size
-        return nn.functional.pad(code, (0, padding)).reshape(-1, *shape)
-
     def extra_repr(self) -> str:
-        """The size, for the representation of the module."""
-        return f"size={self.size}"
+        """The size and the shape, for the representation of the module."""
+        return f"size={self.size}, shape={self.shape}"
 
 
 class InvertibleAutoencoder(nn.Module):
     r"""An autoencoder :math:`\hat x = f^{-1}(\text{pad}(f(x)_{1 \ldots b}))` with invertible f.
 
-    Encoder and decoder share all parameters; their number does not depend on the bottleneck.
+    Encoder and decoder share all parameters; their number does not depend on the bottleneck. The
+    layers are those of the network, and ``bottleneck`` between its pass and its inverse pass.
 
     Arguments:
         inn: The invertible network :math:`f`: a FrEIA graph with one input and one output.
-        bottleneck: The size of the code, :math:`b`.
+        bottleneck: The size of the code, :math:`b`. A :class:`GaussianBottleneck` of that size
+            instead makes the autoencoder variational: the first b entries of the latent are then
+            the mean and the next b the log-variance of which the layer ``gaussian`` draws codes.
 
     References:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019). Training invertible neural networks as
         autoencoders. GCPR. https://doi.org/10.1007/978-3-030-33676-9_31
     """
 
-    def __init__(self, inn: GraphINN, bottleneck: int) -> None:
+    def __init__(self, inn: GraphINN, bottleneck: int | GaussianBottleneck) -> None:
         super().__init__()
         self.inn = inn
-        self.bottleneck = ZeroPadding(bottleneck)
         (self._image_shape,) = (tuple(shape) for shape in inn.dims_in)
-        (self._latent_shape,) = (torch.Size(shape) for shape in inn.global_out_shapes)
-        checks.integer(bottleneck, 1, math.prod(self._latent_shape), "bottleneck")
+        (shape,) = (tuple(shape) for shape in inn.global_out_shapes)
+        d = math.prod(shape)
+        self.gaussian: GaussianBottleneck | None
+        if isinstance(bottleneck, GaussianBottleneck):
+            if 2 * bottleneck.size > d:
+                raise ValueError(
+                    f"bottleneck: expected a size of at most {d // 2:,}, since the latent has "
+                    f"{d:,} entries and a Gaussian code takes two of them for each number, got "
+                    f"{bottleneck.size:,}. Make it smaller."
+                )
+            self.gaussian, size = bottleneck, bottleneck.size
+        else:
+            checks.integer(bottleneck, 1, d, "bottleneck")
+            self.gaussian, size = None, bottleneck
+        self.bottleneck = ZeroPadding(size, shape)
 
     def forward(self, x: Tensor, *, return_latent: bool = False) -> Any:
         """Reconstructions of images (n, C, H, W).
@@ -151,23 +209,30 @@ class InvertibleAutoencoder(nn.Module):
             return_latent: Whether to return ``(reconstruction, latent)``, the latent being f(x)
                 before it is padded.
         """
-        checks.sample_shape(x, self._image_shape, "x")
-        latent, _ = self.inn(x, jac=False)
-        reconstruction, _ = self.inn(self.bottleneck(latent), rev=True, jac=False)
+        latent = self._latent(x)
+        # Without a Gaussian, the whole latent is what the bottleneck is given.
+        kept = latent if self.gaussian is None else self.gaussian(latent)
+        reconstruction = self._image(kept)
         return (reconstruction, latent) if return_latent else reconstruction
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (n, b) of images (n, C, H, W)."""
-        checks.sample_shape(x, self._image_shape, "x")
-        return self.bottleneck.code(self.inn(x, jac=False)[0])
+        latent = self._latent(x)
+        return self.bottleneck.code(latent) if self.gaussian is None else self.gaussian(latent)
 
     def decode(self, code: Tensor) -> Tensor:
         """Images (n, C, H, W) of codes (n, b)."""
         checks.sample_shape(code, (self.bottleneck.size,), "code")
-        images: Tensor = self.inn(
-            self.bottleneck.pad(code, self._latent_shape), rev=True, jac=False
-        )[0]
-        return images
+        return self._image(code)
+
+    def _latent(self, x: Tensor) -> Tensor:
+        checks.sample_shape(x, self._image_shape, "x")
+        latent: Tensor = self.inn(x, jac=False)[0]
+        return latent
+
+    def _image(self, kept: Tensor) -> Tensor:
+        image: Tensor = self.inn(self.bottleneck(kept), rev=True, jac=False)[0]
+        return image
 
 
 class InvertibleAutoencoderLoss(nn.Module):

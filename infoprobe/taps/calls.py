@@ -67,6 +67,7 @@ class Sink(Protocol):
         entered: Any,
         outputs: list[Tensor],
         volume: Volume | None,
+        rate: Callable[[], Tensor] | None,
         unchanged: bool = False,
     ) -> None:
         """A layer has returned.
@@ -79,6 +80,7 @@ class Sink(Protocol):
             entered: What :meth:`enter` returned; ``None`` for a point marked by :func:`tap`.
             outputs: What it gave.
             volume: What it says of its volume; ``None`` if it is not invertible.
+            rate: Gives that of each sample, (n,) in nats; ``None`` if it draws no codes.
             unchanged: Whether these are the tensors that went in.
         """
 
@@ -238,7 +240,11 @@ class Calls:
         return self._sink.wants_volumes
 
     def leave(
-        self, call: Call, outputs: list[Tensor] | None, volume: Volume | None = None
+        self,
+        call: Call,
+        outputs: list[Tensor] | None,
+        volume: Volume | None = None,
+        rate: Callable[[], Tensor] | None = None,
     ) -> None:
         """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
         stack = self._thread.stack
@@ -248,7 +254,7 @@ class Calls:
             if outputs is not None and call.place is not None:
                 token, place, direction = call.run.token, call.place, call.direction
                 self._sink.exit(
-                    token, place, direction, call.number, call.entered, outputs, volume
+                    token, place, direction, call.number, call.entered, outputs, volume, rate
                 )
         finally:
             if not stack:
@@ -311,7 +317,7 @@ class Calls:
             number = run.number(place, call.direction)
             entered = self._sink.enter(run.token, tensors)
             self._sink.exit(
-                run.token, place, call.direction, number, entered, tensors, Volume(0.0), True
+                run.token, place, call.direction, number, entered, tensors, Volume(0.0), None, True
             )
 
     def point(self, tensor: Tensor, name: str) -> None:
@@ -325,7 +331,7 @@ class Calls:
         name = f"{path}.{name}" if path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, TAP)
         number = call.run.number(place, call.direction)
-        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor], None)
+        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor], None, None)
 
     def close(self) -> None:
         """Forgets all running calls, and the model."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from infoprobe.models.variational import GaussianBottleneck
 from infoprobe.taps import freia
 from infoprobe.taps.calls import Call, Calls, Direction, Place, Volume
 from infoprobe.taps.layers import MODEL, Layer, has_inverse
@@ -178,7 +179,10 @@ class ModuleTap:
         volume = None
         if self._calls.wants_volumes and (site.freia or site.is_map):
             volume = _volume(site, module, call.direction, args, kwargs, output)
-        self._calls.leave(call, protocol or main_tensor(output), volume)
+        rate = None
+        if isinstance(module, GaussianBottleneck):
+            rate = functools.partial(module.rate, *args, **kwargs)
+        self._calls.leave(call, protocol or main_tensor(output), volume, rate)
 
     def _pass_ends(self, call: Call, end: str, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""
