@@ -11,7 +11,8 @@ def test_public_names_are_there():
 
 
 def test_importing_it_is_light():
-    optional = ["FrEIA", "scipy", "sklearn", "pandas", "matplotlib", "mlxtend", "torch._dynamo"]
+    optional = ["FrEIA", "scipy", "sklearn", "pandas", "matplotlib", "mlxtend", "PIL", "pooch"]
+    optional.append("torch._dynamo")
     code = f"import sys, infoprobe; print([m for m in {optional} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,0 +1,98 @@
+"""CelebA, from its folder of aligned and cropped images."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoprobe.datasets.files import damaged
+from infoprobe.datasets.image_files import ImageFiles
+
+_BY_HAND = (
+    "Fetch img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt from "
+    "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, unpack the zip, and put all of it into "
+    "a folder celeba in root."
+)
+
+
+def read(
+    root: Path, split: str, download: bool, size: int | None = None
+) -> tuple[ImageFiles, Tensor]:
+    """The images (n, 3, H, W) and the attributes (n, 40) of a split.
+
+    Raises:
+        FileNotFoundError: Images are not there.
+        ValueError: A file is damaged, or a download is asked for.
+    """
+    if download:
+        raise ValueError(
+            "download: expected False with 'celeba', which lies behind Google Drive's consent "
+            f"pages, got True. {_BY_HAND}"
+        )
+    folder = _folder(root)
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
+    partition = _list(folder, "list_eval_partition.txt")
+    if partition is None:
+        chosen = _random_split(len(names), split)
+    else:
+        parts = _table(partition, names, folder, header=0, columns=1, values={"0", "1", "2"})
+        chosen = np.flatnonzero(parts[:, 0] == {"train": 0, "test": 2}[split])
+    attributes = _list(folder, "list_attr_celeba.txt")
+    if attributes is None:
+        labels = np.empty((len(names), 0), np.int64)
+    else:
+        signs = _table(attributes, names, folder, header=2, columns=40, values={"-1", "1"})
+        labels = (signs + 1) // 2
+    return ImageFiles([folder / names[i] for i in chosen], size), torch.from_numpy(labels[chosen])
+
+
+def _folder(root: Path) -> Path:
+    candidates = (root, root / "img_align_celeba", root / "celeba" / "img_align_celeba")
+    for folder in candidates:
+        if any(folder.glob("*.jpg")):
+            return folder
+    raise FileNotFoundError(
+        f"root: found no .jpg files in any of {', '.join(map(str, candidates))}. {_BY_HAND}"
+    )
+
+
+def _list(folder: Path, name: str) -> Path | None:
+    """A list beside the folder of the images, or within."""
+    absolute = Path(os.path.abspath(folder))  # for "." has no parent by that name
+    candidates = (absolute.parent / name, absolute / name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _random_split(n: int, split: str) -> np.ndarray:
+    # Numpy keeps this generator's stream as it is for good, so the split stays the same.
+    order = np.random.RandomState(0).permutation(n)
+    training = n * 4 // 5
+    return np.sort(order[:training] if split == "train" else order[training:])
+
+
+def _table(
+    path: Path, names: list[str], folder: Path, *, header: int, columns: int, values: set[str]
+) -> np.ndarray:
+    """Reads lines of a file's name and its values: int64, (len(names), columns)."""
+    rows: dict[str, list[int]] = {}
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, 1):
+            name, *row = line.split() or [""]
+            if number > header:
+                if len(row) != columns or not values.issuperset(row):
+                    expected = f"a file and {columns} of {', '.join(sorted(values))}"
+                    raise damaged(path, f"line {number} does not hold {expected}: {line[:80]!r}")
+                rows[name] = [int(value) for value in row]
+    if absent := sorted(rows.keys() - set(names)):
+        raise FileNotFoundError(
+            f"{folder / absent[0]}: {path} lists it and {len(absent) - 1:,} more that are not "
+            "there. Unpack img_align_celeba.zip again."
+        )
+    for name in names:
+        if name not in rows:
+            raise damaged(path, f"it has no line for {name}")
+    return np.array([rows[name] for name in names])

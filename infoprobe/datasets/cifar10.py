@@ -1,0 +1,147 @@
+"""CIFAR-10, from its python or its binary batches, unpacked or not, or from a subset of it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import pickle
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from infoprobe.datasets.download import fetch
+from infoprobe.datasets.files import Images, damaged, tensors
+
+_STEMS = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+_RECORD = 1 + 3 * 32 * 32  # a label and an image
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def read(root: Path, split: str, download: bool) -> Images:
+    """The images (n, 3, 32, 32) and the classes (n,) of a split.
+
+    Raises:
+        FileNotFoundError: The files are not there.
+        ValueError: A file is damaged.
+    """
+    subset = root / "cifar10-subset.npz"
+    for form in _FORMS:
+        for folder in (root, root / form.folder):
+            paths = [folder / name for name in form.names(split)]
+            if all(path.is_file() for path in paths):
+                return _joined(form.batch(path.read_bytes(), path) for path in paths)
+    for form in _FORMS:
+        if (root / form.archive).is_file():
+            return form.read_archive(root / form.archive, split)
+    if download:
+        return _PYTHON.read_archive(fetch(_PYTHON.archive, root), split)
+    if subset.is_file():
+        return _joined([_subset(subset, split)])
+    raise FileNotFoundError(
+        f"root: found neither all of {', '.join(_PYTHON.names(split))}, with or without .bin, in "
+        f"{root}, {root / _PYTHON.folder} or {root / _BINARY.folder}, nor "
+        f"{root / _PYTHON.archive}, {root / _BINARY.archive} or {subset}. "
+        "Pass the folder that holds the standard files, or download=True."
+    )
+
+
+def _joined(batches: Iterable[Arrays]) -> Images:
+    images, labels = zip(*batches, strict=True)
+    return tensors(np.concatenate(images), np.concatenate(labels))
+
+
+def _python_batch(data: bytes, path: Path) -> Arrays:
+    try:
+        batch = _ArraysOnly(io.BytesIO(data), encoding="bytes").load()
+        images, labels = batch[b"data"].reshape(-1, 3, 32, 32), np.asarray(batch[b"labels"])
+    except Exception as error:  # which ones a damaged pickle raises is left open by its makers
+        raise damaged(path, f"it is no CIFAR-10 batch ({error})") from error
+    return _checked(images, labels, path)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Unpickles numpy arrays and plain containers, and refuses whatever could run code."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        numpy_parts = {"_reconstruct", "ndarray", "dtype"}
+        if (module.split(".")[0], name) == ("_codecs", "encode") or (
+            module.split(".")[0] == "numpy" and name in numpy_parts
+        ):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds a {module}.{name}")
+
+
+def _binary_batch(data: bytes, path: Path) -> Arrays:
+    if not data or len(data) % _RECORD:
+        raise damaged(
+            path, f"it holds {len(data):,} bytes, which are no records of {_RECORD:,} bytes"
+        )
+    records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
+    return _checked(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], path)
+
+
+def _subset(path: Path, split: str) -> Arrays:
+    try:
+        with path.open("rb") as file, np.load(file) as arrays:
+            images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    except (
+        *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError),  # no zip
+        *(KeyError, TypeError, AttributeError, ValueError),  # one of something else
+    ) as error:
+        raise damaged(path, f"it holds no arrays {split}_images and _labels ({error})") from error
+    return _checked(images, labels, path)
+
+
+def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Arrays:
+    if images.dtype != np.uint8 or images.shape[1:] != (3, 32, 32):
+        raise damaged(
+            path,
+            f"its images have shape {images.shape} and dtype {images.dtype}, not uint8 "
+            "(n, 3, 32, 32)",
+        )
+    if labels.shape != (len(images),) or not np.isin(labels, range(10)).all():
+        raise damaged(path, f"its labels are not one of 0 to 9 for each of {len(images):,} images")
+    return images, labels
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One of the two forms in which CIFAR-10 is published."""
+
+    archive: str
+    folder: str
+    suffix: str
+    batch: Callable[[bytes, Path], Arrays]
+
+    def names(self, split: str) -> list[str]:
+        return [stem + self.suffix for stem in _STEMS[split]]
+
+    def read_archive(self, path: Path, split: str) -> Images:
+        """Reads the batches within the archive: nothing is unpacked to the disk."""
+        names = self.names(split)
+        found: dict[str, bytes] = {}
+        try:
+            with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+                for member in archive:  # in their order: going back would decompress anew
+                    name = PurePosixPath(member.name).name
+                    file = archive.extractfile(member) if member.isfile() else None
+                    if file is not None and name in names:
+                        found[name] = file.read()
+                stream.read()  # to the end, where the checksum is
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise damaged(path, f"it does not unpack ({error})") from error
+        if absent := [name for name in names if name not in found]:
+            raise damaged(path, f"it holds no {', '.join(absent)}")
+        return _joined(self.batch(found[name], path / name) for name in names)
+
+
+_PYTHON = _Form("cifar-10-python.tar.gz", "cifar-10-batches-py", "", _python_batch)
+_BINARY = _Form("cifar-10-binary.tar.gz", "cifar-10-batches-bin", ".bin", _binary_batch)
+_FORMS = (_PYTHON, _BINARY)

@@ -1,0 +1,60 @@
+"""Downloads of the standard files, held against their published checksums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+_MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"  # the mirror that torchvision uses
+_CIFAR10 = "https://www.cs.toronto.edu/~kriz"
+
+#: Where each file is published, and its MD5 checksum.
+PUBLISHED = {
+    name: (f"{base}/{name}", md5)
+    for base, name, md5 in (
+        (_MNIST, "train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+        (_MNIST, "train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+        (_MNIST, "t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+        (_MNIST, "t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+        (_CIFAR10, "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"),
+    )
+}
+
+
+def fetch(name: str, folder: Path) -> Path:
+    """Downloads a published file into a folder, where nothing is left of it if that fails.
+
+    Raises:
+        ImportError: pooch is not installed.
+        OSError: It could not be downloaded or written.
+        ValueError: What came does not have the published checksum.
+    """
+    url, md5 = PUBLISHED[name]
+    way_out = f"Fetch it by hand and put it at {folder / name}."
+    try:
+        _pooch().retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder)
+    except OSError as error:
+        raise OSError(f"{url}: it could not be downloaded ({error}). {way_out}") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{url}: expected the published MD5 checksum, {md5}, but another file came ({error}). "
+            f"Try again, or: {way_out}"
+        ) from error
+    return folder / name
+
+
+def cache() -> Path:
+    """The user's folder for downloads.
+
+    Raises:
+        ImportError: pooch is not installed.
+    """
+    return Path(_pooch().os_cache("infoprobe"))
+
+
+def _pooch() -> Any:
+    try:
+        import pooch
+    except ImportError as error:
+        raise ImportError("download=True needs pooch: pip install 'infoprobe[data]'.") from error
+    return pooch

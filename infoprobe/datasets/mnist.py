@@ -1,0 +1,69 @@
+"""MNIST, from its IDX files."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from infoprobe.datasets.download import fetch
+from infoprobe.datasets.files import Images, damaged, tensors
+
+_FOLDER = Path("MNIST", "raw")  # torchvision's
+
+
+def read(root: Path, split: str, download: bool) -> Images:
+    """The images (n, 1, 28, 28) and the digits (n,) of a split.
+
+    Raises:
+        FileNotFoundError: A file is not there.
+        ValueError: A file is damaged.
+    """
+    prefix = "train" if split == "train" else "t10k"
+    images_path = _find(root, f"{prefix}-images-idx3-ubyte", download)
+    labels_path = _find(root, f"{prefix}-labels-idx1-ubyte", download)
+    images, labels = _idx(images_path, 3), _idx(labels_path, 1)
+    if len(images) != len(labels):
+        raise damaged(
+            labels_path, f"it holds {len(labels):,} labels for the {len(images):,} images there"
+        )
+    return tensors(images[:, None], labels)
+
+
+def _find(root: Path, name: str, download: bool) -> Path:
+    folders = (root, root / _FOLDER)
+    candidates = [folder / file for folder in folders for file in (name, f"{name}.gz")]
+    for path in candidates:
+        if path.is_file():
+            return path
+    if download:
+        return fetch(f"{name}.gz", root / _FOLDER)
+    raise FileNotFoundError(
+        f"root: found none of {', '.join(map(str, candidates))}. "
+        "Pass the folder that holds the standard files, or download=True."
+    )
+
+
+def _idx(path: Path, dimensions: int) -> np.ndarray:
+    """Reads the IDX format: a magic number, the sizes (big-endian), unsigned bytes."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise damaged(path, f"it does not decompress ({error})") from error
+    header = 4 * (1 + dimensions)
+    if len(data) < header:
+        raise damaged(path, f"it ends within the header, after {len(data)} bytes")
+    magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
+    if magic != 0x0800 + dimensions:
+        raise damaged(path, f"its magic number is {magic:#x} instead of {0x800 + dimensions:#x}")
+    if len(data) - header != math.prod(shape):
+        raise damaged(
+            path, f"it holds {len(data) - header:,} values where its header says {shape}"
+        )
+    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
