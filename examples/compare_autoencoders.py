@@ -42,9 +42,9 @@ MEASURES: list[ip.Entropy | ip.Divergence] = [
 # Short schedules: many small steps for a few epochs, where the published ones take hours.
 # The classical model takes a small part of the time an epoch, so it gets more of them.
 INVERTIBLE = replace(
-    ip.models.INVERTIBLE_SCHEDULE, batch_size=16, learning_rate=2e-3, milestones=(3,)
+    ip.models.SCHEDULES["mnist_inn"], batch_size=16, learning_rate=2e-3, milestones=(3,)
 )
-CLASSICAL = replace(ip.models.CLASSICAL_SCHEDULE, batch_size=64, milestones=(45,))
+CLASSICAL = replace(ip.models.SCHEDULES["mnist_classical"], batch_size=64, milestones=(45,))
 CLASSICAL_EPOCHS = 15  # for each epoch of the invertible model
 
 

@@ -299,8 +299,7 @@ class Critic:
         a, b = (samples.detach() for samples in training)
         optimizer = torch.optim.Adam(critic.parameters(), lr=self.learning_rate)
         best, best_step, weights = -math.inf, 0, critic.state_dict()
-        bar = progress_bar(self.steps, f"Critic({self.bound!r})") if self.progress else None
-        try:
+        with progress_bar(self.steps, f"Critic({self.bound!r})", shown=self.progress) as bar:
             for step in range(self.steps + 1):
                 if step % _CHECK == 0 or step == self.steps:
                     with torch.no_grad():
@@ -309,19 +308,14 @@ class Critic:
                     if current > best:
                         best, best_step = current, step
                         weights = copy.deepcopy(critic.state_dict())
-                    if bar is not None:
-                        bar.set_postfix(validation=f"{current:.4f}", best=f"{best:.4f}")
+                    bar.set_postfix(validation=f"{current:.4f}", best=f"{best:.4f}")
                     if step == self.steps or step - best_step >= self.patience:
                         break
                 i, j = next(batches)
                 optimizer.zero_grad()
                 (-critic(objective, a[i], b[j])).backward()
                 optimizer.step()
-                if bar is not None:
-                    bar.update()
-        finally:
-            if bar is not None:
-                bar.close()
+                bar.update()
         critic.load_state_dict(weights)
         critic.requires_grad_(False)
 

@@ -155,8 +155,7 @@ class Flow(Transport):
         batches = batches_of(len(y), self.batch, torch.Generator("cpu").manual_seed(seed))
         dropout = torch.Generator(y.device).manual_seed(seed)
         best, best_step, weights = math.inf, 0, triangular.state_dict()
-        bar = progress_bar(self.steps, name) if self.progress else None
-        try:
+        with progress_bar(self.steps, name, shown=self.progress) as bar:
             for step in range(self.steps + 1):
                 # Whichever runs out first, the learning rate has fallen by then.
                 spent = time.monotonic() - begin
@@ -173,8 +172,7 @@ class Flow(Transport):
                     if loss < best:
                         best, best_step = loss, step
                         weights = copy.deepcopy(triangular.state_dict())
-                    if bar is not None:
-                        bar.set_postfix(stop=f"{loss:.4f}", best=f"{best:.4f}")
+                    bar.set_postfix(stop=f"{loss:.4f}", best=f"{best:.4f}")
                     if done >= 1 or step - best_step >= self.steps / 3:
                         break
                 warm_up = min(1.0, (step + 1) / _WARM_UP)
@@ -186,11 +184,7 @@ class Flow(Transport):
                     objective = -triangular.log_density(batch, dropout).mean()
                 torch.autograd.backward(objective)
                 optimizer.step()
-                if bar is not None:
-                    bar.update()
-        finally:
-            if bar is not None:
-                bar.close()
+                bar.update()
         triangular.load_state_dict(weights)
         flow = Chain(*outer, triangular).double().requires_grad_(False)
         return best - float(outer(stop)[1].mean()), flow

@@ -9,18 +9,12 @@ from infoprobe.models.invertible import (
     cifar10_inn,
     mnist_inn,
 )
-from infoprobe.models.training import (
-    CLASSICAL_SCHEDULE,
-    INVERTIBLE_SCHEDULE,
-    Schedule,
-    fit,
-    reconstruction_loss,
-)
+from infoprobe.models.schedules import SCHEDULES, Schedule
+from infoprobe.models.training import fit, reconstruction_loss
 from infoprobe.models.variational import GaussianBottleneck, VariationalLoss
 
 __all__ = [
-    "CLASSICAL_SCHEDULE",
-    "INVERTIBLE_SCHEDULE",
+    "SCHEDULES",
     "CIFAR10Autoencoder",
     "CelebAAutoencoder",
     "GaussianBottleneck",

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import pytest
@@ -56,19 +57,21 @@ def bars(monkeypatch):
         def set_postfix(self, **postfix):
             self.postfix = postfix
 
-        def close(self):
-            self.closed = True
+    made = []
 
-    shown = []
-
-    def progress_bar(total, name):
+    @contextlib.contextmanager
+    def progress_bar(total, name, *, shown):
         bar = Bar()
         bar.total, bar.name = total, name
-        shown.append(bar)
-        return bar
+        if shown:
+            made.append(bar)
+        try:
+            yield bar
+        finally:
+            bar.closed = True
 
     monkeypatch.setattr(module, "progress_bar", progress_bar)
-    return shown
+    return made
 
 
 SCORES = 2 * torch.randn(6, 6, generator=generator(), dtype=torch.float64)

@@ -249,18 +249,22 @@ def bars(monkeypatch):
     made = []
 
     class Bar:
-        def __init__(self, total, name):
+        def __init__(self, total, name, *, shown):
             self.total, self.name, self.steps, self.closed = total, name, 0, False
-            made.append(self)
+            if shown:
+                made.append(self)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            self.closed = True
 
         def update(self):
             self.steps += 1
 
         def set_postfix(self, **postfix):
             assert set(postfix) == {"stop", "best"}
-
-        def close(self):
-            self.closed = True
 
     monkeypatch.setattr(module, "progress_bar", Bar)
     return made

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from infoprobe.models import (
-    CLASSICAL_SCHEDULE,
-    INVERTIBLE_SCHEDULE,
+    SCHEDULES,
     InvertibleAutoencoder,
     InvertibleAutoencoderLoss,
     MNISTAutoencoder,
@@ -34,10 +33,10 @@ def test_it_learns(family):
     x = images(64)
     if family == "invertible":
         model, loss = InvertibleAutoencoder(mnist_inn(), 20), InvertibleAutoencoderLoss()
-        schedule = replace(INVERTIBLE_SCHEDULE, epochs=5, batch_size=8)
+        schedule = replace(SCHEDULES["mnist_inn"], epochs=5, batch_size=8)
     else:
         model, loss = MNISTAutoencoder(20), reconstruction_loss
-        schedule = replace(CLASSICAL_SCHEDULE, epochs=20, batch_size=16, milestones=())
+        schedule = replace(SCHEDULES["mnist_classical"], epochs=20, batch_size=16, milestones=())
     before = loss(model, x / 255).item()
     history = fit(model, x, schedule, progress=False)
     assert len(history) == schedule.epochs
@@ -97,13 +96,6 @@ def test_changes_of_the_schedule():
         fit(MNISTAutoencoder(5), images(), epoch=3)
 
 
-def test_published_schedules():
-    assert INVERTIBLE_SCHEDULE.betas == (0.8, 0.8)
-    assert INVERTIBLE_SCHEDULE.milestones == (8, 10)
-    assert CLASSICAL_SCHEDULE.epochs == 100
-    assert CLASSICAL_SCHEDULE.weight_decay == 1e-5
-
-
 def test_lower_precision():
     seen = []
 
@@ -123,6 +115,35 @@ def test_on_a_device(device):
     model = MNISTAutoencoder(5).to(device)
     fit(model, images(), QUICK, progress=False)
     assert next(model.parameters()).device.type == device
+
+
+class Folder:
+    """Images that are read when they are needed."""
+
+    def __init__(self, images):
+        self.images, self.read = images, 0
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        self.read += len(index)
+        return self.images[index]
+
+
+class Listed(Folder):
+    def __getitem__(self, index):
+        return list(self.images[index])
+
+
+def test_images_that_are_read_when_needed():
+    histories, x = [], images()
+    folder = Folder(x)
+    for data in (x, folder):
+        torch.manual_seed(0)
+        histories.append(fit(MNISTAutoencoder(5), data, QUICK, progress=False))
+    assert histories[0] == histories[1]
+    assert folder.read < 3 * len(x)
 
 
 def test_a_progress_bar(capsys):
@@ -156,6 +177,10 @@ def test_bad_input():
         fit(MNISTAutoencoder(5), ["a.png"], QUICK, progress=False)
     with pytest.raises(ValueError, match="x: expected shape"):
         fit(MNISTAutoencoder(5), images()[:, 0], QUICK, progress=False)
+    with pytest.raises(ValueError, match="data: expected at least one image"):
+        fit(MNISTAutoencoder(5), Folder(images(0)), QUICK, progress=False)
+    with pytest.raises(TypeError, match=r"data: expected images \(16, C, H, W\) .*, got list"):
+        fit(MNISTAutoencoder(5), Listed(images()), QUICK, progress=False)
     model = MNISTAutoencoder(5)
     nn.init.constant_(model.encoder.code.bias, torch.nan)
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1, step 1"):

@@ -1,0 +1,116 @@
+"""Cost of a training step, in milliseconds an image: number formats, memory formats, compiling.
+
+pip install -e .
+python benchmarks/training.py --compile --out docs/benchmarks/training.json
+
+A step is what ``ip.models.fit`` does at batch 128: forward, backward and fused Adam. All
+contenders take turns, and the medians count: with one thread of process time, which other work on
+the machine changes little, with more of time on the clock. Compiling takes minutes, and a C++
+compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from timing import table
+from torch import nn
+
+import infoprobe as ip
+
+BATCH = 128
+ROUNDS = 5
+
+Step = Callable[[], object]
+
+
+def mnist_inn() -> nn.Module:
+    return ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 20)
+
+
+def mnist_classical() -> nn.Module:
+    return ip.models.MNISTAutoencoder(20)
+
+
+def step_of(
+    model: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format, compiled: bool
+) -> Step:
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], fused=True)
+    invertible = isinstance(model, ip.models.InvertibleAutoencoder)
+    of_model = (
+        ip.models.InvertibleAutoencoderLoss() if invertible else ip.models.reconstruction_loss
+    )
+    loss = torch.compile(of_model) if compiled else of_model
+    x = torch.rand(BATCH, 1, 28, 28)
+
+    def step() -> None:
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
+            value = loss(model, x)
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+
+    return step
+
+
+def contenders(build: Callable[[], nn.Module], compiling: bool) -> Iterator[tuple[str, Step]]:
+    dtypes = (torch.float32, torch.bfloat16)
+    formats = (torch.contiguous_format, torch.channels_last)
+    compilers = (False, True) if compiling else (False,)
+    for compiled, dtype, memory_format in itertools.product(compilers, dtypes, formats):
+        choices = [str(choice).split(".")[1] for choice in (dtype, memory_format)]
+        name = ", ".join([*choices, "compiled" if compiled else "eager"])
+        yield name, step_of(build(), dtype, memory_format, compiled)
+
+
+def milliseconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
+    """The median time an image of each contender; the first two rounds warm up."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(ROUNDS + 2):
+        for name, step in steps.items():
+            start = clock()
+            step()
+            if round_ >= 2:
+                times[name].append(1_000 * (clock() - start) / BATCH)
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
+def main() -> None:
+    """Prints the times, and writes them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="compiled models as well")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    clock = time.process_time if arguments.threads == 1 else time.perf_counter
+    models = {"MNIST INN": mnist_inn, "MNIST classical": mnist_classical}
+    results = {
+        name: milliseconds(dict(contenders(build, arguments.compile)), clock)
+        for name, build in models.items()
+    }
+    print(table(f"ms an image, batch {BATCH}, {arguments.threads} threads", results))
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        about = {
+            "batch": BATCH,
+            "threads": arguments.threads,
+            "torch": torch.__version__,
+            "processor": platform.processor(),
+        }
+        content = {"about": about, "ms an image": results}
+        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Checkpoints: a training that was killed goes on from its file as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# A killed training loses no more work than this, and writing takes a small part of it.
+_SECONDS = 60.0
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        epoch: How many epochs are complete.
+        step: How many steps of the next one.
+        total: The sum of the losses of these steps.
+        history: The mean loss of every complete epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    total: float = 0.0
+    history: list[float] = field(default_factory=list)
+
+
+class Checkpoint:
+    """A safetensors file with everything that the rest of a training depends on.
+
+    It holds parameters and buffers (``model.NAME``), Adam's state (``adam.INDEX.NAME``) and
+    torch's random states (``random.cpu``, ``random.cuda``), and as metadata, in JSON, the
+    :class:`Position` and what the training is made of. Python's and NumPy's generators are not
+    in it.
+
+    Arguments:
+        path: Of the file.
+        model: To save and restore.
+        optimizer: To save and restore.
+        training: What else the training is made of, by name: values that JSON holds. A file
+            with any other ones does not fit.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        training: dict[str, Any],
+    ) -> None:
+        try:
+            import safetensors  # noqa: F401
+        except ImportError as error:
+            raise ImportError(
+                "a checkpoint needs safetensors: pip install 'infoprobe[train]', or "
+                "checkpoint=None."
+            ) from error
+        self.path = Path(path)
+        self.model = model
+        self.optimizer = optimizer
+        # As JSON gives it back, tuples being lists.
+        self.training = json.loads(json.dumps({"model": _described(model), **training}))
+        self.saved = time.monotonic()
+
+    def start(self) -> Position:
+        """Where the training starts: at the file's position, or anew if there is no file.
+
+        Anew, the file is written at once, so that a path where it cannot be shows early.
+
+        Raises:
+            ValueError: The file is damaged or of another training; the message says of which.
+        """
+        if self.path.exists():
+            return self._load()
+        self.save(Position())
+        return Position()
+
+    def save_if_due(self, position: Position) -> None:
+        """Writes the file if the last time is long ago."""
+        if time.monotonic() - self.saved >= _SECONDS:
+            self.save(position)
+
+    def save(self, position: Position) -> None:
+        """Writes the file; until it is complete, the previous one stays.
+
+        Raises:
+            FloatingPointError: A parameter is NaN or infinite; the previous file stays.
+        """
+        from safetensors.torch import save_file
+
+        self._require_finite(position)
+        device = _device(self.model)
+        tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        tensors |= {f"adam.{i}.{name}": x for i, name, x in self._moments()}
+        tensors["random.cpu"] = torch.get_rng_state()
+        if device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(device)
+        # Cloned, because the format takes neither tied weights nor views.
+        tensors = {
+            name: x.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, x in tensors.items()
+        }
+        content = {"training": self.training, "position": asdict(position)}
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        save_file(tensors, temporary, {"infoprobe": json.dumps(content)})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        self.saved = time.monotonic()
+
+    def _load(self) -> Position:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise ValueError(
+                f"checkpoint: {self.path} is damaged, or no safetensors file ({error}). Delete it "
+                "to train from the start, or pass another path."
+            ) from error
+        if "infoprobe" not in metadata:
+            raise ValueError(
+                f"checkpoint: {self.path} holds tensors, but was not written by fit. Pass another "
+                "path; to train on from weights, load them into the model first."
+            )
+        content = json.loads(metadata["infoprobe"])
+        self._require_same(content["training"])
+        self._restore(tensors)
+        return Position(**content["position"])
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        weights, states = {}, dict[int, dict[str, Tensor]]()
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for name, x in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "model":
+                weights[rest] = x
+            elif kind == "adam":
+                i, _, key = rest.partition(".")
+                parameter = parameters[int(i)]
+                # In the memory format of its parameter: with another one, bits may differ.
+                if x.shape == parameter.shape:
+                    x = torch.empty_like(parameter, dtype=x.dtype, requires_grad=False).copy_(x)
+                states.setdefault(int(i), {})[key] = x
+        self.model.load_state_dict(weights)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": states, "param_groups": groups})
+        torch.set_rng_state(tensors["random.cpu"])
+        device = _device(self.model)
+        if device.type == "cuda" and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"], device)
+
+    def _moments(self) -> Iterator[tuple[int, str, Tensor]]:
+        for i, state in self.optimizer.state_dict()["state"].items():
+            for name, x in state.items():
+                yield i, name, x
+
+    def _require_same(self, theirs: dict[str, Any]) -> None:
+        for name, here in self.training.items():
+            there = theirs.get(name)
+            if there == here:
+                continue
+            if isinstance(here, list) and isinstance(there, list):
+                lines = zip([*there, "nothing"], [*here, "nothing"], strict=False)
+                there, here = next(pair for pair in lines if pair[0] != pair[1])
+            raise ValueError(
+                f"checkpoint: {self.path} is of a training with another {name}: there {there}, "
+                f"here {here}. Pass what it was begun with to go on, or another path to train "
+                "from the start."
+            )
+
+    def _require_finite(self, position: Position) -> None:
+        tensors = [*self.model.parameters(), *(x for _, _, x in self._moments())]
+        if not all(bool(x.isfinite().all()) for x in tensors):
+            raise FloatingPointError(
+                f"a weight or its gradient became NaN or infinite by epoch {position.epoch + 1}, "
+                f"step {position.step}, so that {self.path} was left as it was before. Lower the "
+                "learning rate, or train without autocast."
+            )
+
+
+def fingerprint(images: Tensor) -> int:
+    """A checksum of images, the same in every run."""
+    return zlib.crc32(images.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+
+
+def _described(model: nn.Module) -> list[str]:
+    parameters = model.named_parameters(remove_duplicate=False)
+    trained = {name for name, parameter in parameters if parameter.requires_grad}
+    weights = [
+        f"{name}: {tuple(x.shape)}, {x.dtype}, {'trained' if name in trained else 'not trained'}"
+        for name, x in model.state_dict().items()
+    ]
+    return [*repr(model).splitlines(), *weights]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
