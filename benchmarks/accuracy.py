@@ -299,6 +299,9 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
                 shown[name] = line
         ax.set(title=title, xscale="log", yscale="log")
         ax.set(xlabel="dimensions", ylabel="|error|, nats")
+        measured = sorted({row["d"] for row in rows if row["data"] == data})
+        ax.set_xticks(measured, map(str, measured))
+        ax.set_xticks([], minor=True)
         ax.set_ylim(1e-3, None)
         ax.grid(alpha=0.3)
     grid.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, frameon=False)
