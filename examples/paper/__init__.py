@@ -1,0 +1,1 @@
+"""The reproduction of Callahan & Paskett (2021), one idea a file."""

@@ -1,0 +1,77 @@
+"""What is to be reproduced: a data set, the models trained for it, and where files go."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from paper.training import Trained, labelled, load, trained
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of the reproduction.
+
+    Attributes:
+        dataset: ``"mnist"`` or ``"cifar10"``.
+        data_root: The folder of the data sets, ``None`` for images that need no files.
+        artifacts: The folder of checkpoints and of what was measured of each model.
+        out: The folder of what is published: figures, JSON and the page.
+        bottleneck: The size of the codes.
+        images: How many images to train on, ``None`` for all.
+        measured: How many test images to measure with: the first ones.
+        epochs: By family.
+        seeds: By family.
+    """
+
+    dataset: str
+    data_root: Path | None
+    artifacts: Path
+    out: Path
+    bottleneck: int
+    images: int | None
+    measured: int
+    epochs: dict[str, int]
+    seeds: dict[str, list[int]]
+
+    def model(self, family: str, seed: int) -> Trained:
+        """One model, trained now if it is not ready."""
+        return trained(
+            self.dataset,
+            family,
+            self.bottleneck,
+            seed=seed,
+            epochs=self.epochs[family],
+            images=self.images,
+            artifacts=self.artifacts,
+            data_root=self.data_root,
+        )
+
+    def models(self, family: str) -> Iterator[Trained]:
+        """The family's models, one for each seed."""
+        for seed in self.seeds[family]:
+            yield self.model(family, seed)
+
+    def test_images(self) -> Tensor:
+        """The images to measure with, (n, C, H, W), in [0, 1]."""
+        return load(self.dataset, self.data_root, "test")[: self.measured] / 255
+
+    def test_labels(self) -> Tensor:
+        """Their labels."""
+        return labelled(self.dataset, self.data_root, "test")[1][: self.measured]
+
+    def kept(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was computed under a name: now, or in an earlier run with the same artifacts."""
+        path = self.artifacts / "measured" / f"{name}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(compute(), indent=1) + "\n")
+            partial.replace(path)
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found

@@ -1,0 +1,22 @@
+"""Numbers as tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table with its first column to the left and numbers to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def spread(values: Sequence[float | None], digits: int) -> str:
+    """The mean of the seeds, and the lowest and the highest; a dash where one has none."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return "–"
+    mean = f"{sum(known) / len(known):.{digits}f}"
+    if len(known) == 1:
+        return mean
+    return f"{mean} ({min(known):.{digits}f} to {max(known):.{digits}f})"
