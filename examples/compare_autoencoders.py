@@ -162,7 +162,7 @@ def _run(
 ) -> Result:
     model.to(options.device)
     start = time.perf_counter()
-    ip.models.fit(model, train, schedule, seed=options.seed, autocast=_fast_type(options.device))
+    ip.models.fit(model, train, schedule, seed=options.seed, autocast="auto")
     seconds = time.perf_counter() - start
 
     model.eval()
@@ -181,12 +181,6 @@ def _run(
         "JS(input, reconstruction), shared bins": SHARED_BINS.js_divergence(x, y).item(),
     }
     return Result(name, probe.report(), summary)
-
-
-def _fast_type(device: str) -> torch.dtype | None:
-    """bfloat16 halves the time where the hardware has it, and multiplies it elsewhere."""
-    slow = device == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return None if slow else torch.bfloat16
 
 
 def _batches(images: Tensor, description: str) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ draws; so the invertible and the classical decoder are measured alike. What zero
 away between encoder and decoder has no such formula: the account of the bottleneck bounds it.
 
     python examples/exact_ledger.py
-    python examples/exact_ledger.py --checkpoint models.pt   # trains once, then reads the file
+    python examples/exact_ledger.py --checkpoints models   # trains once, then reads these files
 
 Models, images and schedules are those of compare_autoencoders.py. Test images are dequantised,
 (x + u) / 256 with u uniform in [0, 1), since whole numbers have no density. Writes ledger.png and
@@ -23,7 +23,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -125,10 +124,9 @@ def _parse(
     )
     parser.add_argument("--device", default="cpu", help="such as cpu or cuda")
     parser.add_argument(
-        "--checkpoint",
+        "--checkpoints",
         type=Path,
-        help="file with the weights of both models; if it is not there, they are trained and "
-        "saved to it",
+        help="folder where both trainings are kept, to go on from or only to be read",
     )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
     options = parser.parse_args(arguments)
@@ -141,9 +139,9 @@ def _parse(
             parser.error(f"--{name}: expected {low:,} to {high:,}, got {getattr(options, name):,}")
     try:
         torch.empty(0, device=options.device)
-        options.out.mkdir(parents=True, exist_ok=True)
-        models = _models(options)
-        return options, _images(options), models
+        for folder in filter(None, (options.out, options.checkpoints)):
+            folder.mkdir(parents=True, exist_ok=True)
+        return options, _images(options), _models(options)
     except (RuntimeError, AssertionError, OSError, ValueError) as error:
         parser.error(str(error))
 
@@ -157,34 +155,15 @@ def _images(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
 
 
 def _models(options: argparse.Namespace) -> nn.ModuleDict:
-    """Both models, with the checkpoint's weights if there is one."""
+    """Both models."""
     torch.manual_seed(options.seed)
-    models = nn.ModuleDict(
-        {
-            "invertible": ip.models.InvertibleAutoencoder(
-                ip.models.mnist_inn(), options.bottleneck
-            ),
-            "classical": ip.models.MNISTAutoencoder(options.bottleneck),
-        }
-    )
-    if options.checkpoint is not None:
-        options.checkpoint.parent.mkdir(parents=True, exist_ok=True)
-        if options.checkpoint.exists():
-            try:
-                models.load_state_dict(torch.load(options.checkpoint, map_location="cpu"))
-            except (RuntimeError, TypeError, pickle.UnpicklingError, EOFError) as error:
-                raise ValueError(
-                    f"--checkpoint: {options.checkpoint} does not hold the weights of both models "
-                    f"with bottleneck {options.bottleneck} ({' '.join(str(error).split())[:200]})"
-                ) from error
-    return models.to(options.device)
+    inn = ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), options.bottleneck)
+    classical = ip.models.MNISTAutoencoder(options.bottleneck)
+    return nn.ModuleDict({"invertible": inn, "classical": classical}).to(options.device)
 
 
 def _train(models: nn.ModuleDict, train: Tensor, options: argparse.Namespace) -> float | None:
-    """Trains both models unless a checkpoint was loaded; the seconds that it took."""
-    if options.checkpoint is not None and options.checkpoint.exists():
-        print(f"weights from {options.checkpoint}")
-        return None
+    """Trains both models; the seconds that it took, unless a part had been done before."""
     print(f"{len(train):,} images to train on")
     schedules = {
         "invertible": replace(comparison.INVERTIBLE, epochs=options.epochs),
@@ -192,15 +171,20 @@ def _train(models: nn.ModuleDict, train: Tensor, options: argparse.Namespace) ->
             comparison.CLASSICAL, epochs=comparison.CLASSICAL_EPOCHS * options.epochs
         ),
     }
-    slow = options.device == "cpu" and not torch.cpu.get_capabilities().get("avx512_bf16", False)
+    begun = False
     start = time.perf_counter()
     for name, model in models.items():
-        autocast = None if slow else torch.bfloat16
-        ip.models.fit(model, train, schedules[name], seed=options.seed, autocast=autocast)
-    seconds = round(time.perf_counter() - start, 1)
-    if options.checkpoint is not None:
-        torch.save(models.state_dict(), options.checkpoint)
-    return seconds
+        checkpoint = options.checkpoints and options.checkpoints / f"{name}.safetensors"
+        begun |= checkpoint is not None and checkpoint.exists()
+        ip.models.fit(
+            model,
+            train,
+            schedules[name],
+            seed=options.seed,
+            autocast="auto",
+            checkpoint=checkpoint,
+        )
+    return None if begun else round(time.perf_counter() - start, 1)
 
 
 def _ledger(inn: nn.Module, x: Tensor) -> dict[str, Any]:

@@ -244,8 +244,8 @@ class Recorder:
             "previous": entered,
             "input": run.input,
             "target": run.target,
-            "volume": self._volumes(run, volume, outputs),
-            "rate": self._rates(run, rate, outputs),
+            "volume": self._averages("volume", lambda: _average_volume(run, volume, outputs)),
+            "rate": self._averages("rate", lambda: _average_rate(run, rate, outputs)),
         }
         visit = Visit(place, direction, call)
         with self._lock:
@@ -398,48 +398,15 @@ class Recorder:
             self._projected(together, keeping.project), admitted, n, sum(x.numel() for x in parts)
         )
 
-    def _volumes(self, run: _Pass, volume: Volume | None, outputs: list[Tensor]) -> _Pieces:
-        """The moments of a layer's log|det J|."""
-        ways = self._ways["volume"]
+    def _averages(self, role: Role, average: Callable[[], _Piece]) -> _Pieces:
+        """What a layer tells of itself, if it is asked for."""
+        ways = self._ways[role]
         if not ways:
             return {}
-        piece: _Piece
-        if volume is None:
-            piece = _Problem("it is not invertible, or does not tell its volume.", warn=False)
-        elif volume.claim is None or not outputs or run.under_vmap:
-            piece = _Problem(volume.doubt or "it did not tell its volume.", warn=False)
-        else:
-            try:
-                x = _plain(outputs[0])
-                claim = volume.claim
-                claims = per_sample(_plain(claim) if isinstance(claim, Tensor) else claim, x)
-                piece = _Averaged(
-                    Moments.of(claims), _length(x), sum(map(Tensor.numel, outputs)), volume.doubt
-                )
-            except Exception as error:  # reported on the row, not raised in the user's forward
-                piece = _Problem(str(error).removeprefix("x: "))
-        return dict.fromkeys(ways, piece)
-
-    def _rates(
-        self, run: _Pass, rate: Callable[[], Tensor] | None, outputs: list[Tensor]
-    ) -> _Pieces:
-        """The moments of what a layer's codes cost."""
-        ways = self._ways["rate"]
-        if not ways:
-            return {}
-        piece: _Piece
-        if rate is None:
-            piece = _Problem("it is no ip.models.GaussianBottleneck.", warn=False)
-        elif run.under_vmap:
-            piece = _Problem("under torch.func.vmap tensors have no values.", warn=False)
-        else:
-            try:
-                with torch.no_grad():
-                    rates = _plain(rate()).double()
-                values = sum(map(Tensor.numel, outputs))
-                piece = _Averaged(Moments.of(rates), _length(rates), values)
-            except Exception as error:  # reported on the row, not raised in the user's forward
-                piece = _Problem(str(error).removeprefix("x: "))
+        try:
+            piece = average()
+        except Exception as error:  # reported on the row, not raised in the user's forward
+            piece = _Problem(str(error).removeprefix("x: "))
         return dict.fromkeys(ways, piece)
 
     def _projected(self, rows: Tensor, dimensions: int | None) -> Tensor:
@@ -500,6 +467,29 @@ class Recorder:
             self._generator.set_state(state["generator"])
             self._seed = self.record.seed
             self._projections.clear()
+
+
+def _average_volume(run: _Pass, volume: Volume | None, outputs: list[Tensor]) -> _Piece:
+    """The moments of a layer's log|det J|."""
+    if volume is None:
+        return _Problem("it is not invertible, or does not tell its volume.", warn=False)
+    claim = volume.claim
+    if claim is None or not outputs or run.under_vmap:
+        return _Problem(volume.doubt or "it did not tell its volume.", warn=False)
+    x = _plain(outputs[0])
+    moments = Moments.of(per_sample(_plain(claim) if isinstance(claim, Tensor) else claim, x))
+    return _Averaged(moments, _length(x), sum(map(Tensor.numel, outputs)), volume.doubt)
+
+
+def _average_rate(run: _Pass, rate: Callable[[], Tensor] | None, outputs: list[Tensor]) -> _Piece:
+    """The moments of what a layer's codes cost."""
+    if rate is None:
+        return _Problem("it is no ip.models.GaussianBottleneck.", warn=False)
+    if run.under_vmap:
+        return _Problem("under torch.func.vmap tensors have no values.", warn=False)
+    with torch.no_grad():
+        rates = _plain(rate()).double()
+    return _Averaged(Moments.of(rates), _length(rates), sum(map(Tensor.numel, outputs)))
 
 
 def _version(tensor: Tensor) -> int | None:

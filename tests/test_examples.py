@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import infoprobe as ip
 
@@ -109,8 +110,8 @@ class TestExactLedger:
         return json.loads((out / "ledger.json").read_text())
 
     def test_what_it_writes(self, short, tmp_path, capsys):
-        checkpoint = tmp_path / "models" / "both.pt"
-        found = self.run(short, tmp_path / "a", "--checkpoint", str(checkpoint))
+        checkpoints = tmp_path / "models"
+        found = self.run(short, tmp_path / "a", "--checkpoints", str(checkpoints))
         shown = capsys.readouterr()
         assert "64 images to train on" in shown.out
         assert "measuring layers: 100%" in shown.err
@@ -119,17 +120,16 @@ class TestExactLedger:
         assert {path.name for path in (tmp_path / "a").iterdir()} == {"ledger.png", "ledger.json"}
 
         # FrEIA's own sum of the same log-determinants.
-        models = torch.nn.ModuleDict(
-            {
-                "invertible": ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 3),
-                "classical": ip.models.MNISTAutoencoder(3),
-            }
+        model = ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 3)
+        weights = load_file(checkpoints / "invertible.safetensors")
+        prefix = "model."
+        model.load_state_dict(
+            {k.removeprefix(prefix): x for k, x in weights.items() if k.startswith(prefix)}
         )
-        models.load_state_dict(torch.load(checkpoint))
         images, _ = ip.datasets.load("mnist5k", split="test")
         x = ip.dequantize(images[:100], generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
-            _, log_det = models["invertible"].inn(x)
+            _, log_det = model.inn(x)
         total = found["ledger"]["total"]
         assert total["exact"] == pytest.approx(log_det.mean().item(), abs=1e-4)
         assert total["stderr"] == pytest.approx(log_det.std().item() / 10, rel=1e-4)
@@ -141,7 +141,7 @@ class TestExactLedger:
 
         # The estimates are differences of estimates, the pooled one 784 times.
         with torch.no_grad():
-            (y,), _ = models["invertible"].inn.module_list[0]([x])
+            (y,), _ = model.inn.module_list[0]([x])
         for name, scale in (
             ("Gaussian, shrunk covariance", 1),
             ("784 × histogram of all pixels", 784),
@@ -150,9 +150,8 @@ class TestExactLedger:
             change = scale * float(estimator.entropy(y) - estimator.entropy(x))
             assert layers["haar_down"]["estimates"][name] == pytest.approx(change, abs=1e-4)
 
-        # Once there, the checkpoint is read, and everything is found again.
-        again = self.run(short, tmp_path / "b", "--checkpoint", str(checkpoint))
-        assert f"weights from {checkpoint}" in capsys.readouterr().out
+        # Once trained, the models are read, and everything is found again.
+        again = self.run(short, tmp_path / "b", "--checkpoints", str(checkpoints))
         assert again.pop("training seconds") is None
         assert found.pop("training seconds") > 0
         assert again == found
@@ -202,17 +201,10 @@ class TestExactLedger:
         assert short._number(found) == "-inf"
         assert short._finite({"a": [found["exact"], 1.5, "b"]}) == {"a": [None, 1.5, "b"]}
 
-    def test_another_checkpoint(self, short, tmp_path, capsys):
-        for content in ({"weight": torch.ones(2)}, [1]):
-            torch.save(content, tmp_path / "other.pt")
-            with pytest.raises(SystemExit):
-                self.run(short, tmp_path, "--checkpoint", str(tmp_path / "other.pt"))
-            shown = capsys.readouterr().err
-            assert "does not hold the weights of both models with bottleneck 3" in shown
-        (tmp_path / "other.pt").write_text("weights")
-        with pytest.raises(SystemExit):
-            self.run(short, tmp_path, "--checkpoint", str(tmp_path / "other.pt"))
-        assert "does not hold the weights" in capsys.readouterr().err
+    def test_checkpoints_of_another_training(self, short, tmp_path):
+        self.run(short, tmp_path, "--checkpoints", str(tmp_path / "models"))
+        with pytest.raises(ValueError, match="is of a training with another seed: there 0"):
+            self.run(short, tmp_path, "--checkpoints", str(tmp_path / "models"), "--seed", "1")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

@@ -25,7 +25,7 @@ from paper.figures import COLOURS, DATASETS, tidy
 from paper.plan import Plan
 from paper.published import PUBLISHED
 from paper.tables import table
-from paper.training import BUILDERS, FAMILIES, SCHEDULES, fast_type, load, test_l1
+from paper.training import BUILDERS, FAMILIES, SCHEDULES, load, test_l1
 
 #: The sweep: published sizes, and short schedules of many small steps. An epoch of the classical
 #: model takes a small part of the time, so it gets more of them.
@@ -93,7 +93,7 @@ def _kept(plan: Plan, family: str, size: int, images: Tensor) -> dict[str, Any]:
         resumed = checkpoint.exists()
         start = time.perf_counter()
         history = ip.models.fit(
-            model, images, schedule, seed=SEED, autocast=fast_type(), checkpoint=checkpoint
+            model, images, schedule, seed=SEED, autocast="auto", checkpoint=checkpoint
         )
         seconds = None if resumed else round(time.perf_counter() - start, 1)
         return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def trained(
     resumed = checkpoint.exists()
     start = time.perf_counter()
     history = ip.models.fit(
-        model, chosen, schedule, seed=seed, autocast=fast_type(), checkpoint=checkpoint
+        model, chosen, schedule, seed=seed, autocast="auto", checkpoint=checkpoint
     )
     seconds = None if resumed else round(time.perf_counter() - start, 1)
     model.eval()
@@ -126,6 +127,7 @@ def load(dataset: str, data_root: Path | None, split: str) -> Tensor:
     return labelled(dataset, data_root, split)[0]
 
 
+@functools.cache  # several models are trained on the same images
 def labelled(dataset: str, data_root: Path | None, split: str) -> tuple[Tensor, Tensor]:
     """Images and their labels."""
     name = "mnist5k" if dataset == "mnist" and data_root is None else dataset
@@ -140,11 +142,6 @@ def test_l1(model: nn.Module, images: Tensor) -> float:
             x = batch / 255
             total += float((model(x) - x).abs().double().sum())
     return total / images.numel()
-
-
-def fast_type() -> torch.dtype | None:
-    """bfloat16 where the processor is made for it."""
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16", False) else None
 
 
 def _chosen(data: Tensor, images: int | None, seed: int) -> Tensor:

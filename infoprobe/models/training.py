@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ def fit(
     *,
     loss: Loss | None = None,
     seed: int = 0,
-    autocast: torch.dtype | None = None,
+    autocast: torch.dtype | Literal["auto"] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
     **settings: Any,
@@ -62,7 +62,9 @@ def fit(
             :class:`InvertibleAutoencoder` and :func:`reconstruction_loss` otherwise.
         seed: Of the order of the images. Torch's global generator is left to the model, which may
             draw from it, as a :class:`GaussianBottleneck` does.
-        autocast: A lower precision for the forward pass, such as ``torch.bfloat16``.
+        autocast: A lower precision for the forward pass, such as ``torch.bfloat16``; ``"auto"``
+            for that one where the processor is made for it (AVX-512 BF16, CUDA since Ampere), and
+            ``None`` elsewhere, where it would be slower.
         checkpoint: A file to go on from if it exists, and to write after every epoch and every
             minute. A killed training that is started again ends in the very same weights, on the
             same machine with as many threads; a complete one is only loaded. With the weights,
@@ -94,6 +96,13 @@ def fit(
             "Pass more images, or a schedule with a smaller batch_size."
         )
     device = next(model.parameters()).device
+    if isinstance(autocast, str):
+        if autocast != "auto":
+            raise ValueError(
+                "autocast: expected 'auto', None or a dtype such as torch.bfloat16, got "
+                f"{autocast!r}."
+            )
+        autocast = torch.bfloat16 if _has_bfloat16(device) else None
     optimizer = torch.optim.Adam(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=schedule.learning_rate,
@@ -157,6 +166,15 @@ def fit(
 def as_floats(images: Tensor) -> Tensor:
     """Images as the models take them: uint8 scaled to [0, 1], anything else as it is."""
     return images / 255 if images.dtype == torch.uint8 else images
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 rather than imitates it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an older torch
+        return False
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def _as_images(data: Any) -> Tensor | Images:

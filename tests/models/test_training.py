@@ -111,6 +111,29 @@ def test_lower_precision():
     assert model.encoder.code.weight.dtype == torch.float32
 
 
+def test_lower_precision_where_it_is_faster(monkeypatch):
+    seen = []
+
+    def watch(model, x):
+        y = model(x)
+        seen.append(y.dtype)
+        return (y - x).abs().mean()
+
+    def train():
+        seen.clear()
+        fit(MNISTAutoencoder(5), images(), QUICK, loss=watch, autocast="auto", progress=False)
+        return set(seen)
+
+    for able, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        told = {"avx512_bf16": able}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda told=told: told, raising=False)
+        assert train() == {dtype}
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert train() == {torch.float32}
+    with pytest.raises(ValueError, match=r"autocast: expected 'auto', None .* got 'bf16'"):
+        fit(MNISTAutoencoder(5), images(), QUICK, autocast="bf16")
+
+
 def test_on_a_device(device):
     model = MNISTAutoencoder(5).to(device)
     fit(model, images(), QUICK, progress=False)
