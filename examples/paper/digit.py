@@ -16,13 +16,15 @@ from paper import figures, published
 from paper.plan import Plan
 from paper.published import PLACES, PUBLISHED
 from paper.tables import spread, table
-from paper.training import FAMILIES, Trained
+from paper.training import FAMILIES, SCHEDULES, Trained
 
 #: The definition of the published figures, recovered from them: 1,000 bins over each tensor's own
 #: range, compared by their number, and one pseudo-count a bin.
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
 #: The default of the published code, which the table rather fits.
 HUNDRED = ip.Histogram(bins=100, range="own", pseudocount=1)
+
+_TRAINING_IMAGES = {"mnist": 60_000, "cifar10": 50_000}
 
 # The values of every layer are kept: for 1,000 images, 4 GB in the largest network.
 _MEMORY = 1 << 33
@@ -146,15 +148,16 @@ def _schedules(found: dict[str, Any]) -> str:
                 family,
                 str(first["bottleneck"]),
                 f"{first['epochs']} of {first['images']:,} images",
+                f"{SCHEDULES[dataset, family].epochs} of {_TRAINING_IMAGES[dataset]:,}",
                 str(len(models)),
                 spread([model["test L1"] for model in models], 4),
                 spread([published.test_l1(dataset, family, first["bottleneck"])], 3),
             ]
         )
-    head = ["", "bottleneck", "epochs", "seeds", "test L1", "published L1"]
+    head = ["", "bottleneck", "epochs", "published", "seeds", "test L1", "published L1"]
     return (
         "**Models trained here** (the published L1 is Nguyen et al.'s, interpolated between the "
-        "sizes of their sweep; they train on all images):\n\n" + table(head, rows)
+        "sizes of their sweep):\n\n" + table(head, rows)
     )
 
 

@@ -154,6 +154,7 @@ def page(found: dict[str, Any]) -> str:
 
 def _mechanism(found: dict[str, Any]) -> str:
     m = found["mechanism"]
+    empty = math.log(1000 / m["levels"])
     return (
         "**What the paper's divergence is made of.** Every tensor has bins over its own range, so "
         "equal bins are different values. Of the "
@@ -162,8 +163,8 @@ def _mechanism(found: dict[str, Any]) -> str:
         f"pseudo-count. That alone makes p ln(p N / 2) = {m['atom']:.2f} nats for a share p of N "
         f"values, whatever the model; {m['ceiling']:.2f} is the most that can be. And the images "
         f"have {m['levels']} levels, so that they leave {1000 - m['levels']} of 1,000 bins empty: "
-        f"anything smooth is ln(1000 / {m['levels']}) = {math.log(1000 / m['levels']):.2f} nats "
-        "away."
+        f"anything smooth is ln(1000 / {m['levels']}) = {empty:.2f} nats away. "
+        f"Here the {'zeros' if m['atom'] > empty else 'empty bins'} weigh more."
     )
 
 
@@ -172,24 +173,22 @@ def _controls(found: dict[str, Any]) -> str:
         [name, *(_cell(row[measure], 4 if measure == "l1" else 2) for measure in MEASURES)]
         for name, row in _rows(found).items()
     ]
+    kept, other, noise = (found["controls"][name] for name in ("2x", SHIFTED, "uniform noise"))
     return (
         "**Controls that need no model** tell which measure to believe (in brackets: intervals of "
         "95%, of models from the lowest of all seeds to the highest; of the paper's KL and of "
         "matrix Rényi, the seeds alone). Images in another order have lost everything and 2x "
         "nothing: divergences of distributions, which do not know which reconstruction is whose, "
         "say nothing of it or the opposite. x + N(0, 0.01) looks like x: bins that all tensors "
-        "share, centred at zero and wider than the noise, say so. k-NN is on "
+        "share, centred at zero and wider than the noise, say so. But they see no image: "
+        f"of uniform noise, bins of 1/16 say {noise['coarse']['value']:.2f} nats. k-NN is on "
         f"{COMPONENTS} principal components, between every other image and what stands for the "
         "rest. Matrix Rényi information, the only one that knows pairs besides L1, is "
-        f"{_renyi(found, '2x'):.2f} where all is kept (2x), {_renyi(found, SHIFTED):.2f} for "
-        f"unrelated images and {_renyi(found, 'uniform noise'):.2f} for noise, which know "
-        "nothing of x: in so many dimensions the kernel decides.\n\n"
+        f"{kept['renyi']['value']:.2f} where all is kept (2x), {other['renyi']['value']:.2f} for "
+        f"unrelated images and {noise['renyi']['value']:.2f} for noise, which know nothing of x: "
+        "in so many dimensions the kernel decides.\n\n"
         + table(["images against", *MEASURES.values()], rows)
     )
-
-
-def _renyi(found: dict[str, Any], control: str) -> float:
-    return float(found["controls"][control]["renyi"]["value"])
 
 
 def _cell(interval: dict[str, float] | None, digits: int) -> str:
@@ -275,14 +274,24 @@ def _codes(found: dict[str, Any]) -> str:
     decoders = [spread([m["decoder"]["value"] for m in models[f]], 1) for f in FAMILIES]
     rows.append(["½ E ln det JᵀJ of the decoder", *decoders])
     findings = "; ".join(first["findings"]) or "nothing"
+    apart = " and ".join(
+        f"{max(map(_disagreement, models[family])):.1f} ({family})" for family in FAMILIES
+    )
     return (
         f"**Nearest neighbours on the code** (d = {first['d']}). `ip.diagnose(code, ip.KNN())` "
         f"finds, of the first invertible model: {findings}. Where both calibrations agree, and "
         "stay below the Gaussian bound, they can be trusted (a dash: the estimator refuses the "
-        "data); entropies depend on the units of the code, information does not. On the "
-        f"images themselves, in {found['d']:,} dimensions, no neighbour can be trusted.\n\n"
+        f"data); here they differ by at most {apart} nats. Entropies depend on the units of the "
+        "code, information does not; that about the class, at most "
+        f"ln 10 = {math.log(10):.2f}, is found too low where neighbours are of other classes. On "
+        f"the images themselves, in {found['d']:,} dimensions, no neighbour can be trusted.\n\n"
         + table(["", *FAMILIES], rows)
     )
+
+
+def _disagreement(model: dict[str, Any]) -> float:
+    a, b = model["code"]["h, calibrated"].values()
+    return abs(a - b) if a is not None and b is not None else math.inf
 
 
 def _conclusions(found: dict[str, Any]) -> list[str]:

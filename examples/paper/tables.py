@@ -16,7 +16,7 @@ def spread(values: Sequence[float | None], digits: int) -> str:
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return "–"
-    mean = f"{sum(known) / len(known):.{digits}f}"
-    if len(known) == 1:
-        return mean
-    return f"{mean} ({min(known):.{digits}f} to {max(known):.{digits}f})"
+    mean, low, high = (
+        f"{value:.{digits}f}" for value in (sum(known) / len(known), min(known), max(known))
+    )
+    return mean if low == high else f"{mean} ({low} to {high})"
