@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import time
 import zlib
@@ -36,12 +37,12 @@ class Position:
 
 
 class Checkpoint:
-    """A safetensors file with everything that the rest of a training depends on.
+    """A safetensors file with what the rest of a training depends on.
 
-    It holds parameters and buffers (``model.NAME``), Adam's state (``adam.INDEX.NAME``) and
-    torch's random states (``random.cpu``, ``random.cuda``), and as metadata, in JSON, the
-    :class:`Position` and what the training is made of. Python's and NumPy's generators are not
-    in it.
+    It holds the tensors of the model's ``state_dict()`` (``model.NAME``), Adam's state
+    (``adam.INDEX.NAME``) and torch's random states (``random.cpu``, ``random.cuda``), and as
+    metadata, in JSON, the :class:`Position` and what the training is made of. Buffers that are
+    not in the ``state_dict()``, and Python's and NumPy's generators, are not in it.
 
     Arguments:
         path: Of the file.
@@ -49,6 +50,10 @@ class Checkpoint:
         optimizer: To save and restore.
         training: What else the training is made of, by name: values that JSON holds. A file
             with any other ones does not fit.
+
+    Raises:
+        ImportError: safetensors is missing.
+        ValueError: No file can have this path.
     """
 
     def __init__(
@@ -66,10 +71,16 @@ class Checkpoint:
                 "checkpoint=None."
             ) from error
         self.path = Path(path)
+        if self.path.is_dir() or not self.path.parent.is_dir():
+            raise ValueError(
+                "checkpoint: expected the path of a file in a folder that exists, got "
+                f"{str(path)!r}. Create the folder, or pass another path."
+            )
         self.model = model
         self.optimizer = optimizer
-        # As JSON gives it back, tuples being lists.
-        self.training = json.loads(json.dumps({"model": _described(model), **training}))
+        training = {"model": _described(model), **training}
+        # As JSON gives it back: tuples are lists, NumPy's integers are Python's.
+        self.training = json.loads(json.dumps(training, default=operator.index))
         self.saved = time.monotonic()
 
     def start(self) -> Position:
@@ -85,20 +96,14 @@ class Checkpoint:
         self.save(Position())
         return Position()
 
-    def save_if_due(self, position: Position) -> None:
-        """Writes the file if the last time is long ago."""
-        if time.monotonic() - self.saved >= _SECONDS:
-            self.save(position)
+    def is_due(self) -> bool:
+        """Whether the file was last written long ago."""
+        return time.monotonic() - self.saved >= _SECONDS
 
     def save(self, position: Position) -> None:
-        """Writes the file; until it is complete, the previous one stays.
+        """Writes the file; until it is complete, the previous one stays."""
+        from safetensors.torch import save
 
-        Raises:
-            FloatingPointError: A parameter is NaN or infinite; the previous file stays.
-        """
-        from safetensors.torch import save_file
-
-        self._require_finite(position)
         device = _device(self.model)
         tensors = {f"model.{name}": x for name, x in self.model.state_dict().items()}
         tensors |= {f"adam.{i}.{name}": x for i, name, x in self._moments()}
@@ -112,8 +117,9 @@ class Checkpoint:
         }
         content = {"training": self.training, "position": asdict(position)}
         temporary = self.path.with_name(self.path.name + ".tmp")
-        save_file(tensors, temporary, {"infoprobe": json.dumps(content)})
-        with temporary.open("rb+") as file:
+        with temporary.open("wb") as file:
+            file.write(save(tensors, {"infoprobe": json.dumps(content)}))
+            file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, self.path)
         self.saved = time.monotonic()
@@ -179,15 +185,6 @@ class Checkpoint:
                 f"checkpoint: {self.path} is of a training with another {name}: there {there}, "
                 f"here {here}. Pass what it was begun with to go on, or another path to train "
                 "from the start."
-            )
-
-    def _require_finite(self, position: Position) -> None:
-        tensors = [*self.model.parameters(), *(x for _, _, x in self._moments())]
-        if not all(bool(x.isfinite().all()) for x in tensors):
-            raise FloatingPointError(
-                f"a weight or its gradient became NaN or infinite by epoch {position.epoch + 1}, "
-                f"step {position.step}, so that {self.path} was left as it was before. Lower the "
-                "learning rate, or train without autocast."
             )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.models.variational import GaussianBottleneck
+from infoprobe.models.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from FrEIA.framework import GraphINN
@@ -57,8 +59,14 @@ def celeba_inn() -> GraphINN:
     return _inn((3, 156, 128), scales=2, channels=128, features=200)
 
 
-_SOFT_CLAMP = {"clamp": 1.0, "clamp_activation": "ATAN"}
 _CONVS = 3  # at each scale
+
+
+def _arctangent(x: Tensor) -> Tensor:
+    return 0.636 * torch.atan(x)  # FrEIA's "ATAN", which is a lambda and cannot be pickled
+
+
+_SOFT_CLAMP = {"clamp": 1.0, "clamp_activation": _arctangent}
 
 
 def _inn(shape: tuple[int, int, int], scales: int, channels: int, features: int) -> GraphINN:
@@ -78,7 +86,7 @@ def _inn(shape: tuple[int, int, int], scales: int, channels: int, features: int)
     def add(name: str, module: type[nn.Module], **settings: Any) -> None:
         nodes.append(ff.Node(nodes[-1], module, settings, name=name))
 
-    conv, fc = _conv_subnet(channels), _fc_subnet(features)
+    conv, fc = partial(_conv_subnet, channels), partial(_fc_subnet, features)
     numbers = [""] if scales == 1 else [str(scale + 1) for scale in range(scales)]
     for scale, number in enumerate(numbers):
         add(f"haar_down{number}", fm.HaarDownsampling)
@@ -95,30 +103,22 @@ def _inn(shape: tuple[int, int, int], scales: int, channels: int, features: int)
     return ff.GraphINN(nodes)
 
 
-def _conv_subnet(hidden: int) -> Callable[[int, int], nn.Sequential]:
-    def build(channels_in: int, channels_out: int) -> nn.Sequential:
-        return _identity_start(
-            nn.Sequential(
-                nn.Conv2d(channels_in, hidden, 3, padding=1),
-                nn.LeakyReLU(0.1),
-                nn.Conv2d(hidden, hidden, 3, padding=1),
-                nn.LeakyReLU(0.1),
-                nn.Conv2d(hidden, channels_out, 1),
-            )
+def _conv_subnet(hidden: int, channels_in: int, channels_out: int) -> nn.Sequential:
+    return _identity_start(
+        nn.Sequential(
+            nn.Conv2d(channels_in, hidden, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(hidden, hidden, 3, padding=1),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(hidden, channels_out, 1),
         )
+    )
 
-    return build
 
-
-def _fc_subnet(hidden: int) -> Callable[[int, int], nn.Sequential]:
-    def build(features_in: int, features_out: int) -> nn.Sequential:
-        return _identity_start(
-            nn.Sequential(
-                nn.Linear(features_in, hidden), nn.ReLU(), nn.Linear(hidden, features_out)
-            )
-        )
-
-    return build
+def _fc_subnet(hidden: int, features_in: int, features_out: int) -> nn.Sequential:
+    return _identity_start(
+        nn.Sequential(nn.Linear(features_in, hidden), nn.ReLU(), nn.Linear(hidden, features_out))
+    )
 
 
 def _identity_start(subnet: nn.Sequential) -> nn.Sequential:
@@ -149,11 +149,21 @@ class ZeroPadding(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Latents or codes (n, ...) as latents (n, *shape) with all but the code set to zero."""
         padding = math.prod(self.shape) - self.size
-        return nn.functional.pad(self.code(z), (0, padding)).reshape(-1, *self.shape)
+        return nn.functional.pad(self.code(z), (0, padding)).unflatten(1, self.shape)
 
     def code(self, z: Tensor) -> Tensor:
-        """What is kept of latents (n, ...): (n, size)."""
-        return z.flatten(1)[:, : self.size]
+        """What is kept of latents (n, ...): (n, size).
+
+        Raises:
+            ValueError: The latents have fewer entries than that.
+        """
+        flat = z.flatten(1)
+        if flat.shape[1] < self.size:
+            raise ValueError(
+                f"z: expected at least {self.size:,} entries a sample, got shape "
+                f"{tuple(z.shape)}. Pass latents, or codes of size {self.size:,}."
+            )
+        return flat[:, : self.size]
 
     def rest(self, z: Tensor) -> Tensor:
         """What is thrown away of latents (n, ...): (n, d - size)."""
@@ -176,6 +186,10 @@ class InvertibleAutoencoder(nn.Module):
             instead makes the autoencoder variational: the first b entries of the latent are then
             the mean and the next b the log-variance of which the layer ``gaussian`` draws codes.
 
+    Raises:
+        TypeError: The network is no such graph.
+        ValueError: The bottleneck is larger than the latent.
+
     References:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019). Training invertible neural networks as
         autoencoders. GCPR. https://doi.org/10.1007/978-3-030-33676-9_31
@@ -184,8 +198,7 @@ class InvertibleAutoencoder(nn.Module):
     def __init__(self, inn: GraphINN, bottleneck: int | GaussianBottleneck) -> None:
         super().__init__()
         self.inn = inn
-        (self._image_shape,) = (tuple(shape) for shape in inn.dims_in)
-        (shape,) = (tuple(shape) for shape in inn.global_out_shapes)
+        self._image_shape, shape = _shapes(inn)
         d = math.prod(shape)
         self.gaussian: GaussianBottleneck | None
         if isinstance(bottleneck, GaussianBottleneck):
@@ -235,13 +248,26 @@ class InvertibleAutoencoder(nn.Module):
         return image
 
 
+def _shapes(inn: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of one input and one output of a graph. Asked by name: compiled ones are of another type."""
+    inputs, outputs, conditions = (
+        getattr(inn, name, ()) for name in ("dims_in", "global_out_shapes", "condition_nodes")
+    )
+    if len(inputs) != 1 or len(outputs) != 1 or conditions:
+        raise TypeError(
+            "inn: expected a FrEIA GraphINN with one input, one output and no condition, got "
+            f"{type(inn).__name__}. Build one, or take ip.models.mnist_inn()."
+        )
+    return tuple(inputs[0]), tuple(outputs[0])
+
+
 class InvertibleAutoencoderLoss(nn.Module):
     r"""The training loss of an invertible autoencoder.
 
     .. math:: \text{mean} |x - \hat x| + \text{mean}\, z_{> b}^2
 
     The second term makes the thrown away part of the latent small, so that padding with zeros
-    loses little.
+    loses little. Gaussian codes are trained with :class:`VariationalLoss`.
 
     References:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019), with the published weights of 1 for both
@@ -249,9 +275,21 @@ class InvertibleAutoencoderLoss(nn.Module):
     """
 
     def forward(self, model: InvertibleAutoencoder, x: Tensor) -> Tensor:
-        """The loss of a model on images (n, C, H, W): a scalar."""
+        """The loss of a model on images (n, C, H, W): a scalar.
+
+        Raises:
+            TypeError: The model is no invertible autoencoder, or its code is Gaussian.
+        """
+        autoencoder = unwrapped(model)
+        if not isinstance(autoencoder, InvertibleAutoencoder) or autoencoder.gaussian is not None:
+            raise TypeError(
+                "model: expected an InvertibleAutoencoder whose bottleneck is an integer, got "
+                f"{type(autoencoder).__name__}. Of a Gaussian code, this loss would make the "
+                "variances 1: use ip.models.VariationalLoss(), and for other models "
+                "ip.models.reconstruction_loss."
+            )
         reconstruction, latent = model(x, return_latent=True)
-        rest = model.bottleneck.rest(latent)
+        rest = autoencoder.bottleneck.rest(latent)
         # With nothing thrown away the mean over nothing would be NaN.
         sparsity = rest.square().mean() if rest.numel() else rest.new_zeros(())
         return nn.functional.l1_loss(reconstruction, x) + sparsity

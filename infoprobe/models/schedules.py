@@ -19,6 +19,10 @@ class Schedule:
         eps: Adam's.
         weight_decay: Adam's.
         milestones: Epochs after which the learning rate falls to a tenth.
+
+    Raises:
+        TypeError: A setting is of another type.
+        ValueError: A number is too small.
     """
 
     epochs: int
@@ -32,6 +36,14 @@ class Schedule:
     def __post_init__(self) -> None:
         checks.integer(self.epochs, 1, None, "epochs")
         checks.integer(self.batch_size, 1, None, "batch_size")
+        for name in ("learning_rate", "eps", "weight_decay"):
+            checks.real(getattr(self, name), 0, name)
+        for name in ("betas", "milestones"):
+            value = getattr(self, name)
+            if not isinstance(value, tuple):
+                raise TypeError(
+                    f"{name}: expected a tuple, got {value!r} of type {type(value).__name__}."
+                )
 
     def scaled(self, epochs: int) -> Schedule:
         """The schedule in so many epochs, its milestones at the same fractions, rounded up.
@@ -54,7 +66,8 @@ _CLASSICAL = Schedule(epochs=100, weight_decay=1e-5, milestones=tuple(range(10, 
 
 #: The schedules of Nguyen, Ardizzone & Köthe (2019), as in their code: of the invertible and the
 #: classical autoencoder for each data set. That of ``"celeba_classical"`` ends after 2 epochs,
-#: before its first milestone.
+#: before its first milestone. Milestones mean what they did in the torch of 2019, in which the
+#: published code counts epochs: since torch 1.1 the same code lowers the rate an epoch earlier.
 SCHEDULES = {
     "mnist_inn": _INN,
     "cifar10_inn": replace(_INN, epochs=15, milestones=(10, 15)),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.models.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from infoprobe.models.classical import ClassicalAutoencoder
@@ -132,10 +133,12 @@ class VariationalLoss(nn.Module):
         Raises:
             TypeError: The model's code is not Gaussian.
         """
-        gaussian = getattr(model, "gaussian", None)
+        autoencoder = unwrapped(model)
+        gaussian = getattr(autoencoder, "gaussian", None)
         if not isinstance(gaussian, GaussianBottleneck):
             raise TypeError(
-                f"model: expected one with a Gaussian code, got {type(model).__name__} without. "
+                "model: expected one with a Gaussian code, got "
+                f"{type(autoencoder).__name__} without. "
                 "Build it with bottleneck=ip.models.GaussianBottleneck(size)."
             )
         reconstruction, latent = model(x, return_latent=True)

@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -155,7 +157,9 @@ def test_a_killed_process(path, complete):
         command = [sys.executable, __file__, str(path), where]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         assert process.returncode == -signal.SIGKILL, process.stderr
-    assert path.with_name(path.name + ".tmp").exists()
+    temporary = path.with_name(path.name + ".tmp")
+    assert set(path.parent.iterdir()) == {path, temporary}
+    temporary.write_bytes(b"cut off")
     model = build(seed=9)
     assert train(model, path, at=STEPS - 3) == complete[1]
     assert same_bits(state(model), complete[0])
@@ -252,6 +256,21 @@ def test_of_another_training(path):
     assert path.read_bytes() == written
 
 
+def test_settings_of_a_loss(path):
+    def weighted(model, x, weight):
+        return weight * nn.functional.l1_loss(model(x), x)
+
+    train(build(), path, loss=partial(weighted, weight=1.0))
+    train(build(), path, loss=partial(weighted, weight=1.0))
+    with pytest.raises(ValueError, match=r"another loss: there .*1\.0.*, here .*2\.0"):
+        train(build(), path, loss=partial(weighted, weight=2.0))
+
+
+def test_numbers_of_numpy(path):
+    train(build(), path, schedule=replace(QUICK, epochs=np.int64(3), milestones=(np.int64(1),)))
+    train(build(), path)
+
+
 def frozen(model):
     model.unused.requires_grad_(False)
     return model
@@ -282,8 +301,17 @@ def test_other_files(path):
 
 
 def test_a_path_that_cannot_be_written_shows_early(tmp_path):
-    with pytest.raises(Exception, match="No such file or directory"):
-        train(build(), tmp_path / "missing" / "model.safetensors", at=1)
+    for path in (tmp_path / "missing" / "model.safetensors", tmp_path, ""):
+        with pytest.raises(ValueError, match="checkpoint: expected the path of a file"):
+            train(build(), path, at=1)
+
+
+def test_weights_that_are_not_finite_are_not_written(path):
+    model = build()
+    nn.init.constant_(model.encoder.bias, torch.nan)
+    with pytest.raises(FloatingPointError, match="became NaN or infinite before the first step"):
+        train(model, path)
+    assert not path.exists()
 
 
 @pytest.mark.usefixtures("every_step")

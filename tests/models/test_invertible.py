@@ -1,3 +1,7 @@
+import pickle
+
+import FrEIA.framework as ff
+import FrEIA.modules as fm
 import pytest
 import torch
 import torch.nn.functional as F
@@ -260,6 +264,31 @@ def test_zero_padding():
     assert y.flatten().tolist() == [1, 2, 3, 4, 5, *[0] * 7]
     assert torch.equal(padding(padding.code(z)), y)
     assert padding.rest(z).flatten().tolist() == list(range(6, 13))
+
+
+@pytest.mark.parametrize("make", [mnist_inn, cifar10_inn])
+def test_it_can_be_pickled(make):
+    model, x = perturbed(InvertibleAutoencoder(make(), 20)), torch.rand(2, *SHAPES[make])
+    with torch.no_grad():
+        assert torch.equal(pickle.loads(pickle.dumps(model))(x), model(x))
+
+
+def test_zero_padding_does_not_mix_samples():
+    for width in (1, 3, 4):
+        with pytest.raises(ValueError, match="z: expected at least 5 entries a sample, got shape"):
+            ZeroPadding(5, (12,))(torch.zeros(6, width))
+
+
+def test_other_networks():
+    source, condition = ff.InputNode(4), ff.ConditionNode(2)
+    settings = {"subnet_constructor": nn.Linear}
+    coupling = ff.Node(source, fm.GLOWCouplingBlock, settings, conditions=condition)
+    conditional = ff.GraphINN([source, condition, coupling, ff.OutputNode(coupling)])
+    sequence = ff.SequenceINN(4)
+    sequence.append(fm.GLOWCouplingBlock, **settings)
+    for network in (nn.Linear(4, 4), sequence, conditional, 20):
+        with pytest.raises(TypeError, match="inn: expected a FrEIA GraphINN with one input"):
+            InvertibleAutoencoder(network, 2)
 
 
 def test_shapes_that_do_not_fit(model):

@@ -69,6 +69,15 @@ def test_scaled():
         schedule.scaled(epochs=0)
 
 
+def test_bad_settings():
+    with pytest.raises(TypeError, match="milestones: expected a tuple, got 1 of type int"):
+        Schedule(epochs=4, milestones=1)
+    with pytest.raises(TypeError, match="learning_rate: expected a number, got '1e-3'"):
+        Schedule(epochs=4, learning_rate="1e-3")
+    with pytest.raises(ValueError, match="weight_decay: expected a finite number >= 0"):
+        Schedule(epochs=4, weight_decay=-1.0)
+
+
 def test_learning_rates():
     schedule = Schedule(epochs=4, milestones=(1, 3), learning_rate=1.0)
     rates = [schedule.learning_rate_in(epoch) for epoch in range(4)]

@@ -1,16 +1,19 @@
 import builtins
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from infoprobe.models import (
     SCHEDULES,
+    GaussianBottleneck,
     InvertibleAutoencoder,
     InvertibleAutoencoderLoss,
     MNISTAutoencoder,
     Schedule,
+    VariationalLoss,
     fit,
     mnist_inn,
     reconstruction_loss,
@@ -72,6 +75,55 @@ def test_bytes_and_floats_are_the_same():
     assert histories[0] == histories[1]
 
 
+def test_images_come_in_the_precision_of_the_model():
+    x = images()
+    expected = fit(seeded(), x, QUICK, progress=False)
+    assert fit(seeded(), (x / 255).double().numpy(), QUICK, progress=False) == expected
+    wide = fit(seeded().double(), x, QUICK, progress=False)
+    assert wide == pytest.approx(expected, rel=1e-4)
+
+
+def seeded():
+    torch.manual_seed(0)
+    return MNISTAutoencoder(5)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        pytest.param(lambda model: torch.compile(model, backend="eager"), id="compiled"),
+        pytest.param(nn.DataParallel, id="parallel"),
+    ],
+)
+@pytest.mark.parametrize("bottleneck", [20, GaussianBottleneck(20)], ids=["plain", "gaussian"])
+def test_wrapped_models_are_trained_as_what_they_are(wrap, bottleneck):
+    x = images(16)
+
+    def history(wrap):
+        torch.manual_seed(0)
+        model = InvertibleAutoencoder(mnist_inn(), bottleneck)
+        return fit(wrap(model), x, epochs=1, batch_size=8, progress=False)
+
+    assert history(wrap) == pytest.approx(history(lambda model: model), rel=1e-5)
+
+
+def test_the_loss_of_each_family():
+    invertible = InvertibleAutoencoder(mnist_inn(), 20)
+    for model, loss in (
+        (MNISTAutoencoder(20), reconstruction_loss),
+        (MNISTAutoencoder(GaussianBottleneck(20)), VariationalLoss()),
+        (invertible, InvertibleAutoencoderLoss()),
+        (InvertibleAutoencoder(mnist_inn(), GaussianBottleneck(20)), VariationalLoss()),
+    ):
+        start = {name: value.clone() for name, value in model.state_dict().items()}
+        histories = []
+        for given in (None, loss):
+            model.load_state_dict(start)
+            torch.manual_seed(0)
+            histories.append(fit(model, images(16), QUICK, loss=given, progress=False))
+        assert histories[0] == histories[1]
+
+
 def test_milestones(monkeypatch):
     rates = []
     step = torch.optim.Adam.step
@@ -130,8 +182,9 @@ def test_lower_precision_where_it_is_faster(monkeypatch):
         assert train() == {dtype}
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert train() == {torch.float32}
-    with pytest.raises(ValueError, match=r"autocast: expected 'auto', None .* got 'bf16'"):
-        fit(MNISTAutoencoder(5), images(), QUICK, autocast="bf16")
+    for unknown in ("bf16", torch.float16, True):
+        with pytest.raises(ValueError, match=f"autocast: expected .*'auto', .*got {unknown!r}"):
+            fit(MNISTAutoencoder(5), images(), QUICK, autocast=unknown)
 
 
 def test_on_a_device(device):
@@ -208,3 +261,39 @@ def test_bad_input():
     nn.init.constant_(model.encoder.code.bias, torch.nan)
     with pytest.raises(FloatingPointError, match="the loss became nan in epoch 1, step 1"):
         fit(model, images(), QUICK, progress=False)
+    with pytest.raises(TypeError, match=r"data: .* got a tuple of 2\. Pass the images without"):
+        fit(MNISTAutoencoder(5), (images(), torch.zeros(64)), QUICK, progress=False)
+    with pytest.raises(TypeError, match=r"data: .* got torch\.int64"):
+        fit(MNISTAutoencoder(5), images().long(), QUICK, progress=False)
+    with pytest.raises(TypeError, match=r"schedule: expected .* got 'mnist_inn'"):
+        fit(MNISTAutoencoder(5), images(), "mnist_inn", progress=False)
+    with pytest.raises(TypeError, match="seed: expected an integer, got None"):
+        fit(MNISTAutoencoder(5), images(), QUICK, seed=None, progress=False)
+    with pytest.raises(ValueError, match="model: expected parameters to train"):
+        fit(MNISTAutoencoder(5).requires_grad_(False), images(), QUICK, progress=False)
+
+
+def test_a_gradient_that_is_not_finite_in_the_last_step():
+    steps = 0
+
+    def loss(model, x):
+        nonlocal steps
+        steps += 1
+        value = reconstruction_loss(model, x)
+        if steps == 8:  # finite itself, but not its gradient
+            value = value + (model.encoder.code.bias * 0).sqrt().sum()
+        return value
+
+    with pytest.raises(FloatingPointError, match="became NaN or infinite by epoch 2, step 4"):
+        fit(MNISTAutoencoder(5), images(), QUICK, loss=loss, progress=False)
+
+
+def test_frozen_parameters_need_not_be_finite():
+    model = MNISTAutoencoder(5)
+    model.mask = nn.Parameter(torch.full((2,), -torch.inf), requires_grad=False)
+    fit(model, images(), QUICK, progress=False)
+
+
+def test_seeds_of_numpy():
+    histories = [fit(seeded(), images(), QUICK, seed=s, progress=False) for s in (2, np.int64(2))]
+    assert histories[0] == histories[1]
