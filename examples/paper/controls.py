@@ -26,6 +26,7 @@ COMPONENTS = 4
 NEIGHBOURS = ip.KNN(k=5)
 
 SHIFTED = "other images: x in another order"
+AFFINE = "0.9x + 0.05"
 
 Interval = dict[str, float]
 
@@ -96,7 +97,7 @@ def _generator() -> torch.Generator:
 CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {
     SHIFTED: lambda x: x.roll(2, 0),
     "2x": lambda x: 2 * x,
-    "0.9x + 0.05": lambda x: 0.9 * x + 0.05,
+    AFFINE: lambda x: 0.9 * x + 0.05,
     "1 − x": lambda x: 1 - x,
     "x + N(0, 0.001)": _noisy(0.001),
     "x + N(0, 0.01)": _noisy(0.01),

@@ -14,7 +14,7 @@ from tqdm import tqdm
 import infoprobe as ip
 from paper import digit, honest_page
 from paper.controls import FINE, PAIRS, RENYI, compared, controls, interval
-from paper.digit import PAPER, batches, probed_layers
+from paper.digit import MEMORY, PAPER, batches, probed_layers
 from paper.plan import Plan
 from paper.published import PLACES
 from paper.training import FAMILIES, Trained, labelled
@@ -23,13 +23,11 @@ figure, page = honest_page.figure, honest_page.page
 
 #: Every binned image vector as one symbol: the information that nothing is lost of.
 SYMBOLS = replace(FINE, over="samples", pseudocount=0.0)
-TAPIA = replace(RENYI, bandwidth="tapia")
-#: Codes of which the decoder's Jacobian is taken, in so many directions that d**2 of a code's d
-#: numbers are affordable.
+#: The decoder's Jacobian is taken at about this many codes, divided by the square of a code's
+#: size: the time that one takes grows with it.
 JACOBIANS = 10_000
 KNN = ip.KNN()
 CODES = {name: ip.KNN(calibration=name) for name in ("gaussian", "copula")}
-_MEMORY = 1 << 33
 
 
 def run(plan: Plan) -> dict[str, Any]:
@@ -85,15 +83,14 @@ def _measured(trained: Trained, images: Tensor, labels: Tensor) -> dict[str, Any
 
 def _layers(trained: Trained, x: Tensor) -> dict[str, Any]:
     """Shared bins, symbols and matrices along the layers, and from end to end."""
-    renyi = {name: ip.MutualInformation(estimator, samples=PAIRS) for name, estimator in RULES}
     measures: list[ip.Entropy | ip.Divergence | ip.MutualInformation] = [
         ip.Entropy(FINE),
         ip.Divergence(FINE, reference="previous"),
         ip.Entropy(SYMBOLS, samples=len(x)),
-        *renyi.values(),
+        ip.MutualInformation(RENYI, samples=PAIRS),
     ]
     layers = probed_layers(trained)
-    with ip.probe(trained.model, layers, measures, memory=_MEMORY) as probe, torch.no_grad():
+    with ip.probe(trained.model, layers, measures, memory=MEMORY) as probe, torch.no_grad():
         y = torch.cat([trained.model(batch) for batch in batches(x, trained.name)])
     values = {
         (row["layer"], row["direction"], row["measure"], row["estimator"]): row["value"]
@@ -108,12 +105,9 @@ def _layers(trained: Trained, x: Tensor) -> dict[str, Any]:
         "entropy, shared bins": along("entropy", FINE),
         "relative entropy, shared bins": along("divergence", FINE),
         "symbols": along("entropy", SYMBOLS),
-        **{f"I, {name}": along("mutual_information", estimator) for name, estimator in RULES},
+        "I, matrix Rényi": along("mutual_information", RENYI),
         "reconstruction": compared(x, y),
     }
-
-
-RULES = (("median", RENYI), ("tapia", TAPIA))
 
 
 def _code(code: Tensor, labels: Tensor) -> dict[str, Any]:

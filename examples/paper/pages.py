@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from paper.figures import DATASETS
-from paper.plan import Plan
+from paper.plan import MEASURED, Plan
 
 PARTS = ("digit", "honest", "companion", "checks")
 
@@ -56,4 +56,6 @@ def command(plan: Plan) -> str:
     parts.append(f"--bottleneck {plan.bottleneck}")
     if plan.images is not None:
         parts.append(f"--images {plan.images}")
+    if plan.measured != MEASURED:
+        parts.append(f"--measured {plan.measured}")
     return " \\\n        ".join([parts[0], " ".join(parts[1:])])

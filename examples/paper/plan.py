@@ -12,6 +12,9 @@ from torch import Tensor
 
 from paper.training import Trained, labelled, load, trained
 
+#: Test images that the paper measured with: the first ones.
+MEASURED = 1000
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -149,7 +149,7 @@ class ZeroPadding(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Latents or codes (n, ...) as latents (n, *shape) with all but the code set to zero."""
         padding = math.prod(self.shape) - self.size
-        return nn.functional.pad(self.code(z), (0, padding)).unflatten(1, self.shape)
+        return nn.functional.pad(self.code(z), (0, padding)).reshape(len(z), *self.shape)
 
     def code(self, z: Tensor) -> Tensor:
         """What is kept of latents (n, ...): (n, size).
@@ -250,15 +250,15 @@ class InvertibleAutoencoder(nn.Module):
 
 def _shapes(inn: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Of one input and one output of a graph. Asked by name: compiled ones are of another type."""
-    inputs, outputs, conditions = (
-        getattr(inn, name, ()) for name in ("dims_in", "global_out_shapes", "condition_nodes")
-    )
+    names = ("dims_in", "global_out_shapes", "condition_nodes")
+    inputs, outputs, conditions = (list(getattr(inn, name, ())) for name in names)
     if len(inputs) != 1 or len(outputs) != 1 or conditions:
         raise TypeError(
             "inn: expected a FrEIA GraphINN with one input, one output and no condition, got "
             f"{type(inn).__name__}. Build one, or take ip.models.mnist_inn()."
         )
-    return tuple(inputs[0]), tuple(outputs[0])
+    (image,), (latent,) = inputs, outputs
+    return tuple(image), tuple(latent)
 
 
 class InvertibleAutoencoderLoss(nn.Module):

@@ -170,7 +170,7 @@ def fit(
                         "without autocast."
                     )
                 optimizer.zero_grad()
-                value.backward()
+                value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 position.step += 1
                 position.total += current
