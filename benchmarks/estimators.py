@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import functools
 import json
-import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ import torch
 from scipy.spatial import cKDTree
 from sklearn.feature_selection import mutual_info_regression
 from sklearn.neighbors import NearestNeighbors
-from timing import ratios, table
+from timing import about, ratios, table
 from torch import Tensor
 
 import infoprobe as ip
@@ -108,8 +107,9 @@ def main() -> None:
             print(table("float32, k=3, 1 thread", {case: results[case]}), end="\n\n", flush=True)
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {"threads": 1, "torch": torch.__version__, "processor": platform.processor()}
-        arguments.out.write_text(json.dumps({"about": about, "ratios": results}, indent=1) + "\n")
+        arguments.out.write_text(
+            json.dumps({"about": about(1), "ratios": results}, indent=1) + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import argparse
 import copy
 import json
 import logging
-import platform
 import resource
 import tempfile
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from typing import Any
 import torch
 import torchlens
 from delve import SaturationTracker
-from timing import ratios, table
+from timing import about, ratios, table
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -189,9 +188,8 @@ def main() -> None:
     print(table(f"batch {BATCH} (INN 32), 1 thread", results))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {"threads": 1, "torch": torch.__version__, "processor": platform.processor()}
         memory = {"batches": 1_000, "before": before, "after": after}
-        content = {"about": about, "ratios": results, "resident MiB": memory}
+        content = {"about": about(1), "ratios": results, "resident MiB": memory}
         arguments.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

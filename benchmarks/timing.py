@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
+
+import torch
 
 
 def ratios(
@@ -31,6 +35,18 @@ def ratios(
         name: statistics.median(t / base for t, base in zip(own, first, strict=True))
         for name, own in times.items()
     }
+
+
+def about(threads: int) -> dict[str, object]:
+    """What the figures were measured with."""
+    return {"threads": threads, "torch": torch.__version__, "processor": _processor()}
+
+
+def _processor() -> str:
+    details = Path("/proc/cpuinfo")  # platform knows the name elsewhere, but not on Linux
+    lines = details.read_text().splitlines() if details.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def table(title: str, columns: dict[str, dict[str, float]]) -> str:

@@ -14,14 +14,13 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from timing import table
+from timing import about, table
 from torch import nn
 
 import infoprobe as ip
@@ -32,16 +31,27 @@ ROUNDS = 5
 Step = Callable[[], object]
 
 
-def mnist_inn() -> nn.Module:
-    return ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 20)
-
-
-def mnist_classical() -> nn.Module:
-    return ip.models.MNISTAutoencoder(20)
+#: The shape of an image, and what makes the model.
+MODELS: dict[str, tuple[tuple[int, int, int], Callable[[], nn.Module]]] = {
+    "MNIST INN": (
+        (1, 28, 28),
+        lambda: ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 20),
+    ),
+    "MNIST classical": ((1, 28, 28), lambda: ip.models.MNISTAutoencoder(20)),
+    "CIFAR-10 INN": (
+        (3, 32, 32),
+        lambda: ip.models.InvertibleAutoencoder(ip.models.cifar10_inn(), 256),
+    ),
+    "CIFAR-10 classical": ((3, 32, 32), lambda: ip.models.CIFAR10Autoencoder(256)),
+}
 
 
 def step_of(
-    model: nn.Module, dtype: torch.dtype, memory_format: torch.memory_format, compiled: bool
+    model: nn.Module,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    memory_format: torch.memory_format,
+    compiled: bool,
 ) -> Step:
     model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], fused=True)
@@ -50,7 +60,7 @@ def step_of(
         ip.models.InvertibleAutoencoderLoss() if invertible else ip.models.reconstruction_loss
     )
     loss = torch.compile(of_model) if compiled else of_model
-    x = torch.rand(BATCH, 1, 28, 28)
+    x = torch.rand(BATCH, *shape)
 
     def step() -> None:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
@@ -62,14 +72,15 @@ def step_of(
     return step
 
 
-def contenders(build: Callable[[], nn.Module], compiling: bool) -> Iterator[tuple[str, Step]]:
+def contenders(name: str, compiling: bool) -> Iterator[tuple[str, Step]]:
+    shape, build = MODELS[name]
     dtypes = (torch.float32, torch.bfloat16)
     formats = (torch.contiguous_format, torch.channels_last)
     compilers = (False, True) if compiling else (False,)
     for compiled, dtype, memory_format in itertools.product(compilers, dtypes, formats):
         choices = [str(choice).split(".")[1] for choice in (dtype, memory_format)]
         name = ", ".join([*choices, "compiled" if compiled else "eager"])
-        yield name, step_of(build(), dtype, memory_format, compiled)
+        yield name, step_of(build(), shape, dtype, memory_format, compiled)
 
 
 def milliseconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
@@ -94,21 +105,16 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     clock = time.process_time if arguments.threads == 1 else time.perf_counter
-    models = {"MNIST INN": mnist_inn, "MNIST classical": mnist_classical}
     results = {
-        name: milliseconds(dict(contenders(build, arguments.compile)), clock)
-        for name, build in models.items()
+        name: milliseconds(dict(contenders(name, arguments.compile)), clock) for name in MODELS
     }
     print(table(f"ms an image, batch {BATCH}, {arguments.threads} threads", results))
     if arguments.out:
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        about = {
-            "batch": BATCH,
-            "threads": arguments.threads,
-            "torch": torch.__version__,
-            "processor": platform.processor(),
+        content = {
+            "about": {"batch": BATCH, **about(arguments.threads)},
+            "ms an image": results,
         }
-        content = {"about": about, "ms an image": results}
         arguments.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,6 +1,7 @@
 import importlib
 import json
 import math
+import re
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 import infoprobe as ip
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+PAGES = Path(__file__).parents[1] / "docs" / "paper"
 FAMILIES = ("invertible", "classical")
 
 
@@ -72,6 +74,27 @@ class TestPublished:
             assert value["here"] == pytest.approx(value["published"], abs=value["tolerance"])
 
 
+class TestPages:
+    @pytest.mark.parametrize("dataset", ["mnist", "cifar10"])
+    def test_they_are_what_the_numbers_beside_them_say(self, example, paper, tmp_path, dataset):
+        for file in (PAGES / dataset).glob("*.json"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        plan = paper("plan").Plan(
+            dataset=dataset,
+            data_root=Path("DATA"),
+            artifacts=tmp_path,
+            out=tmp_path,
+            bottleneck=example.BOTTLENECKS[dataset],
+            images=None,
+            measured=example.MEASURED,
+            epochs={family: example.EPOCHS[dataset, family] for family in FAMILIES},
+            seeds=example.SEEDS,
+        )
+        page = paper("pages").write(plan).read_text()
+        assert page == (PAGES / dataset / "README.md").read_text()
+        assert not re.search(r"\b(nan|inf)\b", page)
+
+
 class TestControls:
     def test_what_each_measure_says(self, paper, mnist_test_images):
         x = mnist_test_images[:400] / 255
@@ -118,7 +141,8 @@ class TestRun:
         page = (out / "README.md").read_text()
         assert "--dataset mnist" in page
         assert "nan" not in page
-        assert all(f"![{title}]" in page for title in ("To the digit", "Then honestly"))
+        titles = ("To the digit", "The same questions, asked honestly")
+        assert all(f"![{title}]" in page for title in titles)
 
         # Another run reads what this one left, and ends in the same files.
         monkeypatch.setattr(ip, "probe", None)
