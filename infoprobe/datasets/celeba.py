@@ -26,7 +26,7 @@ def read(
 
     Raises:
         FileNotFoundError: Images are not there.
-        ValueError: A file is damaged, or a download is asked for.
+        ValueError: A file is damaged, no image is of the split, or a download is asked for.
     """
     if download:
         raise ValueError(
@@ -41,6 +41,11 @@ def read(
     else:
         parts = _table(partition, names, folder, header=0, columns=1, values={"0", "1", "2"})
         chosen = np.flatnonzero(parts[:, 0] == {"train": 0, "test": 2}[split])
+    if len(chosen) == 0:
+        raise ValueError(
+            f"split: expected some images in {split!r}, got none of the {len(names):,} in "
+            f"{folder}. Unpack all of img_align_celeba.zip, and check {partition or 'the split'}."
+        )
     attributes = _list(folder, "list_attr_celeba.txt")
     if attributes is None:
         labels = np.empty((len(names), 0), np.int64)
@@ -51,7 +56,8 @@ def read(
 
 
 def _folder(root: Path) -> Path:
-    candidates = (root, root / "img_align_celeba", root / "celeba" / "img_align_celeba")
+    # Innermost first, for a stray image in root is no data set.
+    candidates = (root / "celeba" / "img_align_celeba", root / "img_align_celeba", root)
     for folder in candidates:
         if any(folder.glob("*.jpg")):
             return folder
@@ -63,8 +69,8 @@ def _folder(root: Path) -> Path:
 def _list(folder: Path, name: str) -> Path | None:
     """A list beside the folder of the images, or within."""
     absolute = Path(os.path.abspath(folder))  # for "." has no parent by that name
-    candidates = (absolute.parent / name, absolute / name)
-    return next((path for path in candidates if path.is_file()), None)
+    folders = (absolute.parent, absolute, folder.resolve().parent)  # it may be a link
+    return next((path for f in folders if (path := f / name).is_file()), None)
 
 
 def _random_split(n: int, split: str) -> np.ndarray:
@@ -94,5 +100,8 @@ def _table(
         )
     for name in names:
         if name not in rows:
-            raise damaged(path, f"it has no line for {name}")
+            raise ValueError(
+                f"{path}: it has no line for {name}. If the image is none of CelebA's, take it "
+                f"out of {folder}; else fetch the list again."
+            )
     return np.array([rows[name] for name in names])

@@ -13,7 +13,10 @@ Images = tuple[Tensor, Tensor]
 
 def tensors(images: np.ndarray, labels: np.ndarray) -> Images:
     """Images as uint8 and labels as int64, in memory of their own."""
-    return torch.tensor(images.astype(np.uint8)), torch.tensor(labels.astype(np.int64))
+    return (
+        torch.from_numpy(images.astype(np.uint8, order="C")),
+        torch.from_numpy(labels.astype(np.int64, order="C")),
+    )
 
 
 def damaged(path: Path, why: str) -> ValueError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,7 @@ class ImageFiles:
     Raises:
         ImportError: Pillow is not installed.
         FileNotFoundError: A file is not there.
+        TypeError: ``paths`` is a single one.
         ValueError: There are no files, or one is damaged or not of the size of the first; the
             latter also when indexing.
 
@@ -44,10 +47,12 @@ class ImageFiles:
         torch.Size([2, 3, 156, 128])
     """
 
-    def __init__(self, paths: Sequence[Path], size: int | None = None) -> None:
-        if len(paths) == 0:
+    def __init__(self, paths: Iterable[str | Path], size: int | None = None) -> None:
+        if isinstance(paths, (str, bytes, os.PathLike)):
+            raise TypeError(f"paths: expected several, got {str(paths)!r}. Pass a list of them.")
+        self.paths = [Path(path) for path in paths]
+        if not self.paths:
             raise ValueError("paths: expected at least one file, got none.")
-        self.paths = list(paths)
         self._numbers = torch.arange(len(self.paths))
         self._stored_size = _decoded(self.paths[0]).size
         self._size = self._stored_size if size is None else _resized(self._stored_size, size)
@@ -84,7 +89,10 @@ class ImageFiles:
         image = _decoded(path)
         if image.size != self._stored_size:
             got, expected = ("{}x{}".format(*size) for size in (image.size, self._stored_size))
-            raise damaged(path, f"it has {got} pixels where {self.paths[0].name} has {expected}")
+            raise ValueError(
+                f"{path}: expected {expected} pixels, as {self.paths[0].name} has, got {got}. "
+                "Leave it out, or bring all images to one size."
+            )
         return np.asarray(image.resize(self._size, Resampling.BILINEAR))
 
 
@@ -94,11 +102,12 @@ def _decoded(path: Path) -> Image.Image:
     except ImportError as error:
         raise ImportError("image files need Pillow: pip install 'infoprobe[data]'.") from error
     try:
-        with path.open("rb") as file:
-            return Image.open(file).convert("RGB")
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: it is not there. Fetch it again.") from error
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's for what it cannot decode
+    try:
+        return Image.open(io.BytesIO(data)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise damaged(path, f"it does not decode ({error})") from error
 
 

@@ -78,7 +78,8 @@ def load(
 
     Returns:
         Images of shape (n, C, H, W), uint8, and labels of shape (n,), int64. CelebA's images are
-        an :class:`ImageFiles`, which is indexed like a tensor, and its labels (n, 40).
+        an :class:`ImageFiles`, which is indexed like a tensor, and its labels (n, 40). Either
+        makes a ``torch.utils.data.StackDataset(images, labels)``.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -104,7 +105,7 @@ def load(
 
 def _folder(name: str, root: str | Path | None, download: bool) -> Path:
     if root is not None:
-        return Path(root)
+        return Path(root).expanduser()
     if download:
         return cache()
     raise ValueError(

@@ -26,11 +26,13 @@ def read(root: Path, split: str, download: bool) -> Images:
     prefix = "train" if split == "train" else "t10k"
     images_path = _find(root, f"{prefix}-images-idx3-ubyte", download)
     labels_path = _find(root, f"{prefix}-labels-idx1-ubyte", download)
-    images, labels = _idx(images_path, 3), _idx(labels_path, 1)
+    images, labels = _idx(images_path, 28, 28), _idx(labels_path)
     if len(images) != len(labels):
         raise damaged(
             labels_path, f"it holds {len(labels):,} labels for the {len(images):,} images there"
         )
+    if (labels > 9).any():
+        raise damaged(labels_path, f"its labels are not all 0 to 9, but up to {labels.max()}")
     return tensors(images[:, None], labels)
 
 
@@ -48,8 +50,14 @@ def _find(root: Path, name: str, download: bool) -> Path:
     )
 
 
-def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """Reads the IDX format: a magic number, the sizes (big-endian), unsigned bytes."""
+def _idx(path: Path, *sizes: int) -> np.ndarray:
+    """Reads the IDX format: a magic number, the sizes (big-endian), unsigned bytes.
+
+    Arguments:
+        path: Of the file.
+        sizes: Of all dimensions but the first.
+    """
+    dimensions = 1 + len(sizes)
     data = path.read_bytes()
     if path.suffix == ".gz":
         try:
@@ -62,6 +70,8 @@ def _idx(path: Path, dimensions: int) -> np.ndarray:
     magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
     if magic != 0x0800 + dimensions:
         raise damaged(path, f"its magic number is {magic:#x} instead of {0x800 + dimensions:#x}")
+    if shape[1:] != list(sizes):
+        raise damaged(path, f"its header says {shape} instead of {['n', *sizes]}")
     if len(data) - header != math.prod(shape):
         raise damaged(
             path, f"it holds {len(data) - header:,} values where its header says {shape}"

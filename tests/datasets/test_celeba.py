@@ -81,6 +81,23 @@ def test_training_takes_it(celeba):
     batch = images[order[:5]]
     assert batch.shape == (5, 3, 19, 16)
     assert batch.dtype == torch.uint8
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1))
+    schedule = ip.models.Schedule(epochs=1, batch_size=8)
+    assert len(ip.models.fit(model, images, schedule, progress=False)) == 1
+
+
+def test_what_lies_about(celeba):
+    """An image in root, and a folder that is a link, change nothing."""
+    parts = [0] * 10 + [2] * 10
+    write_partition(celeba / "celeba" / "list_eval_partition.txt", parts)
+    Image.new("RGB", (9, 9)).save(celeba / "logo.jpg")
+    assert len(ip.datasets.load("celeba", celeba)[0]) == 10
+    (celeba / "elsewhere").mkdir()
+    (celeba / "elsewhere" / "img_align_celeba").symlink_to(celeba / "celeba" / "img_align_celeba")
+    assert len(ip.datasets.load("celeba", celeba / "elsewhere")[0]) == 10
+    write_partition(celeba / "celeba" / "list_eval_partition.txt", [0] * N)
+    with pytest.raises(ValueError, match="split: expected some images in 'test', got none of"):
+        ip.datasets.load("celeba", celeba, "test")
 
 
 def test_missing(celeba):

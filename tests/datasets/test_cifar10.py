@@ -44,10 +44,14 @@ def python_batch(images, labels):
 
 def python2_batch(images, labels):
     file = io.BytesIO()
-    # numpy 2 would write an array by way of a function that Python 2's numpy did not have.
-    array = np.ndarray.__reduce__(images)
+    # numpy 2 would write an array by way of a function that Python 2's numpy did not have, and
+    # the last two arguments of a type as truth values.
+    array, dtype = np.ndarray.__reduce__(images), np.dtype(np.uint8)
     pickler = Python2Pickler(file, protocol=2)
-    pickler.dispatch_table = {np.ndarray: lambda _: array}
+    pickler.dispatch_table = {
+        np.ndarray: lambda _: array,
+        type(dtype): lambda _: (np.dtype, ("u1", 0, 1), dtype.__reduce__()[2]),
+    }
     pickler.dump({"data": images, "labels": labels.tolist()})
     return file.getvalue().replace(b"cnumpy._core.", b"cnumpy.core.")
 
@@ -126,6 +130,16 @@ def test_the_standard_files_come_before_the_subset(tmp_path):
     assert len(ip.datasets.load("cifar10", tmp_path, "test")[0]) == 5
 
 
+def test_half_of_the_batches_are_no_subset(tmp_path):
+    subset(
+        tmp_path, train_images=np.zeros((4, 3, 32, 32), np.uint8), train_labels=np.zeros(4, int)
+    )
+    assert len(ip.datasets.load("cifar10", tmp_path)[0]) == 4
+    (tmp_path / "data_batch_1").write_bytes(python_batch(*batch(0)))
+    with pytest.raises(FileNotFoundError, match="all of data_batch_1"):
+        ip.datasets.load("cifar10", tmp_path)
+
+
 def test_missing(tmp_path):
     (tmp_path / "data_batch_1").write_bytes(python_batch(*batch(0)))
     with pytest.raises(
@@ -171,6 +185,25 @@ def test_a_file_that_would_run_code(tmp_path):
     (tmp_path / "test_batch").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError, match=r"it holds a (posix|nt).system"):
         ip.datasets.load("cifar10", tmp_path, "test")
+    # Names that arrays have, in modules that would run when imported.
+    (tmp_path / "test_batch").write_bytes(b"cnumpy.f2py.__main__\ndtype\n.")
+    with pytest.raises(ValueError, match=r"it holds a numpy\.f2py\.__main__\.dtype"):
+        ip.datasets.load("cifar10", tmp_path, "test")
+
+
+@given(data=st.data())
+def test_no_changed_byte_of_a_pickle_does_harm(tmp_path_factory, data):
+    """Numpy itself would write where it should not, and take the interpreter down."""
+    folder = tmp_path_factory.mktemp("cifar10")
+    whole = bytearray(data.draw(st.sampled_from([python_batch, python2_batch]))(*batch(0, 1)))
+    at = data.draw(st.integers(0, min(len(whole), 250) - 1))  # before the pixels
+    whole[at] = data.draw(st.integers(0, 255))
+    (folder / "test_batch").write_bytes(whole)
+    try:
+        found = ip.datasets.load("cifar10", folder, "test")[0].shape[1:]
+    except ValueError as error:
+        found = str(error).split(": ")[0]
+    assert found in [(3, 32, 32), str(folder / "test_batch")]
 
 
 def test_damaged_binary_batches(tmp_path):
@@ -226,6 +259,10 @@ def test_damaged_subsets(tmp_path):
     subset(tmp_path, test_images=np.zeros((4, 32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match=r"images have shape \(4, 32, 32, 3\)"):
         ip.datasets.load("cifar10", tmp_path, "test")
+    for labels in (np.zeros(4), np.zeros(4, bool), np.zeros(4, [("a", int)])):
+        subset(tmp_path, test_labels=labels)
+        with pytest.raises(ValueError, match="its labels are not one of 0 to 9"):
+            ip.datasets.load("cifar10", tmp_path, "test")
     subset(tmp_path, test_images=np.uint8(3))
     with pytest.raises(ValueError, match=r"images have shape \(\)"):
         ip.datasets.load("cifar10", tmp_path, "test")

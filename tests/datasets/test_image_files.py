@@ -116,7 +116,7 @@ def test_images_of_several_sizes(tmp_path):
     for name, height in {"a.png": 6, "b.png": 7}.items():
         Image.fromarray(pixels(0, height)).save(tmp_path / name)
     images = ip.datasets.ImageFiles([tmp_path / "a.png", tmp_path / "b.png"])
-    with pytest.raises(ValueError, match=r"b\.png: it has 4x7 pixels where a\.png has 4x6"):
+    with pytest.raises(ValueError, match=r"b\.png: expected 4x6 pixels, as a\.png has, got 4x7"):
         images[:]
 
 
@@ -130,6 +130,26 @@ def test_truncated_images(tmp_path_factory, data):
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 4))])
     with pytest.raises(ValueError, match=r"image: it does not decode .* Delete it and fetch it"):
         ip.datasets.ImageFiles([path])
+
+
+def test_a_header_that_promises_too_many_pixels(tmp_path):
+    path = tmp_path / "image.ppm"
+    path.write_bytes(b"P6 60000 60000 255 ")
+    with pytest.raises(ValueError, match=r"image\.ppm: it does not decode .*exceeds limit"):
+        ip.datasets.ImageFiles([path])
+
+
+def test_paths_of_any_kind(paths, expected):
+    for given_paths in (map(str, paths), (path for path in paths), tuple(paths)):
+        assert torch.equal(ip.datasets.ImageFiles(given_paths)[:], expected)
+    for single in (paths[0], str(paths[0])):
+        with pytest.raises(TypeError, match=r"paths: expected several, got .*0\.png"):
+            ip.datasets.ImageFiles(single)
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(tmp_path):
+    with pytest.raises(OSError, match="irectory"):
+        ip.datasets.ImageFiles([tmp_path])
 
 
 def test_bad_arguments(paths):

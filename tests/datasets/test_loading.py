@@ -1,4 +1,5 @@
 import builtins
+import re
 
 import pytest
 
@@ -19,6 +20,13 @@ def test_bad_arguments(tmp_path):
     for name in ("mnist", "cifar10", "celeba"):
         with pytest.raises(ValueError, match=r"root: .*'mnist5k' and 'digits'"):
             ip.datasets.load(name)
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "data"))):
+        ip.datasets.load("mnist", "~/data")
 
 
 @pytest.mark.parametrize(

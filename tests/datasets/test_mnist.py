@@ -75,6 +75,16 @@ def test_damaged(tmp_path):
         with pytest.raises(ValueError, match=message) as caught:
             ip.datasets.load("mnist", tmp_path)
         assert str(path) in str(caught.value)
+    for shape in ((7, 20, 30), (0, 2**32 - 1, 2**32 - 1)):
+        header = struct.pack(">4I", 0x0803, *shape)
+        path.write_bytes(header + bytes(7 * 600 if shape[0] else 0))
+        with pytest.raises(ValueError, match=r"its header says .* instead of \['n', 28, 28\]"):
+            ip.datasets.load("mnist", tmp_path)
+    write_idx(path, images)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", labels + np.uint8(200))
+    with pytest.raises(ValueError, match=r"train-labels-.*: its labels .* but up to 206"):
+        ip.datasets.load("mnist", tmp_path)
+    write_idx(tmp_path / "train-labels-idx1-ubyte", labels)
     write_idx(path, images[:5])
     with pytest.raises(ValueError, match=r"train-labels-.*: it holds 7 labels for the 5 images"):
         ip.datasets.load("mnist", tmp_path)
