@@ -246,13 +246,12 @@ def _draw_inequalities(part: SubFigure, found: dict[str, Any]) -> None:
         line[0].annotate(
             f"exact: ln {measured['n']}",
             (0, ceiling),
-            (0, -4),
+            (0, 3),
             textcoords="offset points",
-            va="top",
             color="0.35",
             fontsize=9,
         )
-    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 0].set_ylim(0, 1.13 * ceiling)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     handles.append(Line2D([], [], **_VIOLATION))
     part.legend(
@@ -508,7 +507,7 @@ def _draw_bounds(part: SubFigure, found: dict[str, Any]) -> None:
     ax.set_xticks(range(len(pairs)), list(pairs))
     for label, name in zip(ax.get_xticklabels(), pairs, strict=True):
         label.set_color(COLOURS.get(name.removesuffix(" code"), "black"))
-    ax.set_ylim(min(0, 1.1 * min(values)), top)
+    ax.set_ylim(min(-0.4, 1.1 * min(values)), top)
     ax.set_ylabel("nats")
     ax.set_title(
         f"Deep InfoMax: what critics find of I(X; code), {DATASETS[found['dataset']]}, and of "
@@ -545,7 +544,7 @@ def _bounds_page(found: dict[str, Any]) -> list[str]:
 
 def _bounds_table(bounds: dict[str, Any]) -> str:
     rows = [
-        [name, _number(pair["truth"]), *(f"{pair['values'][bound]:.2f}" for bound in BOUNDS)]
+        [name, _number(pair["truth"]), *(_number(pair["values"][bound]) for bound in BOUNDS)]
         for name, pair in bounds["pairs"].items()
     ]
     ceilings = [_number(bounds["ceilings"][bound]) for bound in BOUNDS]
@@ -554,7 +553,8 @@ def _bounds_table(bounds: dict[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "∞" if value is None else f"{value:.2f}"
+    # Plus zero: no minus before a zero.
+    return "∞" if value is None else f"{round(value, 2) + 0.0:.2f}"
 
 
 def _codes(bounds: dict[str, Any]) -> str:
@@ -574,6 +574,17 @@ def _codes(bounds: dict[str, Any]) -> str:
     codes = {family: pair["values"] for family, pair in pairs.items()}
     ceiling = bounds["ceilings"]["infonce"]
     beyond = _beyond(codes, math.log(n)) if exact else ""
+    failed = [
+        f"{bound} of the {family} code"
+        for family, values in codes.items()
+        for bound in BOUNDS
+        if values[bound] < 0.01
+    ]
+    if failed:
+        beyond += (
+            f" Nothing is found by {', '.join(failed)}: that critic did not learn, and says "
+            "nothing of the code."
+        )
     nearest = min(ceiling - codes[family]["infonce"] for family in FAMILIES)
     apart = ", ".join(
         f"{codes['invertible'][bound] - codes['classical'][bound]:+.2f} ({bound})"

@@ -406,20 +406,25 @@ def _alike(verdicts: dict[str, str | None]) -> str:
     """What the measures say that pass their controls."""
     better = verdicts["l1"]
     error = f"the {better} one errs less" if better else "their errors are not told apart"
-    pooled = {verdicts["fine"], verdicts["coarse"]}
-    bins = (
-        "contradict each other"
-        if len(pooled) > 1
-        else f"favour the {only} one"
-        if (only := next(iter(pooled)))
-        else "do not tell them apart"
-    )
+    bins = _bins(verdicts["fine"], verdicts["coarse"])
     return (
         "Of the measures below, only L1 and matrix Rényi know which reconstruction is whose. By "
         f"L1, with this size of code and this training, {error}. Shared bins of two widths "
         f"{bins}; the paper's KL and matrix Rényi failed the controls, and are here for "
         "completeness."
     )
+
+
+def _bins(fine: str | None, coarse: str | None) -> str:
+    """What two widths of bins say together."""
+    favoured = fine or coarse
+    if favoured is None:
+        return "do not tell them apart"
+    if fine == coarse:
+        return f"favour the {favoured} one"
+    if fine and coarse:
+        return "contradict each other"
+    return f"favour the {favoured} one or do not tell them apart"
 
 
 def _in_favour(pair: Sequence[dict[str, float] | None], measure: str) -> str | None:
@@ -467,7 +472,7 @@ def _answers(found: dict[str, Any]) -> str:
     )
     rows = _rows(found)
     said = [
-        f"{_cell(rows[f'{family} autoencoder']['coarse'], 2)} for the {family} autoencoder"
+        f"{_cell(rows[f'{family} autoencoder']['coarse'], 3)} for the {family} autoencoder"
         for family in FAMILIES
     ]
     return (
