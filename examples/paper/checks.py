@@ -582,8 +582,8 @@ def _codes(bounds: dict[str, Any]) -> str:
     ]
     if failed:
         beyond += (
-            f" Nothing is found by {', '.join(failed)}: that critic did not learn, and says "
-            "nothing of the code."
+            f" Nothing is found by {', '.join(failed)}: on the validation samples that critic was "
+            "never better than untrained, which says nothing of the code."
         )
     nearest = min(ceiling - codes[family]["infonce"] for family in FAMILIES)
     apart = ", ".join(
