@@ -14,6 +14,7 @@ import json
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from accuracy import autoregressive, banana, gaussian, laplace, scaled
@@ -21,7 +22,7 @@ from timing import about
 from torch import Tensor
 
 import infoprobe as ip
-from infoprobe.estimators.transport import Transport, _through
+from infoprobe.estimators.transport import Transport
 
 D = 20
 RESIDUAL = ip.KNN(calibration="gaussian")
@@ -86,7 +87,7 @@ def through_one(
             fitted = estimator._fit(
                 data(p[fold.fit], q[fold.fit]), data(p[fold.stop], q[fold.stop]), i
             )
-            carried = [_through(fitted, x[fold.measure])[0] for x in (p, q)]
+            carried = [fitted(x[fold.measure].double())[0] for x in (p, q)]
         values.append(float(RESIDUAL.kl_divergence(*carried)))
     return statistics.mean(values)
 
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (make, estimator, seeds) in PAIRS.items():
         for seed in range(seeds):
             p, q, truth = make(torch.Generator().manual_seed(seed))
