@@ -43,6 +43,7 @@ class TestGaussianBottleneck:
         assert z.shape == (100_000, 3)
         assert torch.allclose(z.mean(0), x[0, :3], atol=0.03)
         assert torch.allclose(z.var(0).log(), x[0, 3:], atol=0.03)
+        assert torch.allclose(z.double().T.cov().diag(), z.double().var(0))
         correlations = z.T.corrcoef() - torch.eye(3)
         assert correlations.abs().max() < 0.02
         state = torch.get_rng_state()
