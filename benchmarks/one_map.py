@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -44,14 +45,12 @@ def gaussians(generator: torch.Generator) -> Pair:
 
 def wider_laplace(generator: torch.Generator) -> Pair:
     ((p,), _), ((q,), _) = laplace(D, generator), laplace(D, generator)
-    width = torch.tensor(1.5, dtype=torch.float64)
-    return p, float(width) * q, D * float(width.log() + 1 / width - 1)
+    return p, 1.5 * q, D * (math.log(1.5) + 1 / 1.5 - 1)
 
 
 def shifted_laplace(generator: torch.Generator) -> Pair:
     ((p,), _), ((q,), _) = laplace(D, generator), laplace(D, generator)
-    shift = torch.tensor(0.5, dtype=torch.float64)
-    return p, q + float(shift), D * float(shift + (-shift).exp() - 1)
+    return p, q + 0.5, D * (0.5 + math.exp(-0.5) - 1)
 
 
 def correlated_gaussian(generator: torch.Generator) -> Pair:
@@ -61,10 +60,10 @@ def correlated_gaussian(generator: torch.Generator) -> Pair:
 
 def wider_bananas(generator: torch.Generator) -> Pair:
     ((p,), _), ((q,), _) = banana(D, generator), banana(D, generator)
-    width = torch.tensor(1.2, dtype=torch.float64)
-    # Through the map of q, p has coordinates u / s and v / s + (1 / s - 1 / s ** 2) u ** 2.
-    squares = 2 / width**2 + 3 * (1 / width - 1 / width**2) ** 2
-    return p, float(width) * q, D / 2 * float(squares / 2 - 1 + 2 * width.log())
+    s = 1.2
+    # What makes q Gaussian gives p coordinates u / s and v / s + (1 / s - 1 / s ** 2) u ** 2.
+    squares = 2 / s**2 + 3 * (1 / s - 1 / s**2) ** 2
+    return p, s * q, D / 2 * (squares / 2 - 1 + 2 * math.log(s))
 
 
 #: The data, the estimator and the seeds: a flow takes ten times as long.

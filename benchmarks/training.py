@@ -72,8 +72,8 @@ def step_of(
     return step
 
 
-def contenders(name: str, compiling: bool) -> Iterator[tuple[str, Step]]:
-    shape, build = MODELS[name]
+def contenders(model: str, compiling: bool) -> Iterator[tuple[str, Step]]:
+    shape, build = MODELS[model]
     dtypes = (torch.float32, torch.bfloat16)
     formats = (torch.contiguous_format, torch.channels_last)
     compilers = (False, True) if compiling else (False,)

@@ -33,7 +33,7 @@ from paper.digit import batches
 from paper.figures import COLOURS, DATASETS, tidy
 from paper.plan import Plan
 from paper.published import PLACES, Place
-from paper.tables import table
+from paper.tables import number, table
 from paper.training import FAMILIES, Trained, load
 
 #: Each value is of 500 images, where there are enough: it depends on n, its ceiling is ln n, and
@@ -61,9 +61,11 @@ ENOUGH = 5000  # images for a critic
 
 def run(plan: Plan) -> dict[str, Any]:
     """Both checks, of the first model of each family."""
-    test, training = (load(plan.dataset, plan.data_root, split) for split in ("test", "train"))
+    test = load(plan.dataset, plan.data_root, "test") / 255
     n = min(SAMPLES, len(test) // SETS)
-    split, shown = ("test", test) if len(test) >= ENOUGH else ("training", training)
+    split, shown = "test", test
+    if len(test) < ENOUGH:
+        split, shown = "training", load(plan.dataset, plan.data_root, "train") / 255
     models = {family: plan.model(family, plan.seeds[family][0]) for family in FAMILIES}
     return {
         "dataset": plan.dataset,
@@ -83,12 +85,12 @@ def run(plan: Plan) -> dict[str, Any]:
             "families": {
                 family: plan.kept(
                     f"{model.name}-inequalities-{SETS}x{n}",
-                    partial(inequalities, model, test / 255, n),
+                    partial(inequalities, model, test, n),
                 )
                 for family, model in models.items()
             },
         },
-        "bounds": {"split": split, **_bounds(plan, models, shown / 255)},
+        "bounds": {"split": split, **_bounds(plan, models, shown)},
     }
 
 
@@ -553,8 +555,7 @@ def _bounds_table(bounds: dict[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    # Plus zero: no minus before a zero.
-    return "∞" if value is None else f"{round(value, 2) + 0.0:.2f}"
+    return "∞" if value is None else number(value, 2)
 
 
 def _codes(bounds: dict[str, Any]) -> str:
@@ -574,17 +575,6 @@ def _codes(bounds: dict[str, Any]) -> str:
     codes = {family: pair["values"] for family, pair in pairs.items()}
     ceiling = bounds["ceilings"]["infonce"]
     beyond = _beyond(codes, math.log(n)) if exact else ""
-    failed = [
-        f"{bound} of the {family} code"
-        for family, values in codes.items()
-        for bound in BOUNDS
-        if values[bound] < 0.01
-    ]
-    if failed:
-        beyond += (
-            f" Nothing is found by {', '.join(failed)}: on the validation samples that critic was "
-            "never better than untrained, which says nothing of the code."
-        )
     nearest = min(ceiling - codes[family]["infonce"] for family in FAMILIES)
     apart = ", ".join(
         f"{codes['invertible'][bound] - codes['classical'][bound]:+.2f} ({bound})"
@@ -593,8 +583,8 @@ def _codes(bounds: dict[str, Any]) -> str:
     return (
         f"**No bound can say what the codes keep.** {known} InfoNCE comes within "
         f"{nearest:.2f} nats of its ceiling ln m = {ceiling:.2f}, which says only that there is "
-        f"more.{beyond} Invertible less classical: {apart}. Such differences tell how easily this "
-        "critic finds an image's code among others, not which code knows more"
+        f"more.{beyond}{_failed(codes)} Invertible less classical: {apart}. Such differences tell "
+        "how easily this critic finds an image's code among others, not which code knows more"
         f"{': that is the same for both.' if exact else '.'}"
     )
 
@@ -608,6 +598,22 @@ def _beyond(codes: dict[str, dict[str, float]], truth: float) -> str:
         if values[bound] > truth
     ]
     return f" Above the exact answer, and so no bound of it: {', '.join(told)}." if told else ""
+
+
+def _failed(codes: dict[str, dict[str, float]]) -> str:
+    """What found nothing."""
+    told = [
+        f"{bound} of the {family} code"
+        for family, values in codes.items()
+        for bound in BOUNDS
+        if values[bound] < 0.01
+    ]
+    if not told:
+        return ""
+    return (
+        f" Nothing is found by {', '.join(told)}: on the validation samples that critic was never "
+        "better than untrained, which says nothing of the code."
+    )
 
 
 def _trust(bounds: dict[str, Any]) -> str:

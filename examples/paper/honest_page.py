@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from paper.controls import AFFINE, COMPONENTS, MEASURES, SHIFTED
 from paper.figures import COLOURS, DATASETS, tidy
 from paper.published import PLACES, relative_entropies
-from paper.tables import spread, table
+from paper.tables import number, spread, table
 from paper.training import FAMILIES
 
 _SHOWN = {"paper": "paper's KL", "coarse": "KL, shared bins of 1/16", "l1": "L1"}
@@ -217,9 +217,7 @@ def _controls(found: dict[str, Any]) -> str:
 def _cell(interval: dict[str, float] | None, digits: int) -> str:
     if interval is None:
         return "–"
-    value, low, high = (
-        f"{round(interval[key], digits) + 0.0:.{digits}f}" for key in ("value", "low", "high")
-    )  # + 0.0: no minus before a zero
+    value, low, high = (number(interval[key], digits) for key in ("value", "low", "high"))
     return value if low == high else f"{value} ({low} to {high})"
 
 

@@ -11,12 +11,17 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def number(value: float, digits: int) -> str:
+    """A number without a minus before a zero."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
 def spread(values: Sequence[float | None], digits: int) -> str:
     """The mean of the seeds, and the lowest and the highest; a dash where one has none."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return "–"
     mean, low, high = (
-        f"{value:.{digits}f}" for value in (sum(known) / len(known), min(known), max(known))
+        number(value, digits) for value in (sum(known) / len(known), min(known), max(known))
     )
     return mean if low == high else f"{mean} ({low} to {high})"
