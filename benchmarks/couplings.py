@@ -11,7 +11,7 @@ import FrEIA.modules as fm
 import torch
 from torch import Tensor, nn
 
-from infoprobe.estimators.transport import Transport
+from infoprobe.estimators.transport.transport import Transport
 
 
 def subnet(inputs: int, outputs: int) -> nn.Module:

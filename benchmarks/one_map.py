@@ -23,7 +23,7 @@ from timing import about
 from torch import Tensor
 
 import infoprobe as ip
-from infoprobe.estimators.transport import Transport
+from infoprobe.estimators.transport.transport import Transport
 
 D = 20
 RESIDUAL = ip.KNN(calibration="gaussian")

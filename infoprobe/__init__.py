@@ -1,9 +1,6 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, models
-from infoprobe.bottleneck import BottleneckAccount, bottleneck_account
-from infoprobe.dequantization import dequantize
-from infoprobe.diagnostics import diagnose
 from infoprobe.estimators import (
     KNN,
     Critic,
@@ -23,13 +20,16 @@ from infoprobe.functional import (
     mutual_information,
     total_correlation,
 )
-from infoprobe.measures import Divergence, Entropy, EntropyChange, MutualInformation, Rate
+from infoprobe.maps.bottleneck import BottleneckAccount, bottleneck_account
+from infoprobe.maps.dequantize import dequantize
+from infoprobe.maps.entropy_change import check_invertible, entropy_change, jacobian_spectrum
 from infoprobe.neighbors import nearest_neighbors
-from infoprobe.probing import Probe, probe
-from infoprobe.report import Report
+from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, MutualInformation, Rate
+from infoprobe.probing.probe import Probe, probe
+from infoprobe.reporting.report import Report
 from infoprobe.taps.calls import tap
-from infoprobe.uncertainty import ConfidenceInterval, confidence_interval
-from infoprobe.volume import check_invertible, entropy_change, jacobian_spectrum
+from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
+from infoprobe.trust.diagnose import diagnose
 
 __version__ = "0.1.0"
 

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+
 # Integers below 2**53 in magnitude are exact in float64; 2**53 + 1 is the first that is not.
 _EXACT_INTEGERS = 2**53
 
@@ -39,10 +41,11 @@ def as_tensor(x: Any, name: str) -> Tensor:
             else torch.from_numpy(np.require(x, requirements=["C", "W"]))
         )
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(
-            f"{name}: expected a tensor or an array of real numbers, got "
+        raise ArgumentTypeError(
+            name,
+            f"expected a tensor or an array of real numbers, got "
             f"{type(x).__name__}{_dtype_of(x)} ({error}). "
-            "Convert it to a numeric torch tensor first."
+            "Convert it to a numeric torch tensor first.",
         ) from error
     if tensor.is_quantized:
         tensor = tensor.dequantize()
@@ -50,19 +53,22 @@ def as_tensor(x: Any, name: str) -> Tensor:
         tensor = tensor.values()
     if tensor.layout is not torch.strided or tensor.is_meta:
         kind = "meta" if tensor.is_meta else tensor.layout
-        raise TypeError(
-            f"{name}: expected a dense tensor with values, got a {kind} one. "
-            "Pass x.to_dense() of a sparse tensor."
+        raise ArgumentTypeError(
+            name,
+            f"expected a dense tensor with values, got a {kind} one. "
+            "Pass x.to_dense() of a sparse tensor.",
         )
     if tensor.is_complex():
-        raise TypeError(
-            f"{name}: expected real numbers, got dtype {tensor.dtype}. "
-            "Measure torch.view_as_real(x), or its abs() or angle()."
+        raise ArgumentTypeError(
+            name,
+            f"expected real numbers, got dtype {tensor.dtype}. "
+            "Measure torch.view_as_real(x), or its abs() or angle().",
         )
     if tensor.numel() == 0:
-        raise ValueError(
-            f"{name}: expected at least one value, got an empty tensor of shape "
-            f"{tuple(tensor.shape)}. Check the slice or the batch that it comes from."
+        raise ArgumentValueError(
+            name,
+            f"expected at least one value, got an empty tensor of shape "
+            f"{tuple(tensor.shape)}. Check the slice or the batch that it comes from.",
         )
     return tensor
 
@@ -82,9 +88,10 @@ def exact_float(x: Tensor, name: str) -> Tensor:
     if x.is_floating_point() or x.element_size() <= 2:
         return x.to(torch.float32)
     if x.element_size() == 8 and not _within_exact_integers(x):
-        raise ValueError(
-            f"{name}: expected integers below 2**53 in magnitude, got {x.dtype} with larger "
-            "ones, which float64 cannot tell apart. Subtract an offset or divide first."
+        raise ArgumentValueError(
+            name,
+            f"expected integers below 2**53 in magnitude, got {x.dtype} with larger "
+            "ones, which float64 cannot tell apart. Subtract an offset or divide first.",
         )
     return x.to(torch.float64)
 
@@ -107,10 +114,11 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
         nan = int(x.isnan().sum())
         infinite = int(x.isinf().sum())
         share = (nan + infinite) / x.numel()
-        raise ValueError(
-            f"{name}: expected finite values, got {nan:,} NaN and {infinite:,} infinite among "
+        raise ArgumentValueError(
+            name,
+            f"expected finite values, got {nan:,} NaN and {infinite:,} infinite among "
             f"{x.numel():,} ({share:.3%}), shape {tuple(x.shape)}. "
-            "Find where they arise, or pass x[x.isfinite()] if they may be left out."
+            "Find where they arise, or pass x[x.isfinite()] if they may be left out.",
         )
     return low, high
 
@@ -126,9 +134,10 @@ def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
     """
     tensor = exact_float(as_tensor(x, name), name)
     if tensor.dim() == 0 or len(tensor) < at_least:
-        raise ValueError(
-            f"{name}: expected at least {at_least} samples along the first axis, got shape "
-            f"{tuple(tensor.shape)}. Pass more samples, stacked as (n, ...)."
+        raise ArgumentValueError(
+            name,
+            f"expected at least {at_least} samples along the first axis, got shape "
+            f"{tuple(tensor.shape)}. Pass more samples, stacked as (n, ...).",
         )
     extent(tensor.detach(), name)
     return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
@@ -143,11 +152,12 @@ def continuous(x: Any, name: str) -> Tensor:
     """
     tensor = as_tensor(x, name)
     if not tensor.is_floating_point():
-        raise TypeError(
-            f"{name}: expected floating-point samples of a continuous variable, got "
+        raise ArgumentTypeError(
+            name,
+            f"expected floating-point samples of a continuous variable, got "
             f"{tensor.dtype}. Integers are discrete: measure them with ip.Histogram, or "
             "dequantise them (x + torch.rand(x.shape)); if they do stand for a continuous "
-            "variable, pass x.double()."
+            "variable, pass x.double().",
         )
     return samples(tensor, name)
 
@@ -158,9 +168,10 @@ def varying(x: Tensor, name: str) -> None:
     suspects = (x[:8] == x[0]).all(0)
     constant = int((x[:, suspects] == x[0, suspects]).all(0).sum())
     if constant:
-        raise ValueError(
-            f"{name}: expected features that vary, got {constant:,} constant of {x.shape[1]:,}, "
-            "which have no density. Drop them: x[:, x.std(0) > 0]."
+        raise ArgumentValueError(
+            name,
+            f"expected features that vary, got {constant:,} constant of {x.shape[1]:,}, "
+            "which have no density. Drop them: x[:, x.std(0) > 0].",
         )
 
 
@@ -170,10 +181,11 @@ def spread(x: Tensor, name: str, *others: Tensor) -> None:
     low = min(float(extent.min) for extent in extents)
     high = max(float(extent.max) for extent in extents)
     if high > low and not _SMALLEST_SPREAD < high - low < _LARGEST_SPREAD:
-        raise ValueError(
-            f"{name}: expected samples that spread by {_SMALLEST_SPREAD:g} to "
+        raise ArgumentValueError(
+            name,
+            f"expected samples that spread by {_SMALLEST_SPREAD:g} to "
             f"{_LARGEST_SPREAD:g}, got {high - low:g}, whose square float64 cannot hold. "
-            "Rescale them."
+            "Rescale them.",
         )
 
 
@@ -182,9 +194,10 @@ def same_length(**tensors: Tensor) -> None:
     lengths = {name: len(x) for name, x in tensors.items()}
     if len(set(lengths.values())) > 1:
         got = ", ".join(f"{name} has {n:,}" for name, n in lengths.items())
-        raise ValueError(
-            f"{', '.join(lengths)}: expected as many samples of each, since they are taken in "
-            f"pairs; {got}. Pass the rows that belong together."
+        raise ArgumentValueError(
+            ", ".join(lengths),
+            f"expected as many samples of each, since they are taken in "
+            f"pairs; {got}. Pass the rows that belong together.",
         )
 
 
@@ -193,9 +206,10 @@ def same_width(**tensors: Tensor) -> None:
     widths = {name: x.shape[1] for name, x in tensors.items()}
     if len(set(widths.values())) > 1:
         got = ", ".join(f"{name} has d={d:,}" for name, d in widths.items())
-        raise ValueError(
-            f"{', '.join(widths)}: expected samples from one space, with equally many features; "
-            f"{got}. Pass what has the same shape beyond the first axis."
+        raise ArgumentValueError(
+            ", ".join(widths),
+            f"expected samples from one space, with equally many features; "
+            f"{got}. Pass what has the same shape beyond the first axis.",
         )
 
 
@@ -204,32 +218,34 @@ def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
     choices = tuple(choices)
     if value not in choices:
         expected = ", ".join(map(repr, choices))
-        raise ValueError(f"{name}: expected one of {expected}, got {value!r}.")
+        raise ArgumentValueError(name, f"expected one of {expected}, got {value!r}.")
 
 
 def real(value: Any, low: float, name: str) -> None:
     """Raises unless ``value`` is a finite number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"{name}: expected a number, got {value!r} of type {type(value).__name__}."
+        raise ArgumentTypeError(
+            name, f"expected a number, got {value!r} of type {type(value).__name__}."
         )
     if not (math.isfinite(value) and float(value) >= low):
-        raise ValueError(f"{name}: expected a finite number >= {low:g}, got {value!r}.")
+        raise ArgumentValueError(name, f"expected a finite number >= {low:g}, got {value!r}.")
 
 
 def sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
     """Raises unless ``x`` holds samples of this shape: (n, *shape)."""
     if tuple(x.shape[1:]) != shape:
         expected = ", ".join(map(str, ("n", *shape)))
-        raise ValueError(f"{name}: expected shape ({expected}), got {tuple(x.shape)}. Reshape it.")
+        raise ArgumentValueError(
+            name, f"expected shape ({expected}), got {tuple(x.shape)}. Reshape it."
+        )
 
 
 def integer(value: Any, low: int, high: int | None, name: str) -> None:
     """Raises unless ``value`` is an integer in ``[low, high]``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(
-            f"{name}: expected an integer, got {value!r} of type {type(value).__name__}."
+        raise ArgumentTypeError(
+            name, f"expected an integer, got {value!r} of type {type(value).__name__}."
         )
     if value < low or (high is not None and value > high):
         bounds = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
-        raise ValueError(f"{name}: expected an integer {bounds}, got {value:,}.")
+        raise ArgumentValueError(name, f"expected an integer {bounds}, got {value:,}.")

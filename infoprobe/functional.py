@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import KNN, Histogram
 
 _HISTOGRAM = Histogram()
@@ -80,15 +81,17 @@ def total_correlation(x: Any, estimator: Any = _KNN, *, base: float = math.e) ->
 def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
     checks.real(base, -math.inf, "base")
     if base <= 0 or base == 1:
-        raise ValueError(
-            f"base: expected a positive number other than 1, got {base!r}. "
-            "Use math.e for nats or 2 for bits."
+        raise ArgumentValueError(
+            "base",
+            f"expected a positive number other than 1, got {base!r}. "
+            "Use math.e for nats or 2 for bits.",
         )
     method = getattr(estimator, name, None)
     if method is None or isinstance(estimator, type):
-        raise TypeError(
-            f"estimator: expected an instance that offers {name}(), such as ip.Histogram(), "
-            f"got {estimator!r}."
+        raise ArgumentTypeError(
+            "estimator",
+            f"expected an instance that offers {name}(), such as ip.Histogram(), "
+            f"got {estimator!r}.",
         )
     value: Tensor = method(*tensors)
     return value if base == math.e else value / math.log(base)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from infoprobe.datasets.files import damaged
 from infoprobe.datasets.image_files import ImageFiles
+from infoprobe.errors import ArgumentValueError
 
 _BY_HAND = (
     "Fetch img_align_celeba.zip, list_eval_partition.txt and list_attr_celeba.txt from "
@@ -29,9 +30,10 @@ def read(
         ValueError: A file is damaged, no image is of the split, or a download is asked for.
     """
     if download:
-        raise ValueError(
-            "download: expected False with 'celeba', which lies behind Google Drive's consent "
-            f"pages, got True. {_BY_HAND}"
+        raise ArgumentValueError(
+            "download",
+            "expected False with 'celeba', which lies behind Google Drive's consent "
+            f"pages, got True. {_BY_HAND}",
         )
     folder = _folder(root)
     names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
@@ -42,9 +44,10 @@ def read(
         parts = _table(partition, names, folder, header=0, columns=1, values={"0", "1", "2"})
         chosen = np.flatnonzero(parts[:, 0] == {"train": 0, "test": 2}[split])
     if len(chosen) == 0:
-        raise ValueError(
-            f"split: expected some images in {split!r}, got none of the {len(names):,} in "
-            f"{folder}. Unpack all of img_align_celeba.zip, and check {partition or 'the split'}."
+        raise ArgumentValueError(
+            "split",
+            f"expected some images in {split!r}, got none of the {len(names):,} in "
+            f"{folder}. Unpack all of img_align_celeba.zip, and check {partition or 'the split'}.",
         )
     attributes = _list(folder, "list_attr_celeba.txt")
     if attributes is None:
@@ -100,8 +103,9 @@ def _table(
         )
     for name in names:
         if name not in rows:
-            raise ValueError(
-                f"{path}: it has no line for {name}. If the image is none of CelebA's, take it "
-                f"out of {folder}; else fetch the list again."
+            raise ArgumentValueError(
+                str(path),
+                f"it has no line for {name}. If the image is none of CelebA's, take it "
+                f"out of {folder}; else fetch the list again.",
             )
     return np.array([rows[name] for name in names])

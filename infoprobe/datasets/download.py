@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from infoprobe.errors import ArgumentValueError
+
 _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"  # the mirror that torchvision uses
 _CIFAR10 = "https://www.cs.toronto.edu/~kriz"
 
@@ -36,9 +38,10 @@ def fetch(name: str, folder: Path) -> Path:
     except OSError as error:
         raise OSError(f"{url}: it could not be downloaded ({error}). {way_out}") from error
     except ValueError as error:
-        raise ValueError(
-            f"{url}: expected the published MD5 checksum, {md5}, but another file came ({error}). "
-            f"Try again, or: {way_out}"
+        raise ArgumentValueError(
+            url,
+            f"expected the published MD5 checksum, {md5}, but another file came ({error}). "
+            f"Try again, or: {way_out}",
         ) from error
     return folder / name
 

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe.errors import ArgumentValueError
+
 Images = tuple[Tensor, Tensor]
 
 
@@ -21,4 +23,4 @@ def tensors(images: np.ndarray, labels: np.ndarray) -> Images:
 
 def damaged(path: Path, why: str) -> ValueError:
     """The error of a file that does not hold what its format says."""
-    return ValueError(f"{path}: {why}. Delete it and fetch it again.")
+    return ArgumentValueError(str(path), f"{why}. Delete it and fetch it again.")

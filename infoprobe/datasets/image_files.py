@@ -14,6 +14,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.datasets.files import damaged
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,10 +50,12 @@ class ImageFiles:
 
     def __init__(self, paths: Iterable[str | Path], size: int | None = None) -> None:
         if isinstance(paths, (str, bytes, os.PathLike)):
-            raise TypeError(f"paths: expected several, got {str(paths)!r}. Pass a list of them.")
+            raise ArgumentTypeError(
+                "paths", f"expected several, got {str(paths)!r}. Pass a list of them."
+            )
         self.paths = [Path(path) for path in paths]
         if not self.paths:
-            raise ValueError("paths: expected at least one file, got none.")
+            raise ArgumentValueError("paths", "expected at least one file, got none.")
         self._numbers = torch.arange(len(self.paths))
         self._stored_size = _decoded(self.paths[0]).size
         self._size = self._stored_size if size is None else _resized(self._stored_size, size)
@@ -89,9 +92,10 @@ class ImageFiles:
         image = _decoded(path)
         if image.size != self._stored_size:
             got, expected = ("{}x{}".format(*size) for size in (image.size, self._stored_size))
-            raise ValueError(
-                f"{path}: expected {expected} pixels, as {self.paths[0].name} has, got {got}. "
-                "Leave it out, or bring all images to one size."
+            raise ArgumentValueError(
+                str(path),
+                f"expected {expected} pixels, as {self.paths[0].name} has, got {got}. "
+                "Leave it out, or bring all images to one size.",
             )
         return np.asarray(image.resize(self._size, Resampling.BILINEAR))
 

@@ -12,6 +12,7 @@ from infoprobe.datasets import celeba, cifar10, embedded, mnist
 from infoprobe.datasets.download import cache
 from infoprobe.datasets.files import Images
 from infoprobe.datasets.image_files import ImageFiles
+from infoprobe.errors import ArgumentValueError
 
 _FROM_FILES = {"mnist": mnist.read, "cifar10": cifar10.read}
 _EMBEDDED = {"mnist5k": embedded.mnist5k, "digits": embedded.digits}
@@ -90,12 +91,14 @@ def load(
     checks.one_of(name, [*_FROM_FILES, "celeba", *_EMBEDDED], "name")
     checks.one_of(split, ["train", "test"], "split")
     if size is not None and name != "celeba":
-        raise ValueError(f"size: expected None with {name!r}, for it is for 'celeba', got {size}.")
+        raise ArgumentValueError(
+            "size", f"expected None with {name!r}, for it is for 'celeba', got {size}."
+        )
     if name in _EMBEDDED:
         for argument, given in {"root": root, "download": download or None}.items():
             if given is not None:
-                raise ValueError(
-                    f"{argument}: expected none with {name!r}, which has no files, got {given}."
+                raise ArgumentValueError(
+                    argument, f"expected none with {name!r}, which has no files, got {given}."
                 )
         return _EMBEDDED[name](split)
     if name == "celeba":
@@ -108,7 +111,8 @@ def _folder(name: str, root: str | Path | None, download: bool) -> Path:
         return Path(root).expanduser()
     if download:
         return cache()
-    raise ValueError(
-        f"root: expected the folder with the files of {name!r}, got None. "
-        f"Without files there are {' and '.join(map(repr, _EMBEDDED))}."
+    raise ArgumentValueError(
+        "root",
+        f"expected the folder with the files of {name!r}, got None. "
+        f"Without files there are {' and '.join(map(repr, _EMBEDDED))}.",
     )

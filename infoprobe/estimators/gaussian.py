@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 
 # A feature whose part that the others do not explain is below this many roundings is redundant.
 _ROUNDINGS = 64
@@ -70,7 +71,9 @@ class Gaussian:
         elif self.shrinkage is not None:
             checks.real(self.shrinkage, 0, "shrinkage")
             if self.shrinkage > 1:
-                raise ValueError(f"shrinkage: expected at most 1, got {self.shrinkage!r}.")
+                raise ArgumentValueError(
+                    "shrinkage", f"expected at most 1, got {self.shrinkage!r}."
+                )
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X) = \tfrac d2 \ln 2\pi e + \tfrac12 \ln |\Sigma|`.
@@ -252,9 +255,10 @@ class _Fit:
             return (constant + self.log_det + trace + distance) / 2
         degrees = self.n - self.d - 2
         if degrees < 1:
-            raise ValueError(
-                f"{self.name}: expected at least d + 3 = {self.d + 3:,} samples, got {self.n:,}. "
-                "Pass more of them, fewer features, or shrinkage='ledoit-wolf'."
+            raise ArgumentValueError(
+                self.name,
+                f"expected at least d + 3 = {self.d + 3:,} samples, got {self.n:,}. "
+                "Pass more of them, fewer features, or shrinkage='ledoit-wolf'.",
             )
         trace = degrees * self._solve(p.matrix / (p.n - 1)).trace()
         # Of this, what the errors of the two means add is taken off.
@@ -279,21 +283,23 @@ class _Fit:
     def _factor(self) -> Tensor:
         """The Cholesky factor of the matrix."""
         if self.unbiased and self.n <= self.d:
-            raise ValueError(
-                f"{self.name}: expected more samples than features, got n={self.n:,} and "
-                f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'."
+            raise ArgumentValueError(
+                self.name,
+                f"expected more samples than features, got n={self.n:,} and "
+                f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
             )
         deviations = self.matrix.diagonal().sqrt()
         factor, failed = torch.linalg.cholesky_ex(self.matrix / deviations.outer(deviations))
         unexplained = factor.detach().diagonal().square()
         redundant = int((~(unexplained > _ROUNDINGS * self.d * self.rounding)).sum())
         if failed or redundant:
-            raise ValueError(
-                f"{self.name}: expected linearly independent features, but at least "
+            raise ArgumentValueError(
+                self.name,
+                f"expected linearly independent features, but at least "
                 f"{max(redundant, 1):,} of {self.d:,} is a linear combination of others (up to "
                 "rounding), so that the entropy is minus infinity, and an information it shares "
                 "infinite. Drop such features, add the noise that the measurement has, or use "
-                "shrinkage."
+                "shrinkage.",
             )
         root: Tensor = deviations.unsqueeze(1) * factor
         return root

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 _RULES = ["median", "scott", "tapia"]
 
@@ -104,9 +105,10 @@ class MatrixRenyi:
         else:
             _positive(self.bandwidth, "bandwidth")
         if self.gamma != 1 and self.bandwidth not in ("scott", "tapia"):
-            raise ValueError(
-                f"gamma: expected 1 with bandwidth={self.bandwidth!r}, which has no such factor, "
-                f"got {self.gamma!r}. Use bandwidth='scott', 'tapia' or the width as a number."
+            raise ArgumentValueError(
+                "gamma",
+                f"expected 1 with bandwidth={self.bandwidth!r}, which has no such factor, "
+                f"got {self.gamma!r}. Use bandwidth='scott', 'tapia' or the width as a number.",
             )
 
     def entropy(self, x: Any) -> Tensor:
@@ -131,7 +133,7 @@ class MatrixRenyi:
             xs: Samples of each variable; row i of one belongs to row i of the others.
         """
         if not xs:
-            raise TypeError("xs: expected at least one variable, got none.")
+            raise ArgumentTypeError("xs", "expected at least one variable, got none.")
         names = ["x"] if len(xs) == 1 else [f"xs[{i}]" for i in range(len(xs))]
         first, *others = self._exponents(**dict(zip(names, xs, strict=True)))
         return self._entropy(sum(others, first))
@@ -199,9 +201,10 @@ class MatrixRenyi:
             features = _standardised(features, name)
         squares: Tensor = _SquaredDistances.apply(features)  # type: ignore[no-untyped-call]
         if not squares.isfinite().all():
-            raise ValueError(
-                f"{name}: expected values whose squared differences fit into float64, got "
-                f"{float(x.min())} to {float(x.max())}. Rescale them."
+            raise ArgumentValueError(
+                name,
+                f"expected values whose squared differences fit into float64, got "
+                f"{float(x.min())} to {float(x.max())}. Rescale them.",
             )
         if self.bandwidth == "median":
             return squares, _median_width(squares, name)
@@ -258,7 +261,7 @@ class _SquaredDistances(torch.autograd.Function):
 def _positive(value: Any, name: str) -> None:
     checks.real(value, 0, name)
     if value == 0:
-        raise ValueError(f"{name}: expected a positive number, got {value!r}.")
+        raise ArgumentValueError(name, f"expected a positive number, got {value!r}.")
 
 
 def _standardised(x: Tensor, name: str) -> Tensor:
@@ -266,9 +269,10 @@ def _standardised(x: Tensor, name: str) -> Tensor:
     x = x - x[0].detach()  # so that constant features are 0 exactly
     x = x[:, (x != 0).any(0)]
     if not x.shape[1]:
-        raise ValueError(
-            f"{name}: expected a feature that varies with bandwidth='tapia', which standardises "
-            f"them, but all {len(x):,} samples are equal. Pass a number as the bandwidth."
+        raise ArgumentValueError(
+            name,
+            f"expected a feature that varies with bandwidth='tapia', which standardises "
+            f"them, but all {len(x):,} samples are equal. Pass a number as the bandwidth.",
         )
     return x / x.std(0, correction=0)
 
@@ -277,10 +281,11 @@ def _median_width(squares: Tensor, name: str) -> Tensor:
     median = squares.median()
     if median == 0:
         ties = int((squares == 0).sum())
-        raise ValueError(
-            f"{name}: expected mostly distinct samples with bandwidth='median', but {ties:,} of "
+        raise ArgumentValueError(
+            name,
+            f"expected mostly distinct samples with bandwidth='median', but {ties:,} of "
             f"{len(squares):,} pairs are equal, so that their median distance is 0. Pass a number "
-            "as the bandwidth."
+            "as the bandwidth.",
         )
     return median.sqrt()
 

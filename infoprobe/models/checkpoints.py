@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from infoprobe.errors import ArgumentValueError
+
 # A killed training loses no more work than this, and writing takes a small part of it.
 _SECONDS = 60.0
 
@@ -72,9 +74,10 @@ class Checkpoint:
             ) from error
         self.path = Path(path)
         if self.path.is_dir() or not self.path.parent.is_dir():
-            raise ValueError(
-                "checkpoint: expected the path of a file in a folder that exists, got "
-                f"{str(path)!r}. Create the folder, or pass another path."
+            raise ArgumentValueError(
+                "checkpoint",
+                "expected the path of a file in a folder that exists, got "
+                f"{str(path)!r}. Create the folder, or pass another path.",
             )
         self.model = model
         self.optimizer = optimizer
@@ -132,14 +135,16 @@ class Checkpoint:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise ValueError(
-                f"checkpoint: {self.path} is damaged, or no safetensors file ({error}). Delete it "
-                "to train from the start, or pass another path."
+            raise ArgumentValueError(
+                "checkpoint",
+                f"{self.path} is damaged, or no safetensors file ({error}). Delete it "
+                "to train from the start, or pass another path.",
             ) from error
         if "infoprobe" not in metadata:
-            raise ValueError(
-                f"checkpoint: {self.path} holds tensors, but was not written by fit. Pass another "
-                "path; to train on from weights, load them into the model first."
+            raise ArgumentValueError(
+                "checkpoint",
+                f"{self.path} holds tensors, but was not written by fit. Pass another "
+                "path; to train on from weights, load them into the model first.",
             )
         content = json.loads(metadata["infoprobe"])
         self._require_same(content["training"])
@@ -181,10 +186,11 @@ class Checkpoint:
             if isinstance(here, list) and isinstance(there, list):
                 lines = zip([*there, "nothing"], [*here, "nothing"], strict=False)
                 there, here = next(pair for pair in lines if pair[0] != pair[1])
-            raise ValueError(
-                f"checkpoint: {self.path} is of a training with another {name}: there {there}, "
+            raise ArgumentValueError(
+                "checkpoint",
+                f"{self.path} is of a training with another {name}: there {there}, "
                 f"here {here}. Pass what it was begun with to go on, or another path to train "
-                "from the start."
+                "from the start.",
             )
 
 

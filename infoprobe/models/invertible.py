@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.models.variational import GaussianBottleneck
-from infoprobe.models.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from FrEIA.framework import GraphINN
@@ -159,9 +160,10 @@ class ZeroPadding(nn.Module):
         """
         flat = z.flatten(1)
         if flat.shape[1] < self.size:
-            raise ValueError(
-                f"z: expected at least {self.size:,} entries a sample, got shape "
-                f"{tuple(z.shape)}. Pass latents, or codes of size {self.size:,}."
+            raise ArgumentValueError(
+                "z",
+                f"expected at least {self.size:,} entries a sample, got shape "
+                f"{tuple(z.shape)}. Pass latents, or codes of size {self.size:,}.",
             )
         return flat[:, : self.size]
 
@@ -203,10 +205,11 @@ class InvertibleAutoencoder(nn.Module):
         self.gaussian: GaussianBottleneck | None
         if isinstance(bottleneck, GaussianBottleneck):
             if 2 * bottleneck.size > d:
-                raise ValueError(
-                    f"bottleneck: expected a size of at most {d // 2:,}, since the latent has "
+                raise ArgumentValueError(
+                    "bottleneck",
+                    f"expected a size of at most {d // 2:,}, since the latent has "
                     f"{d:,} entries and a Gaussian code takes two of them for each number, got "
-                    f"{bottleneck.size:,}. Make it smaller."
+                    f"{bottleneck.size:,}. Make it smaller.",
                 )
             self.gaussian, size = bottleneck, bottleneck.size
         else:
@@ -253,9 +256,10 @@ def _shapes(inn: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     names = ("dims_in", "global_out_shapes", "condition_nodes")
     inputs, outputs, conditions = (list(getattr(inn, name, ())) for name in names)
     if len(inputs) != 1 or len(outputs) != 1 or conditions:
-        raise TypeError(
-            "inn: expected a FrEIA GraphINN with one input, one output and no condition, got "
-            f"{type(inn).__name__}. Build one, or take ip.models.mnist_inn()."
+        raise ArgumentTypeError(
+            "inn",
+            "expected a FrEIA GraphINN with one input, one output and no condition, got "
+            f"{type(inn).__name__}. Build one, or take ip.models.mnist_inn().",
         )
     (image,), (latent,) = inputs, outputs
     return tuple(image), tuple(latent)
@@ -282,11 +286,12 @@ class InvertibleAutoencoderLoss(nn.Module):
         """
         autoencoder = unwrapped(model)
         if not isinstance(autoencoder, InvertibleAutoencoder) or autoencoder.gaussian is not None:
-            raise TypeError(
-                "model: expected an InvertibleAutoencoder whose bottleneck is an integer, got "
+            raise ArgumentTypeError(
+                "model",
+                "expected an InvertibleAutoencoder whose bottleneck is an integer, got "
                 f"{type(autoencoder).__name__}. Of a Gaussian code, this loss would make the "
                 "variances 1: use ip.models.VariationalLoss(), and for other models "
-                "ip.models.reconstruction_loss."
+                "ip.models.reconstruction_loss.",
             )
         reconstruction, latent = model(x, return_latent=True)
         rest = autoencoder.bottleneck.rest(latent)

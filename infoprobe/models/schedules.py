@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Schedule:
         for name in ("betas", "milestones"):
             value = getattr(self, name)
             if not isinstance(value, tuple):
-                raise TypeError(
-                    f"{name}: expected a tuple, got {value!r} of type {type(value).__name__}."
+                raise ArgumentTypeError(
+                    name, f"expected a tuple, got {value!r} of type {type(value).__name__}."
                 )
 
     def scaled(self, epochs: int) -> Schedule:
@@ -99,9 +100,10 @@ def published(family: str, shape: tuple[int, ...]) -> Schedule:
     """
     if (family, shape) not in _PUBLISHED:
         shapes = ", ".join(str(known) for kind, known in _PUBLISHED if kind == family)
-        raise ValueError(
-            f"schedule: expected one, since none was published for images of shape {shape}, only "
+        raise ArgumentValueError(
+            "schedule",
+            f"expected one, since none was published for images of shape {shape}, only "
             f"for {shapes}. Pass ip.models.Schedule(epochs=...), or another's: "
-            f"ip.models.SCHEDULES[...], one of {', '.join(SCHEDULES)}."
+            f"ip.models.SCHEDULES[...], one of {', '.join(SCHEDULES)}.",
         )
     return SCHEDULES[_PUBLISHED[family, shape]]

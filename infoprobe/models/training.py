@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.models.checkpoints import Checkpoint, Position, fingerprint
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
 from infoprobe.models.schedules import Schedule, published
 from infoprobe.models.variational import VariationalLoss
-from infoprobe.models.wrappers import unwrapped
 from infoprobe.progress import progress_bar
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -102,9 +103,10 @@ def fit(
         family = "inn" if isinstance(autoencoder, InvertibleAutoencoder) else "classical"
         schedule = published(family, tuple(sample.shape[1:]))
     if not isinstance(schedule, Schedule):
-        raise TypeError(
-            f"schedule: expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
-            "ip.models.SCHEDULES['mnist_inn'], or None for the model's own."
+        raise ArgumentTypeError(
+            "schedule",
+            f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
+            "ip.models.SCHEDULES['mnist_inn'], or None for the model's own.",
         )
     schedule = replace(schedule, **settings)
     loss = loss or _default_loss(autoencoder)
@@ -112,15 +114,17 @@ def fit(
     checks.one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
     batches = len(images) // schedule.batch_size
     if batches == 0:
-        raise ValueError(
-            f"data: expected at least one batch of {schedule.batch_size}, got {len(images)}. "
-            "Pass more images, or a schedule with a smaller batch_size."
+        raise ArgumentValueError(
+            "data",
+            f"expected at least one batch of {schedule.batch_size}, got {len(images)}. "
+            "Pass more images, or a schedule with a smaller batch_size.",
         )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
-        raise ValueError(
-            "model: expected parameters to train, got none that require gradients. Unfreeze some: "
-            "parameter.requires_grad_()."
+        raise ArgumentValueError(
+            "model",
+            "expected parameters to train, got none that require gradients. Unfreeze some: "
+            "parameter.requires_grad_().",
         )
     device, dtype = parameters[0].device, parameters[0].dtype
     if autocast == "auto":
@@ -219,14 +223,17 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 def _as_images(data: Any) -> Tensor | Images:
     if isinstance(data, tuple):
-        raise TypeError(
-            f"data: expected images (n, C, H, W), got a tuple of {len(data)}. Pass the images "
-            "without their labels: images, labels = ip.datasets.load(...)."
+        raise ArgumentTypeError(
+            "data",
+            f"expected images (n, C, H, W), got a tuple of {len(data)}. Pass the images "
+            "without their labels: images, labels = ip.datasets.load(...).",
         )
     array = isinstance(data, (Tensor, np.ndarray, Sequence))
     if not array and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         if len(data) == 0:
-            raise ValueError(f"data: expected at least one image, got an empty {type(data)}.")
+            raise ArgumentValueError(
+                "data", f"expected at least one image, got an empty {type(data)}."
+            )
         images: Images = data
         return images
     return checks.as_tensor(data, "data")
@@ -239,14 +246,16 @@ def _sample(images: Tensor | Images) -> Tensor:
         got = (
             f"shape {tuple(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__
         )
-        raise TypeError(
-            f"data: expected images (16, C, H, W) for a tensor of 16 indices, got {got}. Give "
-            "data a __getitem__ that stacks the images of many indices, without their labels."
+        raise ArgumentTypeError(
+            "data",
+            f"expected images (16, C, H, W) for a tensor of 16 indices, got {got}. Give "
+            "data a __getitem__ that stacks the images of many indices, without their labels.",
         )
     if sample.dtype != torch.uint8 and not sample.is_floating_point():
-        raise TypeError(
-            f"data: expected images of uint8 or floating-point values, got {sample.dtype}. "
-            "Convert them: x.to(torch.uint8), if they are 0 to 255."
+        raise ArgumentTypeError(
+            "data",
+            f"expected images of uint8 or floating-point values, got {sample.dtype}. "
+            "Convert them: x.to(torch.uint8), if they are 0 to 255.",
         )
     return sample
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
-from infoprobe.models.wrappers import unwrapped
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.libraries.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from infoprobe.models.classical import ClassicalAutoencoder
@@ -64,10 +65,11 @@ class GaussianBottleneck(nn.Module):
         """
         flat = x.flatten(1)
         if flat.shape[1] < 2 * self.size:
-            raise ValueError(
-                f"x: expected at least {2 * self.size:,} numbers a sample, a mean and a "
+            raise ArgumentValueError(
+                "x",
+                f"expected at least {2 * self.size:,} numbers a sample, a mean and a "
                 f"log-variance for each of {self.size:,}, got shape {tuple(x.shape)}. Widen the "
-                "layer before, or make the code smaller."
+                "layer before, or make the code smaller.",
             )
         return flat[:, : self.size], flat[:, self.size : 2 * self.size]
 
@@ -120,9 +122,10 @@ class VariationalLoss(nn.Module):
         checks.real(beta, 0, "beta")
         checks.real(scale, 0, "scale")
         if not scale > 0:
-            raise ValueError(
-                "scale: expected a positive number, got 0, at which any error costs infinitely "
-                "much. Pass about the mean absolute error that can be reached, such as 0.1."
+            raise ArgumentValueError(
+                "scale",
+                "expected a positive number, got 0, at which any error costs infinitely "
+                "much. Pass about the mean absolute error that can be reached, such as 0.1.",
             )
         self.beta = beta
         self.scale = scale
@@ -136,10 +139,11 @@ class VariationalLoss(nn.Module):
         autoencoder = unwrapped(model)
         gaussian = getattr(autoencoder, "gaussian", None)
         if not isinstance(gaussian, GaussianBottleneck):
-            raise TypeError(
-                "model: expected one with a Gaussian code, got "
+            raise ArgumentTypeError(
+                "model",
+                "expected one with a Gaussian code, got "
                 f"{type(autoencoder).__name__} without. "
-                "Build it with bottleneck=ip.models.GaussianBottleneck(size)."
+                "Build it with bottleneck=ip.models.GaussianBottleneck(size).",
             )
         reconstruction, latent = model(x, return_latent=True)
         error = nn.functional.l1_loss(reconstruction, x, reduction="sum") / len(x)

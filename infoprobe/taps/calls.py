@@ -7,82 +7,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Direction = Literal["forward", "inverse"]
-
-# The type of a point that was marked by `tap`.
-TAP = "tap"
-
-
-class Place(NamedTuple):
-    """Where tensors are caught: a layer's name, and what kind of thing it is."""
-
-    name: str
-    type: str
-
-
-class Volume(NamedTuple):
-    """What a layer that ought to be invertible says of its log|det J|.
-
-    Attributes:
-        claim: Numbers in any form; ``None`` if it says nothing.
-        doubt: Why that is, or why not to believe it; empty if all is well.
-    """
-
-    claim: Any
-    doubt: str = ""
-
-
-class Sink(Protocol):
-    """Who is told what passes through a model.
-
-    Attributes:
-        wants_volumes: Whether layers should be asked for their log|det J|.
-    """
-
-    wants_volumes: bool
-
-    def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
-        """A pass begins with these tensors; ``entrance`` names the part if not the model.
-
-        What is returned stands for the pass; ``None`` means that nobody wants to know of it.
-        """
-
-    def end(self, run: Any) -> None:
-        """The pass is over, whether it returned or raised."""
-
-    def enter(self, run: Any, inputs: list[Tensor]) -> Any:
-        """A layer is about to be called; what is returned comes back at its exit."""
-
-    def exit(
-        self,
-        run: Any,
-        place: Place,
-        direction: Direction,
-        call: int,
-        entered: Any,
-        outputs: list[Tensor],
-        volume: Volume | None,
-        rate: Callable[[], Tensor] | None,
-        unchanged: bool = False,
-    ) -> None:
-        """A layer has returned.
-
-        Arguments:
-            run: The pass.
-            place: The layer.
-            direction: Which way it ran.
-            call: Numbers its calls in this pass and direction.
-            entered: What :meth:`enter` returned; ``None`` for a point marked by :func:`tap`.
-            outputs: What it gave.
-            volume: What it says of its volume; ``None`` if it is not invertible.
-            rate: Gives that of each sample, (n,) in nats; ``None`` if it draws no codes.
-            unchanged: Whether these are the tensors that went in.
-        """
+from infoprobe.directions import Direction
+from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.taps.sink import TAP, Event, Place, Sink
 
 
 class Call:
@@ -235,27 +167,44 @@ class Calls:
         return None
 
     @property
-    def wants_volumes(self) -> bool:
+    def wants_log_determinants(self) -> bool:
         """Whether layers should be asked for their log|det J|."""
-        return self._sink.wants_volumes
+        return self._sink.wants_log_determinants
 
     def leave(
         self,
         call: Call,
         outputs: list[Tensor] | None,
-        volume: Volume | None = None,
-        rate: Callable[[], Tensor] | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        log_determinant: LogDeterminant | None = None,
     ) -> None:
-        """A call ends, and with it all that were interrupted inside it; ``None``: it raised."""
+        """A call ends, and with it all that were interrupted inside it.
+
+        Arguments:
+            call: What :meth:`enter` returned.
+            outputs: The tensors that it gave; ``None`` if it raised.
+            args: The positional arguments of the call.
+            kwargs: The keyword arguments of the call.
+            log_determinant: What an invertible layer reports of it.
+        """
         stack = self._thread.stack
         while stack.pop() is not call:
             pass
         try:
             if outputs is not None and call.place is not None:
-                token, place, direction = call.run.token, call.place, call.direction
-                self._sink.exit(
-                    token, place, direction, call.number, call.entered, outputs, volume, rate
+                event = Event(
+                    call.place,
+                    call.direction,
+                    call.number,
+                    outputs,
+                    entered=call.entered,
+                    module=call.owner,
+                    args=args,
+                    kwargs=kwargs or {},
+                    log_determinant=log_determinant,
                 )
+                self._sink.exit(call.run.token, event)
         finally:
             if not stack:
                 self._end(call.run)
@@ -269,7 +218,7 @@ class Calls:
         inputs: Callable[[], list[Tensor]] | None,
         run: Callable[[], Any],
         outputs: Callable[[Any], list[Tensor]],
-        volume: Callable[[Any], Volume | None],
+        log_determinant: Callable[[Any], LogDeterminant | None],
     ) -> Any:
         """Runs something as a call and returns what it returns.
 
@@ -281,21 +230,21 @@ class Calls:
             inputs: Likewise.
             run: What to run.
             outputs: Gives the tensors in what it returns.
-            volume: Gives what it says of its volume, from what it returns.
+            log_determinant: Gives what it reports of its log|det J|, from what it returns.
         """
         call = self.enter(owner, path, place, direction, inputs, hooked=False)
         tensors: list[Tensor] | None = None
-        said: Volume | None = None
+        reported: LogDeterminant | None = None
         try:
             output = run()
             if call is not None and output is not None:
                 tensors = outputs(output)
-                said = volume(output) if self.wants_volumes else None
+                reported = log_determinant(output) if self.wants_log_determinants else None
             return output
         finally:
             # It may have been closed meanwhile.
             if call is not None and self.running(owner) is not None:
-                self.leave(call, tensors, said)
+                self.leave(call, tensors, log_determinant=reported)
 
     @contextlib.contextmanager
     def repeating(self) -> Iterator[None]:
@@ -316,9 +265,16 @@ class Calls:
         if run.token is not None:
             number = run.number(place, call.direction)
             entered = self._sink.enter(run.token, tensors)
-            self._sink.exit(
-                run.token, place, call.direction, number, entered, tensors, Volume(0.0), None, True
+            event = Event(
+                place,
+                call.direction,
+                number,
+                tensors,
+                entered=entered,
+                unchanged=True,
+                log_determinant=LogDeterminant(0.0),
             )
+            self._sink.exit(run.token, event)
 
     def point(self, tensor: Tensor, name: str) -> None:
         """A tensor passes a point that the user has marked; it belongs to the running call."""
@@ -331,7 +287,7 @@ class Calls:
         name = f"{path}.{name}" if path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, TAP)
         number = call.run.number(place, call.direction)
-        self._sink.exit(call.run.token, place, call.direction, number, None, [tensor], None, None)
+        self._sink.exit(call.run.token, Event(place, call.direction, number, [tensor]))
 
     def close(self) -> None:
         """Forgets all running calls, and the model."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from infoprobe.taps.calls import Calls, Place, Sink
+from infoprobe.taps.calls import Calls
 from infoprobe.taps.compiled import suspension
-from infoprobe.taps.inverse import InverseTap
-from infoprobe.taps.layers import MODEL, Layer, all_layers
-from infoprobe.taps.module import ModuleTap
-from infoprobe.taps.transforms import TransformTap
+from infoprobe.taps.layout import MODEL, Layer, all_layers
+from infoprobe.taps.method_hooks import InverseTap
+from infoprobe.taps.module_hooks import ModuleTap
+from infoprobe.taps.sink import Place, Sink
+from infoprobe.taps.transform_hooks import TransformTap
 
 
 class Tap:

@@ -1,0 +1,498 @@
+r"""Neural lower bounds: a network learns to tell what belongs together from what does not."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.networks import batches_of, drawing_weights, linear_layer
+from infoprobe.progress import progress_bar
+
+_BLOCK = 1 << 22  # numbers that the scores of a block of pairs may take
+_MOST_VALIDATION = 2000  # samples, of which all pairs are looked at
+_OUTLIER = 5.0  # standard deviations beyond which a value is clipped
+_CHECK = 50  # training steps from one look at the validation samples to the next
+
+Pair = tuple[Tensor, Tensor]
+Split = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Critic:
+    r"""Lower bounds of mutual information and relative entropy by a trained critic (Deep InfoMax).
+
+    A network :math:`f`, the critic, is trained to score samples of the joint distribution
+    :math:`J = P_{XY}` above samples of the product :math:`M = P_X \otimes P_Y`; at its best it is
+    the log-density ratio :math:`\ln dJ/dM`. With :math:`\operatorname{sp}` the softplus, the
+    bounds are
+
+    ============= ===========================================================================
+    ``"infonce"`` :math:`E_J[f(x_i, y_i) - \ln \frac1m \sum_{j=1}^m e^{f(x_i, y_j)}]
+                  \le \ln m`
+    ``"dv"``      :math:`E_J[f] - \ln E_M[e^f]` (Donsker & Varadhan; MINE)
+    ``"nwj"``     :math:`E_J[T] - E_M[e^{T - 1}]` with :math:`T = 1 + f`
+    ``"jsd"``     the value of ``"nwj"`` for the critic that maximises the Jensen-Shannon
+                  objective :math:`-E_J[\operatorname{sp}(-f)] - E_M[\operatorname{sp}(f)]`
+    ``"smile"``   :math:`E_J[f] - \ln E_M[\operatorname{clip}(e^f, e^{-\tau}, e^\tau)]` for
+                  the same critic; *not* a bound where it clips
+    ============= ===========================================================================
+
+    The samples are split at random: most train the critic; the validation samples choose when to
+    stop, and the weights to keep; the value is taken on the held-out samples alone, each of their
+    :math:`m` pairs as a sample of :math:`J` and each of the :math:`m (m - 1)` others as one of
+    :math:`M`. Training starts from the critic that is 0 everywhere, whose bound is 0; so
+    independent variables give 0 up to noise, however much a critic may overfit.
+
+    The critic of ``"dv"`` is trained as that of ``"nwj"``, which has the same optimum: the
+    logarithm of the mean of a batch would bias its gradients, and reward a critic for scoring
+    rare samples without bound. For the same reason scores are kept smoothly below the logarithm
+    of the number of held-out samples of :math:`M`, whose ratio of densities could not be checked
+    beyond; a single one of them takes at most 1 nat off ``"nwj"``.
+
+    Variables are standardised, feature by feature, by the training samples, and clipped at 5
+    standard deviations, so that a single outlier cannot spoil a value. Integers count as numbers:
+    pass class labels one-hot, ``torch.nn.functional.one_hot(labels)``.
+
+    All results are in nats, 0-dim float64 tensors on the device of the first argument, where
+    training takes place as well, and never clamped: a useless critic may give a negative value.
+    The same seed gives the same value on a CPU; torch's global generators are not used.
+
+    The result is differentiable in the arguments, with the critic held fixed: the gradient
+    reaches the held-out samples, on which the critic does not depend, and is 0 elsewhere.
+
+    Arguments:
+        bound: One of the above.
+        critic: What scores pairs. ``"separable"``: :math:`f(x, y) = g(x) \cdot h(y)` of two
+            networks. ``"concatenated"``: one network of :math:`(x, y)`. All pairs of a batch are
+            scored either way, by one product of matrices or by ``batch ** 2`` passes of a
+            network: choose a smaller ``batch`` and ``hidden``, such as 64, for the second.
+        hidden: Units in each of the two hidden layers of a network.
+        embedding: The length of :math:`g(x)` and :math:`h(y)`.
+        steps: The most training steps, with Adam.
+        batch: Samples a step.
+        learning_rate: Adam's.
+        patience: Steps without a better value on the validation samples, seen every 50 steps,
+            after which training ends. The best weights count.
+        validation: The share of the samples that choose the weights, 2,000 at most.
+        held_out: The share of the samples that give the value, in a time that grows with
+            :math:`m^2`; the rest are for training.
+        clip: The :math:`\tau` of ``"smile"``.
+        seed: Of the split, the initial weights and the batches.
+        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
+
+    Bias and limits:
+        A value says how much *this* critic found after *this* training: it is below the truth by
+        what the critic has missed, and changes with every setting. Few samples leave the bound
+        loose. It is a lower bound up to the noise of the held-out samples: ``"nwj"``, ``"jsd"``
+        and ``"infonce"`` are in expectation, while the logarithm of a sample mean biases
+        ``"dv"`` upwards, and ``"smile"`` may exceed the truth by any amount.
+
+        ``"infonce"`` cannot exceed :math:`\ln m`, see :meth:`ceiling`: a value near it says only
+        that there is more. The variance of ``"dv"``, ``"nwj"`` and ``"jsd"`` grows exponentially
+        with the truth, and no lower bound that holds with confidence whatever the distribution
+        can exceed about :math:`\ln n` (McAllester & Stratos, 2020). Above some 5 nats, take
+        values for no more than a sign that there is much.
+
+    References:
+        | R. D. Hjelm et al. (2019). Learning deep representations by mutual information
+          estimation and maximization. arXiv:1808.06670.
+        | M. I. Belghazi et al. (2018). Mutual information neural estimation. arXiv:1801.04062.
+        | A. van den Oord, Y. Li & O. Vinyals (2018). Representation learning with contrastive
+          predictive coding. arXiv:1807.03748.
+        | X. Nguyen, M. J. Wainwright & M. I. Jordan (2010). Estimating divergence functionals and
+          the likelihood ratio by convex risk minimization. arXiv:0809.0853.
+        | B. Poole et al. (2019). On variational bounds of mutual information. arXiv:1905.06922.
+        | J. Song & S. Ermon (2020). Understanding the limitations of variational mutual
+          information estimators. arXiv:1910.06222.
+        | D. McAllester & K. Stratos (2020). Formal limitations on the measurement of mutual
+          information. arXiv:1811.04251.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> x, noise = torch.randn(2, 1000, 3, generator=generator)
+        >>> critic = ip.Critic(steps=100)
+        >>> value = critic.mutual_information(x, x + noise)
+        >>> bool(0.5 < value < critic.ceiling(1000))
+        True
+    """
+
+    bound: Literal["infonce", "dv", "nwj", "jsd", "smile"] = "infonce"
+    _: KW_ONLY
+    critic: Literal["separable", "concatenated"] = "separable"
+    hidden: int = 256
+    embedding: int = 32
+    steps: int = 3000
+    batch: int = 256
+    learning_rate: float = 5e-4
+    patience: int = 500
+    validation: float = 0.1
+    held_out: float = 0.2
+    clip: float = 5.0
+    seed: int = 0
+    progress: bool = False
+
+    def __post_init__(self) -> None:
+        checks.one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
+        checks.one_of(self.critic, ["separable", "concatenated"], "critic")
+        for name in ("hidden", "embedding", "steps", "patience"):
+            checks.integer(getattr(self, name), 1, None, name)
+        checks.integer(self.batch, 2, None, "batch")
+        checks.integer(self.seed, 0, 2**63 - 1, "seed")
+        for name in ("learning_rate", "clip", "validation", "held_out"):
+            checks.real(getattr(self, name), 0, name)
+            if getattr(self, name) == 0:
+                raise ArgumentValueError(name, "expected a number above 0, got 0.")
+        if self.validation + self.held_out >= 1:
+            raise ArgumentValueError(
+                "validation, held_out",
+                "expected shares with a sum below 1, to leave some samples "
+                f"for training, got {self.validation} + {self.held_out}. Lower one of them.",
+            )
+
+    def mutual_information(self, x: Any, y: Any) -> Tensor:
+        r"""Lower bound of :math:`I(X; Y) = KL(P_{XY} \| P_X \otimes P_Y)`.
+
+        Arguments:
+            x: Samples (n, …), flattened to (n, d).
+            y: Samples (n, …) of the other variable, row by row those that belong to ``x``.
+
+        Raises:
+            TypeError: An argument does not hold real numbers.
+            ValueError: An argument is not finite, overflows its type when scaled or has too few
+                samples to be split; or they are not equally many.
+            FloatingPointError: Training diverged.
+        """
+        x, y = checks.samples(x, "x"), checks.samples(y, "y")
+        checks.same_length(x=x, y=y)
+        generator = self._generator()
+        split = training, _, _ = self._split(len(x), "x, y", generator)
+        x = _standardised(x, x[training], "x")
+        y = _standardised(y, y[training], "y").to(x.device)
+        with drawing_weights(self.seed):
+            critic = self._pair_critic(x.shape[1], y.shape[1], cap=_pair_cap(len(split[-1])))
+        batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
+        return self._estimate(critic, [(x[i], y[i]) for i in split], batches)
+
+    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+        r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
+
+        The critic scores single samples, those of :math:`P` in place of the joint distribution
+        and those of :math:`Q` in place of the product. With :math:`m` held-out samples of
+        :math:`Q`, divergences above :math:`\ln m` are out of reach.
+
+        Arguments:
+            p: Samples (n, …) of the first distribution, flattened to (n, d).
+            q: Samples (k, …) of the second; their number may differ.
+
+        Raises:
+            TypeError: An argument does not hold real numbers.
+            ValueError: The bound is another one; an argument is not finite, overflows its type
+                when scaled or has too few samples to be split; or the features are not equally
+                many.
+            FloatingPointError: Training diverged.
+        """
+        if self.bound not in ("dv", "nwj"):
+            raise ArgumentValueError(
+                "bound",
+                "expected 'dv' or 'nwj' for a relative entropy of any two distributions, "
+                f"got {self.bound!r}. Use Critic('dv'), or mutual_information.",
+            )
+        p, q = checks.samples(p, "p"), checks.samples(q, "q")
+        checks.same_width(p=p, q=q)
+        generator = self._generator()
+        split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
+        q = q.to(p.device)
+        pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
+        p, q = _standardised(p, pooled, "p, q"), _standardised(q, pooled, "p, q")
+        with drawing_weights(self.seed):
+            network = _network(p.shape[1], self.hidden, self.hidden, 1)
+        critic = _SampleCritic(network, cap=math.log(len(split_q[-1])))
+        batches_p = batches_of(len(split_p[0]), self.batch, generator)
+        batches_q = batches_of(len(split_q[0]), self.batch, generator)
+        batches = zip(batches_p, batches_q, strict=True)
+        parts = [(p[i], q[j]) for i, j in zip(split_p, split_q, strict=True)]
+        return self._estimate(critic, parts, batches)
+
+    def ceiling(self, n: int) -> float:
+        r"""What the mutual information of :math:`n` samples cannot exceed, whatever the truth.
+
+        With :math:`m` held-out samples among them, :math:`\ln m` for ``"infonce"``; for ``"nwj"``
+        and ``"jsd"``, by the limit of the scores, :math:`1 + \ln m (m - 1)`; otherwise infinite.
+
+        Raises:
+            TypeError: ``n`` is no integer.
+            ValueError: ``n`` samples are too few to be split.
+        """
+        checks.integer(n, 0, None, "n")
+        held_out = self._sizes(n, "n")[-1]
+        if self.bound == "infonce":
+            return math.log(held_out)
+        return 1 + _pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
+
+    def _generator(self) -> torch.Generator:
+        return torch.Generator("cpu").manual_seed(self.seed)
+
+    def _sizes(self, n: int, name: str) -> tuple[int, int, int]:
+        """How many of ``n`` samples are for training, validation and the value."""
+        smallest = min(self.validation, self.held_out, 1 - self.validation - self.held_out)
+        needed = math.ceil(3 / smallest)  # leaves two, whichever way shares are rounded
+        if n < needed:
+            raise ArgumentValueError(
+                name,
+                f"expected at least {needed:,} samples with "
+                f"validation={self.validation} and held_out={self.held_out}, got {n:,}. "
+                "A neural bound is worth little below some thousands.",
+            )
+        validation = min(round(n * self.validation), _MOST_VALIDATION)
+        held_out = round(n * self.held_out)
+        return n - validation - held_out, validation, held_out
+
+    def _split(self, n: int, name: str, generator: torch.Generator) -> Split:
+        """The indices of the three parts of ``n`` samples."""
+        order = torch.randperm(n, generator=generator, device="cpu")
+        training, validation, held_out = torch.split(order, list(self._sizes(n, name)))
+        return training, validation, held_out
+
+    def _pair_critic(self, x_width: int, y_width: int, cap: float) -> _PairCritic:
+        if self.critic == "separable":
+            widths = (self.hidden, self.hidden, self.embedding)
+            encoders = _network(x_width, *widths, zero=False), _network(y_width, *widths)
+            return _PairCritic(*encoders, score=_InnerProduct(), width=1, cap=cap)
+        # The first layer of a network of (x, y) is a sum of one of x and one of y.
+        first = linear_layer(x_width, self.hidden), linear_layer(y_width, self.hidden)
+        return _PairCritic(*first, score=_Head(self.hidden), width=self.hidden, cap=cap)
+
+    def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
+        """The value of the held-out part, once the other two have trained the critic."""
+        training, validation, held_out = parts
+        device = training[0].device
+        with torch.autocast(device.type, enabled=False):
+            with torch.inference_mode(False), torch.enable_grad():
+                self._train(critic.to(device), training, validation, batches)
+            value: Tensor = critic(self._bounds[-1], *held_out)
+        self._require_finite(value, "of the held-out samples")
+        return value
+
+    @property
+    def _bounds(self) -> tuple[_Bound, _Bound, _Bound]:
+        """What the critic is trained by, what its weights are chosen by, and what is reported."""
+        if self.bound == "smile":
+            # Not a bound, so that the weights with the greatest value need not be the best.
+            return _JENSEN_SHANNON, _JENSEN_SHANNON, _smile(self.clip)
+        if self.bound == "jsd":
+            return _JENSEN_SHANNON, _BOUNDS["nwj"], _BOUNDS["nwj"]
+        if self.bound == "dv":
+            return _BOUNDS["nwj"], _BOUNDS["nwj"], _BOUNDS["dv"]
+        return (_BOUNDS[self.bound],) * 3
+
+    def _train(
+        self, critic: nn.Module, training: Pair, validation: Pair, batches: Iterator[Pair]
+    ) -> None:
+        """Trains the critic, and leaves it with the weights that were best in validation."""
+        objective, criterion, _ = self._bounds
+        a, b = (samples.detach() for samples in training)
+        optimizer = torch.optim.Adam(critic.parameters(), lr=self.learning_rate)
+        best, best_step, weights = -math.inf, 0, critic.state_dict()
+        with progress_bar(self.steps, f"Critic({self.bound!r})", shown=self.progress) as bar:
+            for step in range(self.steps + 1):
+                if step % _CHECK == 0 or step == self.steps:
+                    with torch.no_grad():
+                        value = critic(criterion, *validation)
+                    current = self._require_finite(value, f"in validation at step {step:,}")
+                    if current > best:
+                        best, best_step = current, step
+                        weights = copy.deepcopy(critic.state_dict())
+                    bar.set_postfix(validation=f"{current:.4f}", best=f"{best:.4f}")
+                    if step == self.steps or step - best_step >= self.patience:
+                        break
+                i, j = next(batches)
+                optimizer.zero_grad()
+                (-critic(objective, a[i], b[j])).backward()
+                optimizer.step()
+                bar.update()
+        critic.load_state_dict(weights)
+        critic.requires_grad_(False)
+
+    def _require_finite(self, value: Tensor, where: str) -> float:
+        current = value.item()
+        if not math.isfinite(current):
+            raise FloatingPointError(
+                f"the bound {self.bound!r} became {current} {where}: training diverged. Pass a "
+                f"lower learning_rate than {self.learning_rate}."
+            )
+        return current
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A bound in terms of scores of samples of the joint distribution and of the product.
+
+    Attributes:
+        rows: From the scores (r, k) of the product, one number for each row.
+        value: From the scores (m,) of the joint distribution and those numbers, the bound.
+        own: Whether the row of a sample holds its own partner among its others.
+    """
+
+    rows: Callable[[Tensor], Tensor]
+    value: Callable[[Tensor, Tensor], Tensor]
+    own: bool = False
+
+
+def _log_mean_exp(scores: Tensor) -> Tensor:
+    return scores.logsumexp(-1) - math.log(scores.shape[-1])
+
+
+def _donsker_varadhan(joint: Tensor, rows: Tensor) -> Tensor:
+    return joint.mean() - _log_mean_exp(rows)
+
+
+_softplus = nn.functional.softplus
+
+_BOUNDS = {
+    "infonce": _Bound(_log_mean_exp, lambda joint, rows: (joint - rows).mean(), own=True),
+    "dv": _Bound(_log_mean_exp, _donsker_varadhan),
+    "nwj": _Bound(_log_mean_exp, lambda joint, rows: 1 + joint.mean() - _log_mean_exp(rows).exp()),
+}
+
+_JENSEN_SHANNON = _Bound(
+    lambda scores: _softplus(scores).mean(-1),
+    lambda joint, rows: -_softplus(-joint).mean() - rows.mean(),
+)
+
+
+def _smile(clip: float) -> _Bound:
+    return _Bound(lambda scores: _log_mean_exp(scores.clamp(-clip, clip)), _donsker_varadhan)
+
+
+class _PairCritic(nn.Module):
+    """Scores all pairs of the samples of two variables.
+
+    Arguments:
+        encode_x: Of one variable.
+        encode_y: Of the other.
+        score: From both codes, (r, e) and (m, e), the scores (r, m).
+        width: How many numbers a pair takes on the way to its score.
+        cap: What the scores are kept below.
+    """
+
+    def __init__(
+        self, encode_x: nn.Module, encode_y: nn.Module, score: nn.Module, width: int, cap: float
+    ) -> None:
+        super().__init__()
+        self.encode_x, self.encode_y, self.score = encode_x, encode_y, score
+        self.width, self.cap = width, cap
+
+    def forward(self, bound: _Bound, x: Tensor, y: Tensor) -> Tensor:
+        """The bound, from blocks of rows; where a gradient is taken, they are scored again."""
+        u, v = self.encode_x(x), self.encode_y(y)
+        size = max(1, _BLOCK // (len(v) * self.width))
+        if size >= len(u):
+            return bound.value(*self._rows(bound, u, v, 0))
+        blocks = [
+            checkpoint(
+                self._rows,
+                bound,
+                u[first : first + size],
+                v,
+                first,
+                use_reentrant=False,
+                preserve_rng_state=False,
+            )
+            for first in range(0, len(u), size)
+        ]
+        return bound.value(*(torch.cat(part) for part in zip(*blocks, strict=True)))
+
+    def _rows(self, bound: _Bound, u: Tensor, v: Tensor, first: int) -> Pair:
+        """The scores of some samples with their partners, and their rows' numbers."""
+        scores = _capped(self.score(u, v), self.cap)
+        others = scores if bound.own else _without_partners(scores, first)
+        return scores.diagonal(first), bound.rows(others)
+
+
+def _without_partners(scores: Tensor, first: int) -> Tensor:
+    """Scores (r, m - 1) of the rows from ``first`` on, without those on the diagonal."""
+    row = torch.arange(first, first + len(scores), device=scores.device).unsqueeze(1)
+    column = torch.arange(scores.shape[1] - 1, device=scores.device)
+    return torch.where(column < row, scores[:, :-1], scores[:, 1:])
+
+
+class _InnerProduct(nn.Module):
+    def forward(self, u: Tensor, v: Tensor) -> Tensor:
+        return u @ v.T
+
+
+class _Head(nn.Module):
+    """What follows the first layer of a network of pairs."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.rest = nn.Sequential(nn.SiLU(), _network(hidden, hidden, 1))
+
+    def forward(self, u: Tensor, v: Tensor) -> Tensor:
+        scores: Tensor = self.rest(u.unsqueeze(1) + v).squeeze(-1)
+        return scores
+
+
+class _SampleCritic(nn.Module):
+    """Scores single samples: those of P are the joint ones, those of Q the product's."""
+
+    def __init__(self, network: nn.Module, cap: float) -> None:
+        super().__init__()
+        self.network, self.cap = network, cap
+
+    def forward(self, bound: _Bound, p: Tensor, q: Tensor) -> Tensor:
+        joint, product = (_capped(self.network(x).squeeze(-1), self.cap) for x in (p, q))
+        return bound.value(joint, bound.rows(product.unsqueeze(0)))
+
+
+def _pair_cap(held_out: int) -> float:
+    """Above the scores of pairs: the logarithm of how many held-out pairs do not belong."""
+    return math.log(held_out * (held_out - 1))
+
+
+def _capped(scores: Tensor, cap: float) -> Tensor:
+    """Scores in float64, those far below ``cap`` as they are, and all others below it."""
+    return cap - _softplus(cap - scores.double())
+
+
+def _network(*widths: int, zero: bool = True) -> nn.Sequential:
+    """Linear layers with activations in between; ``zero`` makes all that comes out 0 at first."""
+    linear = [linear_layer(*pair) for pair in itertools.pairwise(widths)]
+    if zero:
+        for parameter in linear[-1].parameters():
+            nn.init.zeros_(parameter)
+    layers: list[nn.Module] = [linear[0]]
+    for layer in linear[1:]:
+        layers += [nn.SiLU(), layer]
+    return nn.Sequential(*layers)
+
+
+def _standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
+    """``x`` as float32, less the training samples' mean and over their standard deviation.
+
+    Features that are constant in training, of which a critic has learned nothing, become 0, and
+    outliers are clipped.
+    """
+    low, high = training.detach().aminmax(dim=0)
+    constant = low == high
+    span = torch.where(constant, 1, high - low)
+    if not span.isfinite().all():
+        raise ArgumentValueError(
+            name,
+            f"the values span {low.min().item()} to {high.max().item()}, which overflows "
+            f"{x.dtype}. Rescale them.",
+        )
+    unit = ((training.detach() - low) / span).double()  # whose squares are within range
+    deviation = torch.where(constant, math.inf, unit.std(0))
+    standardised = ((x - low) / span - unit.mean(0)) / deviation
+    return standardised.clamp(-_OUTLIER, _OUTLIER).float()

@@ -1,0 +1,1 @@
+"""Histograms: grids of bins, counts on them, and estimates from the counts."""

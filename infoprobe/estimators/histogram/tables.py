@@ -1,0 +1,216 @@
+"""Places of values in histograms, many histograms at once, and tables of their counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from infoprobe.estimators.histogram.counts import DyadicGrid, Grid, UniformGrid
+
+# So many values, and cells of histograms, are in work at a time.
+_BLOCK = 1 << 17
+_BLOCK_CUDA = 1 << 22
+# Symbols are numbered anew before their numbers reach this.
+_LARGEST_SYMBOL = 1 << 62
+
+
+class Table(NamedTuple):
+    """Counts of one or more histograms, a row each.
+
+    Attributes:
+        counts: (rows, width), int64. Empty cells may be left out of a row, and rows with fewer
+            cells than others are padded with zeros.
+        cells: The number of cells of each row, empty ones included: (rows, 1), float64.
+    """
+
+    counts: Tensor
+    cells: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """The number of values in each row: (rows, 1), float64."""
+        return self.counts.sum(1, keepdim=True).to(torch.float64)
+
+    @property
+    def frequencies(self) -> Tensor:
+        """The share of each cell in its row's values: (rows, width), float64."""
+        return self.counts / self.total
+
+    @property
+    def empty(self) -> Tensor:
+        """The number of cells of each row that hold nothing: (rows, 1), float64."""
+        return self.cells - (self.counts > 0).sum(1, keepdim=True)
+
+
+def tally(blocks: Iterable[Tensor], cells: Tensor) -> Table:
+    """The counts of places among the cells.
+
+    Arguments:
+        blocks: Some places (n, rows) at a time, integers from 0; -1 leaves a value out.
+        cells: How many cells each row has: (rows, 1), float64.
+    """
+    counts = _Counts(cells)
+    for places in blocks:
+        counts.add(places)
+    return Table(counts.values, cells)
+
+
+def joint_tally(
+    blocks: Iterable[tuple[Tensor, Tensor]], x_cells: Tensor, y_cells: Tensor, dense: bool
+) -> list[Table]:
+    """The counts of x's places, of y's and of their pairs.
+
+    Arguments:
+        blocks: Places of x and of y as in :func:`tally`; a pair is left out if either is. Unless
+            ``dense``, all at once.
+        x_cells: How many cells each row of x has: (rows, 1), float64.
+        y_cells: Likewise.
+        dense: Whether to count in all cells of the pairs, or to list those that occur.
+    """
+    cells = [x_cells, y_cells, x_cells * y_cells]
+    counts = [_Counts(x_cells), _Counts(y_cells), _Counts(cells[2]) if dense else _Runs()]
+    for x, y in blocks:
+        pair = x * y_cells.squeeze(1).long() + y
+        left_out = (x | y) < 0
+        for each, places in zip(counts, (x, y, pair), strict=True):
+            each.add(places.masked_fill(left_out, -1))
+    return [Table(each.values, of) for each, of in zip(counts, cells, strict=True)]
+
+
+class _Counts:
+    """How often each place has occurred in each row."""
+
+    def __init__(self, cells: Tensor) -> None:
+        width = int(cells.max()) + 1  # the first is for what is left out
+        self._all = torch.zeros(len(cells) * width, dtype=torch.int64, device=cells.device)
+        self._start = torch.arange(1, len(self._all), width, device=cells.device)
+        self._one = self._all.new_ones(1)
+
+    def add(self, places: Tensor) -> None:
+        flat = (places + self._start).flatten()
+        self._all.scatter_add_(0, flat, self._one.expand_as(flat))
+
+    @property
+    def values(self) -> Tensor:
+        """(rows, width)."""
+        return self._all.view(len(self._start), -1)[:, 1:]
+
+
+class _Runs:
+    """How often each place has occurred, for those that have: all at once."""
+
+    def add(self, places: Tensor) -> None:
+        n, rows = places.shape
+        places = places.T.contiguous()
+        # NumPy sorts rows many times faster on a CPU.
+        ordered = (
+            places.sort(1).values
+            if places.is_cuda
+            else torch.from_numpy(np.sort(places.numpy(), axis=1))
+        )
+        run = torch.zeros_like(ordered)
+        run[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
+        counts = _Counts(torch.full((rows, 1), n, device=places.device))
+        counts.add(run.masked_fill_(ordered < 0, -1).T)
+        self.values = counts.values
+
+
+def _block(device: torch.device) -> int:
+    return _BLOCK_CUDA if device.type == "cuda" else _BLOCK
+
+
+def columns(samples: Sequence[Tensor], cells: int) -> Iterator[tuple[Tensor, ...]]:
+    """Some columns of each argument at a time, given the cells that each column will take.
+
+    All on the device of the first.
+    """
+    device = samples[0].device
+    width = max(1, _block(device) // cells)
+    for parts in zip(*(torch.split(x, width, 1) for x in samples), strict=True):
+        yield tuple(part.to(device) for part in parts)
+
+
+def rows(x: Tensor) -> Sequence[Tensor]:
+    """Some rows at a time."""
+    return torch.split(x, max(1, _block(x.device) // x.shape[1]))
+
+
+def cells_of(grids: Sequence[Grid], device: torch.device) -> Tensor:
+    """The number of cells of each grid: (rows, 1), float64."""
+    sizes = [grid.size for grid in grids]
+    return torch.tensor(sizes, dtype=torch.float64, device=device).unsqueeze(1)
+
+
+def indexer(grids: Sequence[Grid], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """What does for all columns at once what the ``index`` of each grid does for its column."""
+    if all(grid == grids[0] for grid in grids):
+        return grids[0].index
+    if isinstance(grids[0], DyadicGrid):
+        return _dyadic_indexer(cast("Sequence[DyadicGrid]", grids), device)
+    return _uniform_indexer(cast("Sequence[UniformGrid]", grids), device)
+
+
+def _dyadic_indexer(
+    grids: Sequence[DyadicGrid], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    numbers = [(2.0**-grid.exponent, grid.first) for grid in grids]
+    scale, first = _as_rows(numbers, device)
+    wide = scale < 1
+    some_wide = bool(wide.any())
+
+    def index(x: Tensor) -> Tensor:
+        if some_wide:
+            x = torch.where(wide, x.floor(), x)
+        return (x * scale).floor_().sub_(first).to(torch.int32)
+
+    return index
+
+
+def _uniform_indexer(
+    grids: Sequence[UniformGrid], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    numbers = [(grid.low, grid.high, grid.size) for grid in grids]
+    low, high, size = _as_rows(numbers, device)
+    constant = low == high
+    span = torch.where(constant, 1.0, high - low)
+    step = span / size
+
+    def index(x: Tensor) -> Tensor:
+        x = x.to(torch.float64)
+        places = x.sub(low).div_(span).mul_(size).floor_().clamp_(max=size - 1)
+        places -= (x < places * step + low).to(torch.float64)
+        above = (x >= (places + 1) * step + low) & (places < size - 1)
+        return torch.where(constant, size // 2, places.add_(above)).to(torch.int32)
+
+    return index
+
+
+def _as_rows(columns: Sequence[tuple[float, ...]], device: torch.device) -> Sequence[Tensor]:
+    return torch.tensor(columns, dtype=torch.float64, device=device).T.contiguous().unbind()
+
+
+def symbols(blocks: Iterable[Tensor], size: int) -> Tensor:
+    """Numbers (n, 1) from 0 that are equal where the rows of all blocks are.
+
+    The blocks are some columns (n, ...) each, of places below ``size``.
+    """
+    symbols, bound = torch.zeros(1, 1, dtype=torch.int64, device="cpu"), 1
+    for places in (column for block in blocks for column in torch.split(block, 1, 1)):
+        if bound * size > _LARGEST_SYMBOL:
+            symbols = numbered(symbols)
+            bound = int(symbols.max()) + 1
+            if bound == len(symbols):
+                return symbols  # all are different, whatever the other columns hold
+        symbols = symbols.to(places.device) * size + places
+        bound *= size
+    return numbered(symbols)
+
+
+def numbered(x: Tensor) -> Tensor:
+    """A number from 0 for each value, the same for equal ones."""
+    numbers: Tensor = torch.unique(x, return_inverse=True)[1]
+    return numbers

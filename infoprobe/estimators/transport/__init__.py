@@ -1,0 +1,1 @@
+"""Estimates through invertible maps that were fitted to the data."""

@@ -1,0 +1,1 @@
+"""What maps of other libraries look like."""

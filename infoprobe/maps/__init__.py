@@ -1,0 +1,1 @@
+"""What invertible maps do to entropy, exactly."""

@@ -1,0 +1,1 @@
+"""Measuring what passes through the layers of a model."""

@@ -1,0 +1,348 @@
+"""Taps and measures make one measuring session."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+from infoprobe import checks
+from infoprobe.directions import Direction
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.measures import Divergence, Entropy, Measure
+from infoprobe.probing.record import Record
+from infoprobe.probing.recorder import Recorder
+from infoprobe.reporting.report import Report
+from infoprobe.taps.layout import Layer, LayerSpec, select_layers
+from infoprobe.taps.tap import Tap
+from infoprobe.taps.transform_hooks import is_made_of_transforms
+
+_LARGEST_SEED = (1 << 32) - 1
+
+
+def probe(
+    model: Any,
+    layers: LayerSpec | Iterable[LayerSpec] | None = None,
+    measures: Measure | Iterable[Measure] | None = None,
+    *,
+    values_per_batch: int | None = None,
+    memory: int = 1 << 30,
+    seed: int = 0,
+) -> Probe:
+    r"""Attaches measures to the layers of a model, at once.
+
+    Every tensor is reduced while it passes by: to counts, which add up over any number of
+    batches in any order, or, for estimators that need samples, to a random sample of its rows,
+    the same at every layer. So memory is bounded however long the data are. The model is left as
+    found: its outputs, gradients, parameters and flags are untouched, the generators of random
+    numbers are its own, and the hooks are gone at the end of the ``with`` block or after
+    :meth:`Probe.remove`. (A model in training mode moves its own BatchNorm statistics, probed or
+    not.)
+
+    Of a plain module's inputs and outputs, the first floating-point tensor is measured; of an
+    invertible module's, all of them together, without conditions and the log-determinant.
+
+    Arguments:
+        model: Any module, or a transform of ``torch.distributions``, or a distribution made of
+            such. The inverse pass of a FrEIA graph, of a normalizing flow (zuko's, or any with
+            maps that have a method ``inverse``, as in nflows and normflows) and of a transform is
+            told apart by ``direction``. Both ways may happen in one pass, as in an autoencoder
+            that inverts its encoder. A flow's ``log_prob(x)`` is a pass with input ``x``, its
+            ``sample()`` one with the noise that it draws.
+        layers: ``None`` for the leaf modules (attention counts as one), for FrEIA graphs their
+            nodes and their own inputs and outputs, for flows their maps, and for transforms the
+            parts, named by their positions (``"1.0"``); or one or several of: a glob pattern on
+            names (``"conv*"``) that chooses among these or, where it matches none of them, among
+            all modules; a module; a class of modules; a predicate ``f(name, module)``. Points
+            marked by :func:`~infoprobe.tap` are always measured.
+        measures: ``None`` for the entropy of every layer's output, and the divergences of the
+            layer's input and of the model's input from it, on shared dyadic bins; or one or
+            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
+            :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange` and
+            :class:`~infoprobe.Rate`.
+        values_per_batch: Counts about so many random values of each larger tensor instead of
+            all, which is faster. Neighbours are drawn together, 64 at a time. Histograms are then
+            noisier, and no longer the same however the data are split into batches.
+        memory: How many bytes all rows that are kept may take; if need be, fewer samples are
+            kept than the measures ask for, and their rows in the report say so.
+        seed: Of the choice of samples, of values and of projections. In distributed training,
+            each process chooses for itself.
+
+    Limits: activation checkpointing calls layers again during the backward pass; such calls are
+    not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
+    Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
+    thread that runs the model has passes of its own. A copy made of a probed model has hooks that
+    do nothing; but a shallow one, such as a replica of ``torch.nn.DataParallel``, shares a flow's
+    ``inverse`` with the original. Before a flow's ``sample()`` has drawn its noise, nothing is
+    measured. Tensors made in inference mode cannot be told to be unchanged from one layer to
+    the next, so they are counted at both.
+
+    Raises:
+        TypeError: ``layers`` or ``measures`` holds something else.
+        ValueError: A layer matches nothing, or a number is out of range.
+
+    Example:
+        >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+        >>> with ip.probe(model) as probe:
+        ...     for _ in range(10):
+        ...         _ = model(torch.randn(50, 3))
+        >>> sorted(probe.report().scalars())[:2]
+        ['0/forward/divergence_input', '0/forward/divergence_previous']
+    """
+    if not isinstance(model, nn.Module) and not is_made_of_transforms(model):
+        raise ArgumentTypeError(
+            "model",
+            f"expected a torch.nn.Module, got {type(model).__name__}. Transforms of "
+            "torch.distributions and distributions that are made of them will do as well.",
+        )
+    if values_per_batch is not None:
+        checks.integer(values_per_batch, 1, None, "values_per_batch")
+    checks.integer(memory, 0, None, "memory")
+    checks.integer(seed, 0, _LARGEST_SEED, "seed")
+    if measures is None:
+        measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
+    elif isinstance(measures, Iterable):
+        measures = tuple(dict.fromkeys(measures))
+    else:
+        measures = (measures,)
+    for measure in measures:
+        if not isinstance(measure, Measure):
+            raise ArgumentTypeError(
+                "measures",
+                "expected ip.Entropy(...), ip.Divergence(...), "
+                "ip.MutualInformation(...), ip.EntropyChange() or ip.Rate(), got "
+                f"{measure!r} of type {type(measure).__name__}.",
+            )
+    recorder = Recorder(measures, values_per_batch, memory, int(seed))
+    return Probe(model, select_layers(model, layers), recorder)
+
+
+class Probe:
+    """One measuring session, made by :func:`probe`.
+
+    A context manager: hooks are on the model until the end of the ``with`` block, whatever is
+    raised in it. The report stays readable afterwards.
+    """
+
+    def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
+        self._layers = [layer.name for layer in layers]
+        self._recorder = recorder
+        # What processes before and after this one had measured, to be added to which record.
+        self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
+        self._tap = Tap(model, layers, recorder)
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.remove()
+
+    def __repr__(self) -> str:
+        state = "attached" if self._tap.attached else "removed"
+        return (
+            f"Probe({len(self._layers)} layers, {len(self._recorder.measures)} measures, {state}, "
+            f"{self._recorder.passes} passes)"
+        )
+
+    def remove(self) -> None:
+        """Takes the hooks off the model. What was measured remains."""
+        self._tap.remove()
+
+    def reset(self) -> None:
+        """Forgets what was measured; the hooks stay."""
+        self._recorder.reset()
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """A ``with`` block in which the passes that begin are not measured."""
+        before, self._recorder.paused = self._recorder.paused, True
+        try:
+            yield
+        finally:
+            self._recorder.paused = before
+
+    def target(self, target: Any) -> None:
+        """Says what the next pass is to find, for ``MutualInformation(reference="target")``.
+
+        Arguments:
+            target: One row a sample: labels (integers, one-dimensional) or any other tensor.
+
+        Raises:
+            TypeError: It does not hold real numbers.
+            ValueError: It is empty.
+        """
+        self._recorder.target(checks.as_tensor(target, "target"))
+
+    def track(self, every: int = 100, passes: int = 1) -> Probe:
+        """From now on measures in steps: of each ``every`` passes the first few.
+
+        Each such window gives rows of its own in the report, whose ``step`` is the number of the
+        window's first pass, counted from now. The measures are computed at the window's end;
+        passes outside of windows cost next to nothing, and memory grows by the rows alone. What
+        was measured before is forgotten. (To compare entropies over steps, give the histogram an
+        explicit range: dyadic bins halve or double with a layer's range, which moves an entropy
+        by up to ln 2.)
+
+        Arguments:
+            every: A window begins at every so many passes.
+            passes: How many passes a window has, at most ``every``. More give estimators more to
+                estimate from.
+
+        Returns:
+            The probe itself.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()).track(every=5) as probe:
+            ...     for _ in range(10):
+            ...         _ = model(torch.randn(50, 3))
+            >>> [row["step"] for row in probe.report().rows]
+            [0, 5]
+        """
+        checks.integer(every, 1, None, "every")
+        checks.integer(passes, 1, every, "passes")
+        self.reset()
+        self._recorder.track(int(every), int(passes))
+        return self
+
+    def report(self) -> Report:
+        """What was measured so far, one row a layer, direction, call and measure.
+
+        Warns of layers that gave no output, with the likely causes.
+        """
+        record = self._record()
+        rows = list(self._recorder.rows)
+        if self._recorder.tracking:
+            if record.passes:
+                rows += record.rows(step=self._recorder.step)
+        else:
+            rows += record.rows()
+        self._warn_of_silent_layers({row["layer"] for row in rows})
+        return Report(rows)
+
+    def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
+        """The counts of a layer's output, under the bins of the first measure that counts.
+
+        They stand for the tensors in every method of the estimator, so that any two layers can be
+        compared after the fact, on exactly shared bins.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(50, 3))
+            >>> h = ip.Histogram()
+            >>> h.js_divergence(probe.counts("0"), probe.counts("1")) == h.js_divergence(
+            ...     probe.counts("0"), y
+            ... )
+            tensor(True)
+
+        Raises:
+            ValueError: Nothing was counted there; the message lists where something was.
+        """
+        counted = self._record().counts()
+        if (layer, direction, call) not in counted:
+            there = [f"{name!r} ({way}, call {i})" for name, way, i in counted]
+            raise ArgumentValueError(
+                "layer",
+                f"nothing was counted at {layer!r} ({direction}, call {call}), but at: "
+                f"{', '.join(there) or 'no layer yet'}.",
+            )
+        return counted[layer, direction, call]
+
+    # With other processes, and over time.
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this process has measured, for :meth:`load_state_dict`.
+
+        Tensors, numbers and strings in lists and dictionaries, as :func:`torch.save` takes them
+        and ``torch.load(weights_only=True)`` gives them back.
+        """
+        return self._recorder.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave; what was measured here is forgotten.
+
+        Raises:
+            ValueError: It is of a probe with other measures.
+        """
+        self._recorder.load_state_dict(state)
+
+    def merge(self, other: Probe) -> None:
+        """Takes in what another probe has measured on other data.
+
+        Counts add up exactly. Of the samples that both have kept, as many are kept as one probe
+        would have; with equal seeds both tend to keep samples of the same numbers, so give
+        probes that are to be merged different ones (but the same where rows are projected).
+
+        Raises:
+            TypeError: ``other`` is no probe.
+            ValueError: It has other measures.
+        """
+        if not isinstance(other, Probe):
+            raise ArgumentTypeError("other", f"expected a Probe, got {type(other).__name__}.")
+        self._recorder.merge(other._recorder)
+
+    def sync(self) -> None:
+        """Lets the report say what all processes of ``torch.distributed`` have measured so far.
+
+        All of them must call it. The report of each is then that of one process which had seen
+        all the data, counts to the last one. To be called again after further passes; nothing is
+        counted twice. :meth:`state_dict` remains this process's own, and so do the rows of steps
+        that :meth:`track` has finished.
+
+        Raises:
+            RuntimeError: ``torch.distributed`` is not initialised.
+        """
+        distributed = torch.distributed
+        if not (distributed.is_available() and distributed.is_initialized()):
+            raise RuntimeError(
+                "sync: expected an initialised torch.distributed, and there is none. Call "
+                "torch.distributed.init_process_group(...) first; a single process needs no sync."
+            )
+        rank = distributed.get_rank()
+        states: list[Any] = [None] * distributed.get_world_size()
+        own = self._recorder.record
+        distributed.all_gather_object(states, own.state_dict())
+        records = [Record.from_state_dict(state, own.measures) for state in states]
+        self._elsewhere = own, records[:rank], records[rank + 1 :]
+
+    def _record(self) -> Record:
+        """What was measured here and, as far as known, elsewhere."""
+        own = self._recorder.record
+        if self._elsewhere is None or self._elsewhere[0] is not own:  # else it began anew
+            return own
+        _, before, after = self._elsewhere
+        merged = Record(own.measures, own.seed)
+        for record in (*before, own, *after):
+            merged.merge(record)
+        return merged
+
+    def _warn_of_silent_layers(self, fired: set[str]) -> None:
+        # A layer may have made transforms, which are what is measured: name[0], name[1].
+        fired = fired | {name.partition("[")[0] for name in fired}
+        silent = [layer for layer in self._layers if layer not in fired]
+        if not silent or not self._recorder.measures:
+            return
+        if not fired:
+            message = (
+                "the probe has seen no pass through the model. Call the model itself, not "
+                "model.forward(...), while the probe is attached and not paused."
+            )
+        else:
+            message = (
+                f"some probed layers gave no output: {', '.join(silent)}. Likely "
+                "causes: the forward pass skips them, calls their .forward(...) or uses their "
+                "weights directly."
+            )
+        warnings.warn(message, stacklevel=3)

@@ -1,0 +1,83 @@
+"""What taps tell of a model's calls, and whom they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+from infoprobe.directions import Direction
+from infoprobe.libraries.log_determinants import LogDeterminant
+
+# The type of a point that was marked by `tap`.
+TAP = "tap"
+
+
+class Place(NamedTuple):
+    """Where tensors are caught.
+
+    Attributes:
+        name: The user's name of the layer or point.
+        type: The class of the layer, or ``"tap"``.
+    """
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """A layer has returned, or a tensor has passed a point.
+
+    Attributes:
+        place: The layer or point.
+        direction: Which way it ran.
+        call: Numbers the calls of this place in this pass and direction, from 0.
+        outputs: The tensors that it gave.
+        entered: What :meth:`Sink.enter` returned when the layer was called; ``None`` for a point
+            that was marked by :func:`tap`, which has no input of its own.
+        unchanged: Whether the outputs are the tensors that went in.
+        module: What was called: a module or a transform; ``None`` where nothing was.
+        args: The positional arguments of the call.
+        kwargs: The keyword arguments of the call.
+        log_determinant: What an invertible layer reports, where the sink wants to know; ``None``
+            if the layer is not invertible.
+    """
+
+    place: Place
+    direction: Direction
+    call: int
+    outputs: list[Tensor]
+    entered: Any = None
+    unchanged: bool = False
+    module: object = None
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    log_determinant: LogDeterminant | None = None
+
+
+class Sink(Protocol):
+    """Who is told what passes through a model.
+
+    Attributes:
+        wants_log_determinants: Whether layers should be asked for their log|det J|.
+    """
+
+    wants_log_determinants: bool
+
+    def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
+        """A pass begins with these tensors; ``entrance`` names the part if not the model.
+
+        What is returned stands for the pass; ``None`` means that nobody wants to know of it.
+        """
+
+    def end(self, run: Any) -> None:
+        """The pass is over, whether it returned or raised."""
+
+    def enter(self, run: Any, inputs: list[Tensor]) -> Any:
+        """A layer is about to be called; what is returned comes back with the layer's event."""
+
+    def exit(self, run: Any, event: Event) -> None:
+        """A layer has returned, or a tensor has passed a point."""

@@ -1,0 +1,237 @@
+"""The exact change of entropy in a probe, and the ledger of a report."""
+
+import math
+
+import FrEIA.framework as Ff
+import FrEIA.modules as Fm
+import pytest
+import torch
+from torch import nn
+
+import infoprobe as ip
+from infoprobe.models import InvertibleAutoencoder, mnist_inn
+from infoprobe.probing.moments import Moments
+
+
+def perturbed(module):
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in module.parameters():
+            if p.requires_grad:
+                p.add_(0.02 * torch.randn(p.shape, generator=generator))
+    return module
+
+
+def changes(report, direction="forward"):
+    return {
+        row["layer"]: row
+        for row in report.rows
+        if (row["measure"], row["direction"]) == ("entropy_change", direction)
+    }
+
+
+@pytest.fixture(scope="module")
+def inn():
+    return perturbed(mnist_inn())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.rand(24, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+
+
+class TestEntropyChange:
+    @pytest.mark.parametrize("jac", [True, False])
+    def test_nodes_of_a_graph_whether_or_not_it_was_asked(self, inn, images, jac):
+        with torch.no_grad():
+            plain = inn(images, jac=jac)
+            with ip.probe(inn, measures=ip.EntropyChange()) as probe:
+                parts = [inn(x, jac=jac) for x in images.split(7)]
+            _, log_det = inn(images)
+        for i in (0, 1):  # what the user gets is what it was
+            assert torch.allclose(torch.cat([part[i] for part in parts]), plain[i], atol=1e-4)
+        assert plain[1].any() == jac
+        found = changes(probe.report())
+        total = sum(row["value"] for row in found.values())
+        assert total == pytest.approx(log_det.double().mean().item(), abs=1e-4)
+        assert {row["n"] for row in found.values()} == {24}
+        assert {row["kind"] for row in found.values()} == {"exact"}
+        assert found["haar_down"]["value"] == pytest.approx(0, abs=1e-9)
+        assert found["input"]["value"] == found["output"]["value"] == 0
+
+    def test_outputs_and_gradients_are_bit_for_bit_the_same(self, inn, images):
+        results = []
+        for measures in ([], [ip.EntropyChange()]):
+            with ip.probe(model := InvertibleAutoencoder(inn, 20), measures=measures):
+                model.zero_grad()
+                y = model(images[:4])
+                y.square().mean().backward()
+            gradients = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+            results.append([y.detach(), *gradients])
+        assert all(map(torch.equal, *results))
+
+    def test_mean_and_standard_error(self, inn, images):
+        conv1 = inn.module_list[1]
+        with torch.no_grad():
+            (x,), _ = inn.module_list[0]((images,))
+            _, log_det = conv1((x,))
+            with ip.probe(inn, "conv1", ip.EntropyChange()) as probe:
+                inn(images)
+        row = changes(probe.report())["conv1"]
+        expected = log_det.double()
+        assert row["value"] == pytest.approx(expected.mean().item(), rel=1e-5)
+        assert row["stderr"] == pytest.approx(expected.std().item() / math.sqrt(24), rel=1e-3)
+        direct = ip.entropy_change(conv1, x)
+        assert row["value"] == pytest.approx(float(direct.value), rel=1e-5)
+
+    def test_both_ways_cancel(self, inn, images):
+        with torch.no_grad(), ip.probe(inn, measures=ip.EntropyChange()) as probe:
+            inn(inn(images)[0], rev=True)
+        there, back = (changes(probe.report(), way) for way in ("forward", "inverse"))
+        for name, row in there.items():
+            assert row["value"] == pytest.approx(-back[name]["value"], abs=1e-3)
+
+    def test_a_step_that_is_not_invertible(self, inn, images):
+        model = InvertibleAutoencoder(inn, 20)
+        with torch.no_grad(), ip.probe(model, measures=ip.EntropyChange()) as probe:
+            model(images[:3])
+        report = probe.report()
+        row = changes(report)["bottleneck"]
+        assert row["value"] is None
+        assert "it is not invertible" in row["findings"][0]
+        assert changes(report, "inverse")["conv1"]["value"] is not None
+
+    def test_plain_modules(self):
+        with ip.probe(model := nn.Linear(3, 3), measures=ip.EntropyChange()) as probe:
+            model(torch.randn(5, 3))
+        (row,) = probe.report().rows
+        assert row["value"] is None
+        assert "it is not invertible" in row["findings"][0]
+
+    def test_a_module_alone_that_was_not_asked(self):
+        model = Fm.GLOWCouplingBlock([(4,)], subnet_constructor=nn.Linear)
+        with ip.probe(model, measures=ip.EntropyChange()) as probe:
+            model((torch.randn(5, 4),), jac=False)
+        (row,) = probe.report().rows
+        assert row["value"] is None
+        assert "jac=False" in row["findings"][0]
+
+    def test_known_wrong_claims_are_named(self):
+        graph = Ff.SequenceINN(4)
+        graph.append(Fm.LearnedElementwiseScaling)
+        with ip.probe(graph, measures=ip.EntropyChange()) as probe:
+            z, _ = graph(torch.randn(5, 4))
+            graph(z, rev=True)
+        report = probe.report()
+        assert changes(report)["module_list.0"]["value"] == pytest.approx(0)
+        row = changes(report, "inverse")["module_list.0"]
+        assert row["value"] is None
+        assert "LearnedElementwiseScaling claims the wrong sign" in row["findings"][0]
+
+    def test_transforms(self):
+        transforms = torch.distributions.transforms
+        t = transforms.ComposeTransform(
+            [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform()]
+        )
+        x = torch.randn(50, 3, dtype=torch.float64)
+        with ip.probe(t, measures=ip.EntropyChange()) as probe:
+            y = t(x)
+            t.inv(y.clone())
+        there, back = (changes(probe.report(), way) for way in ("forward", "inverse"))
+        assert there["0"]["value"] == pytest.approx(3 * math.log(2))
+        expected = transforms.SigmoidTransform().log_abs_det_jacobian(2 * x, y).sum(1)
+        assert there["1"]["value"] == pytest.approx(expected.mean().item())
+        assert back["1"]["value"] == pytest.approx(-expected.mean().item())
+
+    def test_flows_of_normflows(self):
+        normflows = pytest.importorskip("normflows")
+        flows = [
+            normflows.flows.AffineCouplingBlock(normflows.nets.MLP([1, 8, 2], init_zeros=False)),
+            normflows.flows.Permute(2, mode="swap"),
+        ]
+        flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(2), flows)
+        x = torch.randn(30, 2)
+        with ip.probe(flow, measures=ip.EntropyChange()) as probe, torch.no_grad():
+            flow.log_prob(x)
+            _, log_det = flow.inverse_and_log_det(x)
+        found = changes(probe.report(), "inverse")
+        total = sum(row["value"] for row in found.values())
+        assert total == pytest.approx(log_det.double().mean().item(), abs=1e-5)
+
+    def test_singular_jacobians_are_a_fact(self):
+        class Scales(nn.Module):
+            def forward(self, x):
+                return x, torch.where(x[:, 0] > 0, 0.5, -math.inf)
+
+            def inverse(self, z):
+                return z, -torch.ones(len(z))
+
+        with ip.probe(model := Scales(), measures=ip.EntropyChange()) as probe:
+            model(torch.tensor([[1.0], [-1.0], [2.0], [3.0]]))
+        (row,) = probe.report().rows
+        assert row["value"] == -math.inf
+        assert "singular for 25.000% of 4 samples" in row["findings"][0]
+
+    def test_merging_and_saving(self, inn, images):
+        probes = []
+        with torch.no_grad():
+            for part in images.split(12):
+                with ip.probe(inn, measures=ip.EntropyChange()) as probe:
+                    inn(part)
+                probes.append(probe)
+            with ip.probe(inn, measures=ip.EntropyChange()) as whole:
+                whole.load_state_dict(probes[0].state_dict())
+                inn(images[12:])
+        probes[0].merge(probes[1])
+        merged, resumed = (changes(p.report()) for p in (probes[0], whole))
+        for name, row in merged.items():
+            assert row["value"] == pytest.approx(resumed[name]["value"], abs=1e-9)
+            assert row["n"] == resumed[name]["n"] == 24
+
+
+class TestMoments:
+    def test_sums_equal_the_whole(self):
+        x = torch.randn(100, dtype=torch.float64) + 1e6
+        parts = sum(map(Moments.of, x.split(7)), Moments())
+        assert parts.n == 100
+        assert parts.mean == pytest.approx(x.mean().item(), rel=1e-12)
+        assert parts.stderr == pytest.approx(x.std().item() / 10, rel=1e-9)
+        assert math.isnan(Moments.of(x[:1]).stderr)
+
+    def test_what_is_not_a_number(self):
+        with pytest.raises(ValueError, match="got 1 of 3 that are NaN or infinite"):
+            Moments.of(torch.tensor([1.0, math.nan, -math.inf]))
+
+
+class TestLedger:
+    def test_exact_beside_estimates(self, inn, images):
+        estimator = ip.Gaussian(shrinkage="ledoit-wolf")
+        measures = [ip.EntropyChange(), ip.Entropy(estimator)]
+        with torch.no_grad(), ip.probe(inn, measures=measures) as probe:
+            inn(images)
+        report = probe.report()
+        ledger = report.ledger()
+        found = changes(report)
+        assert [row["layer"] for row in ledger.rows] == list(found)
+        total = ledger.totals["forward"]
+        assert total["exact"] == pytest.approx(sum(row["value"] for row in found.values()))
+        assert total["stderr"] == pytest.approx(sum(row["stderr"] for row in found.values()))
+        values = {row["layer"]: row["value"] for row in report.rows if row["reference"] is None}
+        by_name = {row["layer"]: row["estimates"][repr(estimator)] for row in ledger.rows}
+        entropies = {
+            row["layer"]: row["value"] for row in report.rows if row["measure"] == "entropy"
+        }
+        assert by_name["conv1"] == entropies["conv1"] - entropies["haar_down"]
+        assert total["estimates"][repr(estimator)] == pytest.approx(
+            entropies["output"] - entropies["input"]
+        )
+        assert set(values) == set(entropies)
+        text = repr(ledger)
+        assert "total" in text
+        assert f"{total['exact']:.4f}" in text
+
+    def test_a_report_without_any(self):
+        with ip.probe(model := nn.ReLU()) as probe:
+            model(torch.randn(3, 3))
+        with pytest.raises(ValueError, match=r"expected rows of ip.EntropyChange\(\)"):
+            probe.report().ledger()
