@@ -162,7 +162,7 @@ def continuous(x: Any, name: str) -> Tensor:
     return samples(tensor, name)
 
 
-def varying(x: Tensor, name: str) -> None:
+def require_varying(x: Tensor, name: str) -> None:
     """Raises a ValueError if a feature of the samples (n, d) is constant."""
     # Few features repeat their first value, so few need a look at all samples.
     suspects = (x[:8] == x[0]).all(0)
@@ -175,7 +175,7 @@ def varying(x: Tensor, name: str) -> None:
         )
 
 
-def spread(x: Tensor, name: str, *others: Tensor) -> None:
+def require_spread(x: Tensor, name: str, *others: Tensor) -> None:
     """Raises a ValueError if squares of differences leave the range of float64."""
     extents = [torch.aminmax(tensor.detach()) for tensor in (x, *others)]
     low = min(float(extent.min) for extent in extents)
@@ -189,7 +189,7 @@ def spread(x: Tensor, name: str, *others: Tensor) -> None:
         )
 
 
-def same_length(**tensors: Tensor) -> None:
+def require_same_length(**tensors: Tensor) -> None:
     """Raises unless all have one sample for each of the others'."""
     lengths = {name: len(x) for name, x in tensors.items()}
     if len(set(lengths.values())) > 1:
@@ -201,7 +201,7 @@ def same_length(**tensors: Tensor) -> None:
         )
 
 
-def same_width(**tensors: Tensor) -> None:
+def require_same_width(**tensors: Tensor) -> None:
     """Raises unless the samples (n, d) of all have the same d."""
     widths = {name: x.shape[1] for name, x in tensors.items()}
     if len(set(widths.values())) > 1:
@@ -213,7 +213,7 @@ def same_width(**tensors: Tensor) -> None:
         )
 
 
-def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
+def require_one_of(value: Any, choices: Iterable[Any], name: str) -> None:
     """Raises a ValueError that lists the choices unless ``value`` is one of them."""
     choices = tuple(choices)
     if value not in choices:
@@ -221,7 +221,7 @@ def one_of(value: Any, choices: Iterable[Any], name: str) -> None:
         raise ArgumentValueError(name, f"expected one of {expected}, got {value!r}.")
 
 
-def real(value: Any, low: float, name: str) -> None:
+def require_real(value: Any, low: float, name: str) -> None:
     """Raises unless ``value`` is a finite number of at least ``low``."""
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ArgumentTypeError(
@@ -231,7 +231,7 @@ def real(value: Any, low: float, name: str) -> None:
         raise ArgumentValueError(name, f"expected a finite number >= {low:g}, got {value!r}.")
 
 
-def sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
+def require_sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
     """Raises unless ``x`` holds samples of this shape: (n, *shape)."""
     if tuple(x.shape[1:]) != shape:
         expected = ", ".join(map(str, ("n", *shape)))
@@ -240,7 +240,7 @@ def sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
         )
 
 
-def integer(value: Any, low: int, high: int | None, name: str) -> None:
+def require_integer(value: Any, low: int, high: int | None, name: str) -> None:
     """Raises unless ``value`` is an integer in ``[low, high]``."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
         raise ArgumentTypeError(

@@ -79,7 +79,7 @@ def total_correlation(x: Any, estimator: Any = _KNN, *, base: float = math.e) ->
 
 
 def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
-    checks.real(base, -math.inf, "base")
+    checks.require_real(base, -math.inf, "base")
     if base <= 0 or base == 1:
         raise ArgumentValueError(
             "base",

@@ -82,7 +82,7 @@ class ImageFiles:
 
     def split(self, split_size: int) -> Iterator[Tensor]:
         """Batch after batch of ``split_size`` images, the last one smaller where need be."""
-        checks.integer(split_size, 1, None, "split_size")
+        checks.require_integer(split_size, 1, None, "split_size")
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
 
@@ -116,6 +116,6 @@ def _decoded(path: Path) -> Image.Image:
 
 
 def _resized(stored: tuple[int, int], size: int) -> tuple[int, int]:
-    checks.integer(size, 1, None, "size")
+    checks.require_integer(size, 1, None, "size")
     width, height = (size * side // min(stored) for side in stored)
     return width, height

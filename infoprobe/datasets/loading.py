@@ -88,8 +88,8 @@ def load(
         OSError: A download failed; the message says what to fetch by hand, and where to put it.
         ValueError: A file is damaged, or an argument is none of the above.
     """
-    checks.one_of(name, [*_FROM_FILES, "celeba", *_EMBEDDED], "name")
-    checks.one_of(split, ["train", "test"], "split")
+    checks.require_one_of(name, [*_FROM_FILES, "celeba", *_EMBEDDED], "name")
+    checks.require_one_of(split, ["train", "test"], "split")
     if size is not None and name != "celeba":
         raise ArgumentValueError(
             "size", f"expected None with {name!r}, for it is for 'celeba', got {size}."

@@ -67,9 +67,9 @@ class Gaussian:
 
     def __post_init__(self) -> None:
         if isinstance(self.shrinkage, str):
-            checks.one_of(self.shrinkage, ["ledoit-wolf"], "shrinkage")
+            checks.require_one_of(self.shrinkage, ["ledoit-wolf"], "shrinkage")
         elif self.shrinkage is not None:
-            checks.real(self.shrinkage, 0, "shrinkage")
+            checks.require_real(self.shrinkage, 0, "shrinkage")
             if self.shrinkage > 1:
                 raise ArgumentValueError(
                     "shrinkage", f"expected at most 1, got {self.shrinkage!r}."
@@ -96,7 +96,7 @@ class Gaussian:
         Arguments and errors as in :meth:`mutual_information`; y is the condition.
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
-        checks.same_length(x=x, y=y)
+        checks.require_same_length(x=x, y=y)
         (_, condition), both = self._blocks(x=x, y=y)
         return both.entropy() - condition.entropy()
 
@@ -139,7 +139,7 @@ class Gaussian:
             ValueError: As :meth:`entropy`, for x and y together, or they differ in n.
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
-        checks.same_length(x=x, y=y)
+        checks.require_same_length(x=x, y=y)
         (a, b), both = self._blocks(x=x, y=y)
         return a.entropy() + b.entropy() - both.entropy()
 
@@ -150,7 +150,7 @@ class Gaussian:
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
         z = checks.continuous(z, "z")
-        checks.same_length(x=x, y=y, z=z)
+        checks.require_same_length(x=x, y=y, z=z)
         (_, _, c), whole = self._blocks(x=x, y=y, z=z)
         d, e = x.shape[1], y.shape[1]
         features = torch.arange(whole.d, device=x.device)
@@ -171,7 +171,7 @@ class Gaussian:
 
     def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
-        checks.same_width(p=p, q=q)
+        checks.require_same_width(p=p, q=q)
         return self._fit(p, "p"), self._fit(q.to(p.device), "q")
 
     def _blocks(self, **tensors: Tensor) -> tuple[list[_Fit], _Fit]:
@@ -187,7 +187,7 @@ class Gaussian:
     def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> _Fit:
         """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
         x = checks.continuous(x, name)
-        checks.spread(x, name)
+        checks.require_spread(x, name)
         n, d = x.shape
         values = x.double()
         mean = values.mean(0)
@@ -195,7 +195,7 @@ class Gaussian:
         scatter = centred.T @ centred
         rounding = torch.finfo(dtype or x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
         if self.shrinkage is None:
-            checks.varying(x, name)
+            checks.require_varying(x, name)
             return _Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
         weight = (

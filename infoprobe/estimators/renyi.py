@@ -101,7 +101,7 @@ class MatrixRenyi:
         _positive(self.alpha, "alpha")
         _positive(self.gamma, "gamma")
         if isinstance(self.bandwidth, str):
-            checks.one_of(self.bandwidth, _RULES, "bandwidth")
+            checks.require_one_of(self.bandwidth, _RULES, "bandwidth")
         else:
             _positive(self.bandwidth, "bandwidth")
         if self.gamma != 1 and self.bandwidth not in ("scott", "tapia"):
@@ -186,7 +186,7 @@ class MatrixRenyi:
     def _exponents(self, **variables: Any) -> list[Tensor]:
         """Of each variable, -ln K of all pairs i < j, on the device of the first."""
         tensors = {name: checks.samples(x, name) for name, x in variables.items()}
-        checks.same_length(**tensors)
+        checks.require_same_length(**tensors)
         exponents = []
         for name, x in tensors.items():
             squares, width = self._kernel(x, name)
@@ -259,7 +259,7 @@ class _SquaredDistances(torch.autograd.Function):
 
 
 def _positive(value: Any, name: str) -> None:
-    checks.real(value, 0, name)
+    checks.require_real(value, 0, name)
     if value == 0:
         raise ArgumentValueError(name, f"expected a positive number, got {value!r}.")
 

@@ -64,7 +64,7 @@ def dequantize(
         >>> (y.double() * 256).floor().int()
         tensor([[  0, 128, 255]], dtype=torch.int32)
     """
-    checks.integer(levels, 2, _MOST_LEVELS, "levels")
+    checks.require_integer(levels, 2, _MOST_LEVELS, "levels")
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentTypeError(
             "dtype", f"expected torch.float32 or torch.float64, got {dtype!r}."

@@ -47,12 +47,12 @@ class Passage:
             TypeError: The samples are no floating-point numbers.
             ValueError: They are not finite, or the module is in a state in which it gives no map.
         """
-        checks.integer(rows, 1, None, "batch_size")
+        checks.require_integer(rows, 1, None, "batch_size")
         several = isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x)
         names = [f"x[{i}]" for i in range(len(x))] if several else ["x"]
         parts = x if several else [x]
         xs = tuple(_samples(part, label) for part, label in zip(parts, names, strict=True))
-        checks.same_length(**dict(zip(names, xs, strict=True)))
+        checks.require_same_length(**dict(zip(names, xs, strict=True)))
         conditions = () if c is None else tuple(c) if isinstance(c, (tuple, list)) else (c,)
         _ready(_owner(module))
         return cls(module, xs, conditions, rev, rows)

@@ -31,7 +31,7 @@ class ClassicalAutoencoder(nn.Module, ABC):
         if isinstance(bottleneck, GaussianBottleneck):
             self.size, self.gaussian, width = bottleneck.size, bottleneck, 2 * bottleneck.size
         else:
-            checks.integer(bottleneck, 1, None, "bottleneck")
+            checks.require_integer(bottleneck, 1, None, "bottleneck")
             self.size, self.gaussian, width = bottleneck, None, bottleneck
         self.encoder = nn.Sequential(OrderedDict(self._encoder(width)))
         self.decoder = nn.Sequential(OrderedDict(self._decoder(self.size)))
@@ -69,12 +69,12 @@ class ClassicalAutoencoder(nn.Module, ABC):
 
     def decode(self, code: Tensor) -> Tensor:
         """Images (n, C, H, W) of codes (n, b)."""
-        checks.sample_shape(code, (self.size,), "code")
+        checks.require_sample_shape(code, (self.size,), "code")
         images: Tensor = self.decoder(code)
         return images
 
     def _latent(self, x: Tensor) -> Tensor:
-        checks.sample_shape(x, self.image_shape, "x")
+        checks.require_sample_shape(x, self.image_shape, "x")
         latent: Tensor = self.encoder(x)
         return latent
 

@@ -143,7 +143,7 @@ class ZeroPadding(nn.Module):
 
     def __init__(self, size: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        checks.integer(size, 1, math.prod(shape), "size")
+        checks.require_integer(size, 1, math.prod(shape), "size")
         self.size = size
         self.shape = shape
 
@@ -213,7 +213,7 @@ class InvertibleAutoencoder(nn.Module):
                 )
             self.gaussian, size = bottleneck, bottleneck.size
         else:
-            checks.integer(bottleneck, 1, d, "bottleneck")
+            checks.require_integer(bottleneck, 1, d, "bottleneck")
             self.gaussian, size = None, bottleneck
         self.bottleneck = ZeroPadding(size, shape)
 
@@ -238,11 +238,11 @@ class InvertibleAutoencoder(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """Images (n, C, H, W) of codes (n, b)."""
-        checks.sample_shape(code, (self.bottleneck.size,), "code")
+        checks.require_sample_shape(code, (self.bottleneck.size,), "code")
         return self._image(code)
 
     def _latent(self, x: Tensor) -> Tensor:
-        checks.sample_shape(x, self._image_shape, "x")
+        checks.require_sample_shape(x, self._image_shape, "x")
         latent: Tensor = self.inn(x, jac=False)[0]
         return latent
 

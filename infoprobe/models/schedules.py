@@ -35,10 +35,10 @@ class Schedule:
     milestones: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        checks.integer(self.epochs, 1, None, "epochs")
-        checks.integer(self.batch_size, 1, None, "batch_size")
+        checks.require_integer(self.epochs, 1, None, "epochs")
+        checks.require_integer(self.batch_size, 1, None, "batch_size")
         for name in ("learning_rate", "eps", "weight_decay"):
-            checks.real(getattr(self, name), 0, name)
+            checks.require_real(getattr(self, name), 0, name)
         for name in ("betas", "milestones"):
             value = getattr(self, name)
             if not isinstance(value, tuple):

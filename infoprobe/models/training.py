@@ -110,8 +110,8 @@ def fit(
         )
     schedule = replace(schedule, **settings)
     loss = loss or _default_loss(autoencoder)
-    checks.integer(seed, 0, None, "seed")
-    checks.one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
+    checks.require_integer(seed, 0, None, "seed")
+    checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ArgumentValueError(

@@ -47,7 +47,7 @@ class GaussianBottleneck(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        checks.integer(size, 1, None, "size")
+        checks.require_integer(size, 1, None, "size")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,8 +119,8 @@ class VariationalLoss(nn.Module):
 
     def __init__(self, beta: float = 1.0, scale: float = 0.1) -> None:
         super().__init__()
-        checks.real(beta, 0, "beta")
-        checks.real(scale, 0, "scale")
+        checks.require_real(beta, 0, "beta")
+        checks.require_real(scale, 0, "scale")
         if not scale > 0:
             raise ArgumentValueError(
                 "scale",

@@ -65,13 +65,13 @@ def nearest_neighbors(
     check_metric(metric)
     points = checks.samples(x, "x")
     if queries is None:
-        checks.spread(points, "x")
-        checks.integer(k, 1, len(points) - 1, "k")
+        checks.require_spread(points, "x")
+        checks.require_integer(k, 1, len(points) - 1, "k")
         return search([points], k, None, metric)
     asked = checks.samples(queries, "queries", at_least=1).to(points.device)
-    checks.same_width(x=points, queries=asked)
-    checks.spread(points, "x, queries", asked)
-    checks.integer(k, 1, len(points), "k")
+    checks.require_same_width(x=points, queries=asked)
+    checks.require_spread(points, "x, queries", asked)
+    checks.require_integer(k, 1, len(points), "k")
     return search([points], k, [asked], metric)
 
 

@@ -113,4 +113,4 @@ def sort(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def check_metric(metric: str) -> None:
     """Raises a ValueError unless the metric is known."""
-    checks.one_of(metric, METRICS, "metric")
+    checks.require_one_of(metric, METRICS, "metric")

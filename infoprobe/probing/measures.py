@@ -148,7 +148,7 @@ class Divergence:
                 f"{self.estimator.correction!r}, which corrects entropies alone. Use a "
                 "pseudocount, correction='james-stein' or None.",
             )
-        checks.one_of(self.reference, ["previous", "input"], "reference")
+        checks.require_one_of(self.reference, ["previous", "input"], "reference")
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -234,7 +234,7 @@ class MutualInformation:
 
     def __post_init__(self) -> None:
         _check(self, "mutual_information")
-        checks.one_of(self.reference, ["input", "previous", "target"], "reference")
+        checks.require_one_of(self.reference, ["input", "previous", "target"], "reference")
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -351,10 +351,10 @@ def _check(measure: Entropy | Divergence | MutualInformation, method: str) -> No
             f"expected one that has {method}(), such as ip.Histogram(...) or "
             f"ip.KNN(...), got {measure.estimator!r} of type {type(measure.estimator).__name__}.",
         )
-    checks.integer(measure.samples, 2, None, "samples")
+    checks.require_integer(measure.samples, 2, None, "samples")
     object.__setattr__(measure, "samples", int(measure.samples))
     if measure.project is not None:
-        checks.integer(measure.project, 1, None, "project")
+        checks.require_integer(measure.project, 1, None, "project")
         object.__setattr__(measure, "project", int(measure.project))
 
 

@@ -102,9 +102,9 @@ def probe(
             "torch.distributions and distributions that are made of them will do as well.",
         )
     if values_per_batch is not None:
-        checks.integer(values_per_batch, 1, None, "values_per_batch")
-    checks.integer(memory, 0, None, "memory")
-    checks.integer(seed, 0, _LARGEST_SEED, "seed")
+        checks.require_integer(values_per_batch, 1, None, "values_per_batch")
+    checks.require_integer(memory, 0, None, "memory")
+    checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
     elif isinstance(measures, Iterable):
@@ -210,8 +210,8 @@ class Probe:
             >>> [row["step"] for row in probe.report().rows]
             [0, 5]
         """
-        checks.integer(every, 1, None, "every")
-        checks.integer(passes, 1, every, "passes")
+        checks.require_integer(every, 1, None, "every")
+        checks.require_integer(passes, 1, every, "passes")
         self.reset()
         self._recorder.track(int(every), int(passes))
         return self

@@ -92,9 +92,9 @@ def confidence_interval(
             "expected a method such as ip.KNN().entropy, or a function of tensors, got "
             f"{measure!r}.",
         )
-    checks.integer(resamples, 2, None, "resamples")
-    checks.one_of(method, ["subsample", "bootstrap"], "method")
-    checks.real(level, 0, "level")
+    checks.require_integer(resamples, 2, None, "resamples")
+    checks.require_one_of(method, ["subsample", "bootstrap"], "method")
+    checks.require_real(level, 0, "level")
     if not 0 < level < 1:
         raise ArgumentValueError(
             "level", f"expected a probability between 0 and 1, got {level!r}."

@@ -142,14 +142,14 @@ class Critic:
     progress: bool = False
 
     def __post_init__(self) -> None:
-        checks.one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
-        checks.one_of(self.critic, ["separable", "concatenated"], "critic")
+        checks.require_one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
+        checks.require_one_of(self.critic, ["separable", "concatenated"], "critic")
         for name in ("hidden", "embedding", "steps", "patience"):
-            checks.integer(getattr(self, name), 1, None, name)
-        checks.integer(self.batch, 2, None, "batch")
-        checks.integer(self.seed, 0, 2**63 - 1, "seed")
+            checks.require_integer(getattr(self, name), 1, None, name)
+        checks.require_integer(self.batch, 2, None, "batch")
+        checks.require_integer(self.seed, 0, 2**63 - 1, "seed")
         for name in ("learning_rate", "clip", "validation", "held_out"):
-            checks.real(getattr(self, name), 0, name)
+            checks.require_real(getattr(self, name), 0, name)
             if getattr(self, name) == 0:
                 raise ArgumentValueError(name, "expected a number above 0, got 0.")
         if self.validation + self.held_out >= 1:
@@ -173,7 +173,7 @@ class Critic:
             FloatingPointError: Training diverged.
         """
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
-        checks.same_length(x=x, y=y)
+        checks.require_same_length(x=x, y=y)
         generator = self._generator()
         split = training, _, _ = self._split(len(x), "x, y", generator)
         x = _standardised(x, x[training], "x")
@@ -208,7 +208,7 @@ class Critic:
                 f"got {self.bound!r}. Use Critic('dv'), or mutual_information.",
             )
         p, q = checks.samples(p, "p"), checks.samples(q, "q")
-        checks.same_width(p=p, q=q)
+        checks.require_same_width(p=p, q=q)
         generator = self._generator()
         split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
         q = q.to(p.device)
@@ -233,7 +233,7 @@ class Critic:
             TypeError: ``n`` is no integer.
             ValueError: ``n`` samples are too few to be split.
         """
-        checks.integer(n, 0, None, "n")
+        checks.require_integer(n, 0, None, "n")
         held_out = self._sizes(n, "n")[-1]
         if self.bound == "infonce":
             return math.log(held_out)

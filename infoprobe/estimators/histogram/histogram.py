@@ -142,11 +142,11 @@ class Histogram:
     outside: Literal["raise", "clip", "drop"] = "raise"
 
     def __post_init__(self) -> None:
-        checks.integer(self.bins, 1, _MAX_BINS, "bins")
-        checks.one_of(self.over, ["values", "units", "samples"], "over")
-        checks.one_of(self.outside, ["raise", "clip", "drop"], "outside")
+        checks.require_integer(self.bins, 1, _MAX_BINS, "bins")
+        checks.require_one_of(self.over, ["values", "units", "samples"], "over")
+        checks.require_one_of(self.outside, ["raise", "clip", "drop"], "outside")
         if isinstance(self.range, str):
-            checks.one_of(self.range, ["dyadic", "minmax", "own"], "range")
+            checks.require_one_of(self.range, ["dyadic", "minmax", "own"], "range")
             if self.outside != "raise":
                 raise ArgumentValueError(
                     "outside",
@@ -161,8 +161,8 @@ class Histogram:
                 )
         else:
             object.__setattr__(self, "range", _explicit_range(self.range))
-        checks.real(self.pseudocount, 0, "pseudocount")
-        checks.one_of(
+        checks.require_real(self.pseudocount, 0, "pseudocount")
+        checks.require_one_of(
             self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
         )
         if self.pseudocount and self.correction:
@@ -408,7 +408,7 @@ class Histogram:
             yield [_pooled(counts) for counts in self._counts(**arguments)]
             return
         samples = [self._samples(x, name) for name, x in arguments.items()]
-        checks.same_width(**{x.name: x.tensor for x in samples})
+        checks.require_same_width(**{x.name: x.tensor for x in samples})
         if self.over == "units":
             yield from self._unit_tables(samples)
         else:
@@ -470,7 +470,7 @@ class Histogram:
             yield found
 
     def _pairs_of_symbols(self, x: _Argument, y: _Argument) -> list[Table]:
-        checks.same_length(x=x.tensor, y=y.tensor)
+        checks.require_same_length(x=x.tensor, y=y.tensor)
         x, y = self._kept(x, y)
         (of_x,), x_cells = self._symbols([x])
         (of_y,), y_cells = self._symbols([y])

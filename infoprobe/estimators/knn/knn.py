@@ -136,12 +136,12 @@ class KNN:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.integer(self.k, 1, None, "k")
-        checks.one_of(self.metric, METRICS, "metric")
-        checks.one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.integer(self.variant, 1, 2, "variant")
-        checks.integer(self.repeats, 1, None, "repeats")
-        checks.integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer(self.k, 1, None, "k")
+        checks.require_one_of(self.metric, METRICS, "metric")
+        checks.require_one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
+        checks.require_integer(self.variant, 1, 2, "variant")
+        checks.require_integer(self.repeats, 1, None, "repeats")
+        checks.require_integer(self.seed, 0, 2**62, "seed")
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
@@ -206,7 +206,7 @@ class KNN:
                 that coincide; a label has no more than k samples; or x and y differ in n.
         """
         if variant is not None:
-            checks.integer(variant, 1, 2, "variant")
+            checks.require_integer(variant, 1, 2, "variant")
         if _is_discrete(x, "x") or _is_discrete(y, "y"):
             return self._with_labels(x, y)
         estimator = self if variant is None else replace(self, variant=variant)
@@ -252,7 +252,7 @@ class KNN:
             >>> bool(bias.stderr < 0.1 < bias.value)
             True
         """
-        checks.one_of(measure, _ARGUMENTS, "measure")
+        checks.require_one_of(measure, _ARGUMENTS, "measure")
         if self.calibration is None:
             raise ArgumentValueError(
                 "calibration",
@@ -311,10 +311,10 @@ class KNN:
         if _counts(measure):
             samples = {name: x.detach() for name, x in samples.items()}
         if names == ("p", "q"):
-            checks.same_width(**samples)
-            checks.spread(samples["p"], "p, q", samples["q"])
+            checks.require_same_width(**samples)
+            checks.require_spread(samples["p"], "p, q", samples["q"])
         else:
-            checks.same_length(**samples)
+            checks.require_same_length(**samples)
             self._check_size(", ".join(names), *samples.values())
         for name, x in samples.items():
             self._check_size(name, x)
@@ -345,9 +345,9 @@ class KNN:
             )
 
     def _check(self, x: Tensor, name: str, measure: str) -> None:
-        checks.spread(x, name)
+        checks.require_spread(x, name)
         if "information" not in measure:
-            checks.varying(x, name)
+            checks.require_varying(x, name)
         if measure == "total_correlation" or self.calibration == "copula":
             refuse_atoms(torch.split(x, 1, 1), self.k, name)
         elif "information" in measure:
@@ -380,8 +380,8 @@ class KNN:
             )
         samples = checks.continuous(samples, names[1])
         labels = labels.to(samples.device).reshape(-1)
-        checks.same_length(**dict(sorted({names[1]: samples, names[0]: labels}.items())))
-        checks.spread(samples, names[1])
+        checks.require_same_length(**dict(sorted({names[1]: samples, names[0]: labels}.items())))
+        checks.require_spread(samples, names[1])
         refuse_atoms([samples], self.k, names[1])
         values, sizes = torch.unique(labels, return_counts=True)
         rare = values[sizes <= self.k].tolist()

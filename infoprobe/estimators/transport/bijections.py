@@ -121,7 +121,7 @@ def whitening(x: Tensor) -> Affine:
         ValueError: A feature is constant or a linear combination of others, as all are where
             there are no more samples than features.
     """
-    checks.varying(x, "x_fit")
+    checks.require_varying(x, "x_fit")
     mean, deviation = x.mean(0), x.std(0)
     scores = (x - mean) / deviation
     values, axes = torch.linalg.eigh(scores.T @ scores / len(x))

@@ -119,7 +119,7 @@ class Flow(Transport):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("components", "hidden", "steps", "batch"):
-            checks.integer(getattr(self, name), 1, None, name)
+            checks.require_integer(getattr(self, name), 1, None, name)
         if not 0 <= self.dropout < 1:
             raise ArgumentValueError(
                 "dropout", f"expected a share from 0 to below 1, got {self.dropout!r}."

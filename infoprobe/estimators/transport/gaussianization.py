@@ -89,8 +89,8 @@ class Gaussianization(Transport):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.one_of(self.rotation, [None, *ROTATIONS], "rotation")
-        checks.integer(self.layers, 0, None, "layers")
+        checks.require_one_of(self.rotation, [None, *ROTATIONS], "rotation")
+        checks.require_integer(self.layers, 0, None, "layers")
 
     def _fit(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
         generator = torch.Generator("cpu").manual_seed(seed)

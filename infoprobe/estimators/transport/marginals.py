@@ -170,7 +170,7 @@ def fit(x_fit: Tensor, x_stop: Tensor) -> Marginals:
         raise ArgumentValueError(
             "x_fit", f"expected at least {_FEWEST} samples, got {len(x_fit)}. Pass more of them."
         )
-    checks.varying(x_fit, "x_fit")
+    checks.require_varying(x_fit, "x_fit")
     line = x_fit.double().T.sort(1).values.contiguous()
     chosen = _straight(line)
     best = chosen.log_likelihood(x_stop).sum(0) + _GAIN

@@ -186,8 +186,8 @@ class Transport(ABC):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        checks.integer(self.folds, 2, None, "folds")
-        checks.integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer(self.folds, 2, None, "folds")
+        checks.require_integer(self.seed, 0, 2**62, "seed")
         missing = [
             name for name in ("entropy",) if not callable(getattr(self.residual, name, None))
         ]
@@ -288,7 +288,7 @@ class Transport(ABC):
         Raises:
             TypeError, ValueError, FloatingPointError: As the method; or there is no such measure.
         """
-        checks.one_of(measure, _ARGUMENTS, "measure")
+        checks.require_one_of(measure, _ARGUMENTS, "measure")
         names = _ARGUMENTS[measure]
         if len(tensors) != len(names):
             raise ArgumentTypeError(
@@ -393,9 +393,9 @@ class Transport(ABC):
         first = samples[names[0]]
         samples = {name: x.to(first.device) for name, x in samples.items()}
         if names == ("p", "q"):
-            checks.same_width(**samples)
+            checks.require_same_width(**samples)
         else:
-            checks.same_length(**samples)
+            checks.require_same_length(**samples)
         d = first.shape[1]
         if measure == "mutual_information":
             d = sum(x.shape[1] for x in samples.values())
@@ -408,8 +408,8 @@ class Transport(ABC):
                     f"dimensions, got {len(x):,}. Pass more samples, fewer features (such as "
                     "their principal components), or fewer folds.",
                 )
-            checks.spread(x, name)
-            checks.varying(x, name)
+            checks.require_spread(x, name)
+            checks.require_varying(x, name)
             refuse_redundant(x, name)
             refuse_atoms(torch.split(x, 1, 1), max(3, int(_ATOM * len(x))), name)
         return list(samples.values())
