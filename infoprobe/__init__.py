@@ -24,7 +24,14 @@ from infoprobe.maps.bottleneck import BottleneckAccount, bottleneck_account
 from infoprobe.maps.dequantize import dequantize
 from infoprobe.maps.entropy_change import check_invertible, entropy_change, jacobian_spectrum
 from infoprobe.neighbors import nearest_neighbors
-from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, MutualInformation, Rate
+from infoprobe.probing.measures import (
+    Divergence,
+    Entropy,
+    EntropyChange,
+    Measure,
+    MutualInformation,
+    Rate,
+)
 from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
 from infoprobe.taps.calls import tap
@@ -47,6 +54,7 @@ __all__ = [
     "Gaussianization",
     "Histogram",
     "MatrixRenyi",
+    "Measure",
     "MutualInformation",
     "Probe",
     "Rate",

@@ -107,19 +107,18 @@ def probe(
     checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
-    elif isinstance(measures, Iterable):
-        measures = tuple(dict.fromkeys(measures))
-    else:
-        measures = (measures,)
-    for measure in measures:
+    chosen = measures if isinstance(measures, Iterable) else (measures,)
+    distinct: dict[str, Measure] = {}
+    for measure in chosen:
         if not isinstance(measure, Measure):
             raise ArgumentTypeError(
                 "measures",
-                "expected ip.Entropy(...), ip.Divergence(...), "
-                "ip.MutualInformation(...), ip.EntropyChange() or ip.Rate(), got "
+                "expected ip.Entropy(...), ip.Divergence(...), ip.MutualInformation(...), "
+                "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
                 f"{measure!r} of type {type(measure).__name__}.",
             )
-    recorder = Recorder(measures, values_per_batch, memory, int(seed))
+        distinct.setdefault(measure.identity, measure)
+    recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     return Probe(model, select_layers(model, layers), recorder)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import infoprobe as ip
-from infoprobe.probing import reservoir as module
-from infoprobe.probing.reservoir import Reservoir, Rows, random_stream, together
+from infoprobe.probing.kept import reservoir as module
+from infoprobe.probing.kept.reservoir import Reservoir, random_stream
+from infoprobe.probing.kept.samples import Samples as Rows, together
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(0, 12)

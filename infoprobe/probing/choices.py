@@ -1,0 +1,133 @@
+"""The random choices of a probe: of samples, of values, and of directions to project onto."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Hashable, Mapping
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+
+# As many neighbouring values at most are drawn together.
+_CHUNK = 64
+
+
+class Choices:
+    """The random choices of one probe, and the lock under which its threads make them.
+
+    Attributes:
+        seed: The seed of all choices.
+        values_per_batch: About how many values of each larger tensor are counted; ``None`` for
+            all.
+        generator: The source of the choices of values.
+        lock: Held by whoever changes what the probe has measured.
+    """
+
+    def __init__(self, seed: int, values_per_batch: int | None) -> None:
+        self.seed = seed
+        self.values_per_batch = values_per_batch
+        self.generator = random_stream(seed)
+        self.lock = threading.RLock()
+        self._projections: dict[tuple[int, int], Tensor] = {}
+
+    def restart(self) -> None:
+        """Starts again from the seed."""
+        self.generator = random_stream(self.seed)
+
+    def resume(self, seed: int, generator_state: Tensor) -> None:
+        """Goes on from an earlier state."""
+        self.seed = seed
+        self.generator.set_state(generator_state)
+        self._projections.clear()
+
+    def project(self, samples: Tensor, dimensions: int | None) -> Tensor:
+        """Samples (n, ...) projected onto random directions, if they have more dimensions.
+
+        The directions depend on the seed and on the number of dimensions alone, so they are the
+        same in all processes, and lengths are kept in the mean.
+        """
+        width = samples.shape[1:].numel()
+        if dimensions is None or width <= dimensions:
+            return samples
+        key = width, dimensions
+        if key not in self._projections:
+            generator = torch.Generator().manual_seed(self.seed)
+            self._projections[key] = torch.randn(
+                key, generator=generator, dtype=torch.float32, device="cpu"
+            ).div_(math.sqrt(dimensions))
+        with torch.autocast("cpu", enabled=False):
+            return samples.flatten(1).to(torch.float32) @ self._projections[key]
+
+
+class Pass:
+    """What the layers within one pass through the model have in common.
+
+    Arguments:
+        choices: The random choices of the probe.
+        reservoirs: For each way of keeping samples, which ones are kept.
+    """
+
+    def __init__(self, choices: Choices, reservoirs: Mapping[Hashable, Reservoir]) -> None:
+        self.choices = choices
+        self._reservoirs = reservoirs
+        self._admitted: dict[Hashable, Admitted] = {}
+        self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
+        self._chunks: dict[tuple[int, int], Tensor] = {}
+
+    def admit_all(self, n: int) -> None:
+        """Decides for every reservoir which of the pass's ``n`` samples it keeps."""
+        for sampling in self._reservoirs:
+            self.admitted(sampling, n)
+
+    def admitted(self, sampling: Hashable, n: int) -> Admitted:
+        """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""
+        with self.choices.lock:
+            if sampling not in self._admitted:
+                self._admitted[sampling] = self._reservoirs[sampling].admit(n)
+            return self._admitted[sampling]
+
+    def sum(self, before: Counts, counts: Counts) -> Counts:
+        """The counts of earlier passes and those of this one.
+
+        Layers that have seen the same tensors share their counts: the output of one is the input
+        of the next, and all refer to the same input of the model. So each tensor is added once.
+        """
+        key = id(before), id(counts)
+        if key not in self._sums:
+            # The terms are kept too, so that no other object gets their identities.
+            self._sums[key] = before + counts, before, counts
+        return self._sums[key][0]
+
+    def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
+        """The values to be counted of some tensors: all, or a random share."""
+        limit = self.choices.values_per_batch
+        values = sum(x.numel() for x in tensors)
+        if limit is None or values <= limit:
+            return tensors
+        return [self._some_values(x, limit / values) for x in tensors]
+
+    def _some_values(self, x: Tensor, share: float) -> Tensor:
+        """A random share of a tensor's values, each equally likely.
+
+        Neighbours in memory are drawn together, since that is much faster: as many as divide the
+        tensor evenly. The tensor is cut into equal parts and each gives one such chunk, the same
+        in all tensors of a pass that have this size.
+        """
+        flat = in_memory_order(checks.as_tensor(x, "x"))
+        length = min(_CHUNK, flat.numel() & -flat.numel())
+        there = flat.numel() // length
+        wanted = max(1, round(share * there))
+        if (there, wanted) not in self._chunks:
+            with self.choices.lock:
+                place = torch.rand(
+                    wanted, generator=self.choices.generator, dtype=torch.float64, device="cpu"
+                )
+            place += torch.arange(wanted, device="cpu")
+            self._chunks[there, wanted] = place.mul_(there / wanted).long().clamp_(max=there - 1)
+        chunks = self._chunks[there, wanted].to(x.device)
+        return flat.view(there, length).index_select(0, chunks)

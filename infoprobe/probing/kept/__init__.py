@@ -1,0 +1,1 @@
+"""What a probe keeps of the tensors that pass: counts, samples or moments."""

@@ -1,0 +1,231 @@
+"""How something is reduced while it passes, and what is kept of it at one call of a layer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from torch import Tensor
+
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.protocols import configuration
+from infoprobe.probing.choices import Pass
+from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.roles import Role
+from infoprobe.taps.sink import Event
+
+
+class Problem(NamedTuple):
+    """Why something could not be measured at one call of a layer.
+
+    Attributes:
+        reason: What was expected, what came, and the way out.
+        applies: Whether the measure applies to such layers at all; if it does, the user is
+            warned.
+    """
+
+    reason: str
+    applies: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """What is kept of one call.
+
+    Attributes:
+        n: The number of samples, along the first axis.
+        values: The number of scalars.
+    """
+
+    n: int
+    values: int
+
+
+P = TypeVar("P", bound=Piece)
+
+
+@dataclass(eq=False)
+class Kept(ABC, Generic[P]):
+    """What is kept, in one way, of the tensors that had one role at one call of a layer.
+
+    Attributes:
+        n: The number of samples, over all passes.
+        values: The number of scalars.
+        left_out: The number of calls that could not be measured.
+        why_left_out: What was wrong with the first of them; empty if there were none.
+        applies: Whether the measure applies to the layer, as far as its calls tell.
+        entrances: The parts of the model by which passes entered, instead of the model itself.
+    """
+
+    n: int = 0
+    values: int = 0
+    left_out: int = 0
+    why_left_out: str = ""
+    applies: bool = True
+    entrances: set[str] = field(default_factory=set)
+
+    @property
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether no call could be measured yet."""
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """How many bytes each further sample takes; 0 if the size does not depend on them."""
+        return 0
+
+    @property
+    def width(self) -> float | None:
+        """The number of values in one sample: a mean where samples differ."""
+        if not self.n:
+            return None
+        return self.values / self.n if self.values % self.n else self.values // self.n
+
+    def add(self, piece: P, run: Pass) -> None:
+        """Adds what a pass brought."""
+        self._add(piece, run)
+        self.n += piece.n
+        self.values += piece.values
+
+    def leave_out(self, problem: Problem, where: str) -> None:
+        """Counts a call that could not be measured.
+
+        Arguments:
+            problem: What was wrong with it.
+            where: What could not be measured, and when: ``"In pass 3 the output"``.
+        """
+        self.left_out += 1
+        if self.left_out == 1:
+            self.applies = problem.applies
+            self.why_left_out = (
+                f"{where} could not be measured: {problem.reason}"
+                if problem.applies
+                else problem.reason
+            )
+
+    def merge(self, other: Kept[P], merging: Merging | None) -> None:
+        """Takes in what was kept of other data.
+
+        Arguments:
+            other: What was kept there.
+            merging: How the reservoirs of both were merged, if samples are kept.
+        """
+        self.n += other.n
+        self.values += other.values
+        if not self.why_left_out:
+            self.why_left_out, self.applies = other.why_left_out, other.applies
+        self.left_out += other.left_out
+        self.entrances |= other.entrances
+        self._merge(other, merging)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it, as tensors, numbers and strings in lists and dictionaries."""
+        return {
+            "n": self.n,
+            "values": self.values,
+            "left_out": self.left_out,
+            "why_left_out": self.why_left_out,
+            "applies": self.applies,
+            "entrances": sorted(self.entrances),
+            **self._state(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Becomes what :meth:`state_dict` describes."""
+        self.n, self.values = state["n"], state["values"]
+        self.left_out, self.why_left_out = state["left_out"], state["why_left_out"]
+        self.applies = state["applies"]
+        self.entrances = set(state["entrances"])
+        self._load(state)
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader should know of the calls that were measured and left out."""
+        if self.is_empty and not self.applies:
+            yield self.why_left_out
+        elif self.left_out:
+            calls = "1 call is" if self.left_out == 1 else f"{self.left_out:,} calls are"
+            yield f"{calls} left out. {self.why_left_out}"
+
+    @abstractmethod
+    def _add(self, piece: P, run: Pass) -> None: ...
+
+    @abstractmethod
+    def _merge(self, other: Any, merging: Merging | None) -> None: ...
+
+    @abstractmethod
+    def _state(self) -> dict[str, Any]: ...
+
+    @abstractmethod
+    def _load(self, state: Mapping[str, Any]) -> None: ...
+
+
+class Reduction(ABC):
+    """A way of keeping something: two that have the same settings are equal.
+
+    Subclasses are frozen dataclasses with ``eq=False``.
+    """
+
+    @cached_property
+    def _identity(self) -> str:
+        return repr(configuration(self))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Reduction) and self._identity == other._identity
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @abstractmethod
+    def empty(self) -> Kept[Any]:
+        """Nothing kept yet."""
+
+    @abstractmethod
+    def together(
+        self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
+    ) -> Sequence[Counts | Tensor | Any]:
+        """What a measure computes from, for each of the things that were kept at one call."""
+
+    def remarks(
+        self,
+        kept: Mapping[Role, Kept[Any]],
+        used: int,
+        seed: int,
+        reservoir: Reservoir | None,
+    ) -> Iterator[str]:
+        """What a reader should know of the way in which these were kept.
+
+        Arguments:
+            kept: What was kept of each role's tensors, the layer's output last.
+            used: How many samples the measure was computed from.
+            seed: The seed of all random choices.
+            reservoir: Which samples are kept, if samples are.
+        """
+        yield from ()
+
+
+class TensorReduction(Reduction):
+    """A way of keeping tensors that pass."""
+
+    @abstractmethod
+    def reduce(self, tensors: list[Tensor], run: Pass) -> Piece:
+        """What is kept of some tensors, which together have one role.
+
+        Raises:
+            TypeError, ValueError: They cannot be kept in this way; the message says why.
+        """
+
+
+class CallReduction(Reduction):
+    """A way of keeping what a layer reports of itself when it returns."""
+
+    @property
+    def wants_log_determinants(self) -> bool:
+        """Whether invertible layers are to be asked for their log|det J|."""
+        return False
+
+    @abstractmethod
+    def reduce(self, event: Event) -> Piece | Problem:
+        """What is kept of one call."""

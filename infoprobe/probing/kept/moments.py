@@ -1,0 +1,209 @@
+"""Moments that are kept: the mean and the spread of numbers that layers report."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor
+
+from infoprobe.errors import ArgumentValueError
+from infoprobe.probing.choices import Pass
+from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
+from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.tensors import length, under_vmap
+from infoprobe.taps.sink import Event
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""The mean and the spread of some numbers; additive, as counts are.
+
+    Attributes:
+        n: The number of finite ones.
+        mean: The mean of the finite ones.
+        squares: The sum of the squares of their deviations from the mean.
+        singular: The number of those that were minus infinity.
+    """
+
+    n: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    singular: int = 0
+
+    @classmethod
+    def of(cls, values: Tensor) -> Moments:
+        """The moments of the values of a tensor.
+
+        Raises:
+            ValueError: A value is NaN or plus infinity.
+        """
+        finite = values[values.isfinite()]
+        singular = int((values == -math.inf).sum())
+        if len(finite) + singular < values.numel():
+            bad = values.numel() - len(finite) - singular
+            raise ArgumentValueError(
+                "x",
+                f"expected numbers, got {bad:,} of {values.numel():,} that are NaN or infinite.",
+            )
+        if not len(finite):
+            return cls(singular=singular)
+        mean = finite.mean()
+        squares = (finite - mean).square().sum()
+        return cls(len(finite), float(mean), float(squares), singular)
+
+    def __add__(self, other: Moments) -> Moments:
+        n = self.n + other.n
+        if not n:
+            return Moments(singular=self.singular + other.singular)
+        apart = other.mean - self.mean
+        return Moments(
+            n,
+            # Chan, Golub & LeVeque (1979).
+            self.mean + apart * other.n / n,
+            self.squares + other.squares + apart**2 * self.n * other.n / n,
+            self.singular + other.singular,
+        )
+
+    @property
+    def stderr(self) -> float:
+        """The standard error of the mean; NaN for a single number."""
+        return math.sqrt(self.squares / (self.n - 1) / self.n) if self.n > 1 else math.nan
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the whole state as numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> Moments:
+        """Makes the moments that :meth:`state_dict` describes."""
+        return cls(**state)
+
+
+@dataclass(frozen=True, eq=False)
+class MomentsPiece(Piece):
+    """The moments of the numbers that a layer reported at one call.
+
+    Attributes:
+        moments: The moments.
+        doubt: Why not to believe what the layer reports; empty if all is well.
+    """
+
+    moments: Moments
+    doubt: str = ""
+
+
+@dataclass(eq=False)
+class KeptMoments(Kept[MomentsPiece]):
+    """The moments of the numbers that a layer reported at one of its calls in a pass.
+
+    Attributes:
+        moments: The moments; ``None`` before the first call.
+        doubt: Why not to believe what the layer reports; empty if all is well.
+    """
+
+    moments: Moments | None = None
+    doubt: str = ""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no call could be measured yet."""
+        return self.moments is None
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader should know of the calls, and of what the layer reports."""
+        yield from super().remarks()
+        if self.doubt and not self.left_out:
+            yield self.doubt
+
+    def _add(self, piece: MomentsPiece, run: Pass) -> None:
+        before = Moments() if self.moments is None else self.moments
+        self.moments = before + piece.moments
+        self.doubt = self.doubt or piece.doubt
+
+    def _merge(self, other: KeptMoments, merging: Merging | None) -> None:
+        if other.moments is not None:
+            before = self.moments
+            self.moments = other.moments if before is None else before + other.moments
+        self.doubt = self.doubt or other.doubt
+
+    def _state(self) -> dict[str, Any]:
+        moments = None if self.moments is None else self.moments.state_dict()
+        return {"moments": moments, "doubt": self.doubt}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        moments = state["moments"]
+        self.moments = None if moments is None else Moments.from_state_dict(moments)
+        self.doubt = state["doubt"]
+
+
+class Numbers(NamedTuple):
+    """What a layer reported at one call.
+
+    Attributes:
+        values: A number for each sample, (n,).
+        doubt: Why not to believe it; empty if all is well.
+    """
+
+    values: Tensor
+    doubt: str = ""
+
+
+class Quantity(ABC):
+    """A number for each sample that layers of some kind report when they return.
+
+    Attributes:
+        wants_log_determinants: Whether invertible layers are to be asked for their log|det J|.
+    """
+
+    wants_log_determinants: ClassVar[bool] = False
+
+    @abstractmethod
+    def of(self, event: Event) -> Numbers | Problem:
+        """What the layer reported, or why it did not.
+
+        The tensors of the event may be wrapped by torch's function transforms.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Averaging(CallReduction):
+    """The mean and the variance of a quantity are kept.
+
+    Attributes:
+        quantity: What the layer reports.
+    """
+
+    quantity: Quantity
+
+    @property
+    def wants_log_determinants(self) -> bool:
+        """Whether the quantity needs the log|det J| of invertible layers."""
+        return self.quantity.wants_log_determinants
+
+    def empty(self) -> KeptMoments:
+        """Nothing kept yet."""
+        return KeptMoments()
+
+    def reduce(self, event: Event) -> MomentsPiece | Problem:
+        """The moments of what a layer reported at one call."""
+        if under_vmap():
+            return Problem("Under torch.func.vmap tensors have no values.", applies=False)
+        numbers = self.quantity.of(event)
+        if isinstance(numbers, Problem):
+            return numbers
+        return MomentsPiece(
+            n=length(event.outputs[0]),
+            values=sum(x.numel() for x in event.outputs),
+            moments=Moments.of(numbers.values),
+            doubt=numbers.doubt,
+        )
+
+    def together(
+        self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
+    ) -> list[Moments | None]:
+        """The moments of each."""
+        return [x.moments for x in kept if isinstance(x, KeptMoments)]

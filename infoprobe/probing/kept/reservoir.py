@@ -1,0 +1,146 @@
+"""Which samples of a stream are kept: a bounded, seeded choice, the same at every layer."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(eq=False)
+class Admitted:
+    """Which samples of a batch are kept.
+
+    Attributes:
+        n: The number of samples in the batch.
+        indices: The places in the batch of those that are kept: (m,), int64.
+        slots: The slot of each, (m,), int64; -1 for one that is no longer kept.
+        numbers: The number of each in the stream: (m,), int64.
+        size: The most slots that there may be.
+    """
+
+    n: int
+    indices: Tensor
+    slots: Tensor
+    numbers: Tensor
+    size: int
+
+
+class Merging(NamedTuple):
+    """How two reservoirs were merged.
+
+    Attributes:
+        remaining: The slots of the first one that remain, (m,), int64; they come first.
+        added: The slots of the second one that remain, (k,), int64; they follow.
+        seen: How many samples the first one had seen, by which the second one's numbers go up.
+    """
+
+    remaining: Tensor
+    added: Tensor
+    seen: int
+
+
+class Reservoir:
+    """Which samples of a stream are kept: at most ``size``, all equally likely.
+
+    Every sample draws a priority, and the samples with the least priorities are kept. So two
+    reservoirs can be merged, or one can shrink, and it holds what it would have held if it had
+    been so from the start.
+
+    Attributes:
+        size: The most samples to be kept.
+        seen: The number of samples that have passed.
+        numbers: The number in the stream of the sample in each slot: (kept,), int64.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size = size
+        self.seen = 0
+        self.numbers = torch.empty(0, dtype=torch.int64, device="cpu")
+        self._priorities = torch.empty(0, dtype=torch.float64, device="cpu")
+        self._generator = random_stream(seed)
+        self._admitted: weakref.WeakSet[Admitted] = weakref.WeakSet()
+
+    @torch.inference_mode(False)  # what is made in that mode could not be changed outside of it
+    def admit(self, n: int) -> Admitted:
+        """Decides which of the next ``n`` samples are kept."""
+        kept = len(self.numbers)
+        drawn = torch.rand(n, generator=self._generator, dtype=torch.float64, device="cpu")
+        priorities = torch.cat([self._priorities, drawn])
+        chosen = _least(priorities, self.size)
+        indices = chosen[kept:].nonzero().squeeze(1)
+        freed = (~chosen[:kept]).nonzero().squeeze(1)
+        new = torch.arange(kept, kept + len(indices) - len(freed), device="cpu")
+        slots = torch.cat([freed, new])
+        added = Admitted(n, indices, slots, self.seen + indices, self.size)
+        room = torch.zeros(len(indices) - len(freed), device="cpu")
+        self.numbers = torch.cat([self.numbers, room.to(torch.int64)])
+        self._priorities = torch.cat([self._priorities, room.to(torch.float64)])
+        self.numbers[slots], self._priorities[slots] = added.numbers, drawn[indices]
+        self.seen += n
+        for earlier in self._admitted:  # in passes that are not over
+            earlier.slots[torch.isin(earlier.slots, slots)] = -1
+        self._admitted.add(added)
+        return added
+
+    def shrink(self, size: int) -> Tensor:
+        """Keeps at most ``size`` samples from now on, and returns the slots that remain."""
+        self.size = min(self.size, size)
+        remain = _least(self._priorities, self.size).nonzero().squeeze(1)
+        moved = torch.full((len(self.numbers) + 1,), -1, device="cpu")  # the last is for -1
+        moved[remain] = torch.arange(len(remain), device="cpu")
+        for admitted in self._admitted:  # in passes that are not over
+            admitted.slots = moved[admitted.slots]
+            admitted.size = self.size
+        self.numbers, self._priorities = self.numbers[remain], self._priorities[remain]
+        return remain
+
+    def merge(self, other: Reservoir) -> Merging:
+        """Takes in the samples that another stream's reservoir keeps."""
+        mine, seen = len(self.numbers), self.seen
+        self.size = min(self.size, other.size)
+        priorities = torch.cat([self._priorities, other._priorities])
+        remain = _least(priorities, self.size).nonzero().squeeze(1)
+        self.numbers = torch.cat([self.numbers, other.numbers + self.seen])[remain]
+        self._priorities = priorities[remain]
+        self.seen += other.seen
+        return Merging(remain[remain < mine], remain[remain >= mine] - mine, seen)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the whole state as tensors and numbers."""
+        return {
+            "size": self.size,
+            "seen": self.seen,
+            "numbers": self.numbers.clone(),
+            "priorities": self._priorities.clone(),
+            "generator": self._generator.get_state(),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> Reservoir:
+        """Makes the reservoir that :meth:`state_dict` describes."""
+        reservoir = cls(state["size"], 0)
+        reservoir.seen = state["seen"]
+        reservoir.numbers = state["numbers"].clone()
+        reservoir._priorities = state["priorities"].clone()
+        reservoir._generator.set_state(state["generator"])
+        return reservoir
+
+
+def random_stream(seed: int) -> torch.Generator:
+    """A generator of our own, which gives different numbers in each process of a training."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    rank = torch.distributed.get_rank() if distributed else 0
+    # The generator heeds 32 bits of a seed; an odd multiplier keeps ranks apart in them.
+    return torch.Generator().manual_seed((seed + 0x9E3779B1 * rank) % (1 << 32))
+
+
+def _least(priorities: Tensor, size: int) -> Tensor:
+    """Which priorities (n,) are among the ``size`` least: (n,), bool."""
+    chosen = torch.ones(len(priorities), dtype=torch.bool, device="cpu")
+    if len(priorities) > size:
+        chosen[priorities.topk(len(priorities) - size).indices] = False
+    return chosen

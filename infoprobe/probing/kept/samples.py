@@ -1,0 +1,250 @@
+"""Samples that are kept: those that a reservoir chose, of one layer's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
+from infoprobe.probing.choices import Pass
+from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
+from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.tensors import length
+
+
+class Samples:
+    """What one layer had for the samples that a reservoir keeps, on the CPU.
+
+    Attributes:
+        values: The sample in each slot: (slots, ...).
+        numbers: The number in the stream of each of them: (slots,), int64; -1 in an empty slot.
+    """
+
+    def __init__(self, values: Tensor, numbers: Tensor) -> None:
+        self.values = values
+        self.numbers = numbers
+
+    @classmethod
+    def none_like(cls, x: Tensor) -> Samples:
+        """No samples yet, of the shape and type of those in ``x`` (n, ...)."""
+        none = torch.empty((0, *x.shape[1:]), dtype=x.dtype, device="cpu")
+        return cls(none, torch.empty(0, dtype=torch.int64, device="cpu"))
+
+    @property
+    def sample_bytes(self) -> int:
+        """How many bytes one sample takes."""
+        return self.values.element_size() * self.values.shape[1:].numel()
+
+    @torch.inference_mode(False)
+    def add(self, admitted: Admitted, x: Tensor) -> None:
+        """Keeps the samples ``x`` (m, ...) that were admitted."""
+        if x.shape[1:] != self.values.shape[1:]:
+            raise ArgumentValueError(
+                "x",
+                f"expected samples of shape {tuple(self.values.shape[1:])} as before, got "
+                f"{tuple(x.shape[1:])}. Pad the data to one shape, or choose other layers.",
+            )
+        self.values = self.values.to(torch.promote_types(self.values.dtype, x.dtype))
+        there = admitted.slots >= 0
+        slots = admitted.slots[there]
+        if len(slots):
+            self._grow(int(slots.max()) + 1, admitted.size)
+            self.values[slots] = x[there].to(self.values.dtype)
+            self.numbers[slots] = admitted.numbers[there]
+
+    def keep(self, slots: Tensor) -> None:
+        """Drops all slots but these."""
+        there = slots[slots < len(self.numbers)]
+        self.values, self.numbers = self.values[there], self.numbers[there]
+
+    def merge(self, other: Samples, merging: Merging) -> None:
+        """Takes in samples of another stream and the same shape, as the reservoirs were merged.
+
+        The slots that remain here must have been chosen before, by :meth:`keep`.
+        """
+        there = merging.added[merging.added < len(other.numbers)]
+        numbers = other.numbers[there]
+        start = len(merging.remaining)
+        end = start + len(there)
+        self.values = self.values.to(torch.promote_types(self.values.dtype, other.values.dtype))
+        self._grow(end, end)
+        self.values[start:end] = other.values[there].to(self.values.dtype)
+        self.numbers[start:end] = numbers + merging.seen * (numbers >= 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the whole state as tensors."""
+        return {"values": self.values.clone(), "numbers": self.numbers.clone()}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Samples:
+        """Makes the samples that :meth:`state_dict` describes."""
+        return cls(state["values"].clone(), state["numbers"].clone())
+
+    def _grow(self, slots: int, size: int) -> None:
+        """Makes room, by an eighth at least: else many small batches would copy it all often."""
+        there = len(self.numbers)
+        if slots > there:
+            missing = max(slots - there, min(there // 8, size - there))
+            room = self.values.new_zeros((missing, *self.values.shape[1:]))
+            self.values = torch.cat([self.values, room])
+            self.numbers = torch.cat([self.numbers, self.numbers.new_full((missing,), -1)])
+
+
+def together(reservoir: Reservoir, samples: Sequence[Samples]) -> list[Tensor]:
+    """The samples that all of them have, sample for sample."""
+    slots = min(len(reservoir.numbers), min(len(each.numbers) for each in samples))
+    there = torch.ones(slots, dtype=torch.bool, device="cpu")
+    for each in samples:
+        there &= each.numbers[:slots] == reservoir.numbers[:slots]
+    return [each.values[:slots][there] for each in samples]
+
+
+@dataclass(frozen=True, eq=False)
+class SamplesPiece(Piece):
+    """The samples of one call that are kept.
+
+    Attributes:
+        x: The samples, (m, ...), on the CPU.
+        admitted: Where they are to be kept.
+    """
+
+    x: Tensor
+    admitted: Admitted
+
+
+@dataclass(eq=False)
+class KeptSamples(Kept[SamplesPiece]):
+    """Samples of the tensors that had one role at one call of a layer.
+
+    Attributes:
+        samples: The samples; ``None`` before the first call.
+    """
+
+    samples: Samples | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no call could be measured yet."""
+        return self.samples is None
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """How many bytes each further sample takes."""
+        return 0 if self.samples is None else self.samples.sample_bytes
+
+    def keep(self, slots: Tensor) -> None:
+        """Drops all slots but these."""
+        if self.samples is not None:
+            self.samples.keep(slots)
+
+    def _add(self, piece: SamplesPiece, run: Pass) -> None:
+        samples = Samples.none_like(piece.x) if self.samples is None else self.samples
+        samples.add(piece.admitted, piece.x)
+        self.samples = samples
+
+    def _merge(self, other: KeptSamples, merging: Merging | None) -> None:
+        if other.samples is None or merging is None:
+            return
+        if self.samples is None:
+            self.samples = Samples.none_like(other.samples.values)
+        shape, others = (tuple(x.samples.values.shape[1:]) for x in (self, other) if x.samples)
+        if shape == others:
+            self.samples.merge(other.samples, merging)
+        else:
+            self.left_out += 1
+            self.why_left_out = self.why_left_out or (
+                f"in what was merged: expected samples of shape {shape}, got {others}."
+            )
+
+    def _state(self) -> dict[str, Any]:
+        return {"samples": None if self.samples is None else self.samples.state_dict()}
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        samples = state["samples"]
+        self.samples = None if samples is None else Samples.from_state_dict(samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampling(TensorReduction):
+    """A bounded random sample of all samples is kept, the same at every layer.
+
+    Attributes:
+        samples: The most samples that are kept.
+        project: The number of dimensions onto which wider samples are projected; ``None`` to
+            keep them as they are.
+    """
+
+    samples: int
+    project: int | None = None
+
+    def empty(self) -> KeptSamples:
+        """Nothing kept yet."""
+        return KeptSamples()
+
+    def reduce(self, tensors: list[Tensor], run: Pass) -> SamplesPiece:
+        """The samples of this pass that the reservoir keeps; of several tensors side by side."""
+        parts = [checks.as_tensor(x, "x") for x in tensors]
+        lengths = set(map(length, parts))
+        n = max(lengths)
+        admitted = run.admitted(self, n)
+        if lengths != {admitted.n}:
+            raise ArgumentValueError(
+                "x",
+                f"expected one row for each of the pass's {admitted.n:,} samples, got shape "
+                f"{tuple(parts[0].shape)}: which row belongs to which sample is unknown. Choose "
+                "layers that keep samples along the first axis, or a measure that streams.",
+            )
+        for x in parts:
+            checks.extent(checks.exact_float(x, "x"), "x")
+        chosen = [x[admitted.indices.to(x.device)].to("cpu") for x in parts]
+        joined = chosen[0] if len(chosen) == 1 else torch.cat([x.flatten(1) for x in chosen], 1)
+        return SamplesPiece(
+            n=n,
+            values=sum(x.numel() for x in parts),
+            x=run.choices.project(joined, self.project),
+            admitted=admitted,
+        )
+
+    def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
+        """The samples that were kept of all, sample for sample."""
+        samples = [x.samples for x in kept if isinstance(x, KeptSamples) and x.samples]
+        assert reservoir is not None
+        return together(reservoir, samples)
+
+    def remarks(
+        self,
+        kept: Mapping[Role, Kept[Any]],
+        used: int,
+        seed: int,
+        reservoir: Reservoir | None,
+    ) -> Iterator[str]:
+        """How many of the samples were used, and which were projected."""
+        n = list(kept.values())[-1].n
+        if reservoir is not None and reservoir.seen > reservoir.size:
+            limit = (
+                f"the measure asks for {self.samples:,}"
+                if reservoir.size == self.samples
+                else f"the memory had room for {reservoir.size:,}"
+            )
+            yield (
+                f"It was computed from {used:,} of {n:,} samples, drawn at random (seed {seed}), "
+                f"the same at every layer: {limit}."
+            )
+        elif used < n:
+            yield (
+                f"It was computed from the {used:,} of {n:,} samples for which everything that is "
+                "needed was there."
+            )
+        wide = [
+            f"{ROLES[role]} ({x.width:,g} dimensions)"
+            for role, x in kept.items()
+            if self.project is not None and x.width is not None and x.width > self.project
+        ]
+        if wide:
+            yield f"{' and '.join(wide)} were projected onto {self.project} random directions."

@@ -1,0 +1,131 @@
+"""What all measures have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from infoprobe.estimators.configuration import configuration
+from infoprobe.estimators.protocols import Estimate
+from infoprobe.probing.kept.base import Reduction
+from infoprobe.probing.roles import Role
+from infoprobe.rows import Kind, register_label
+
+
+class Need(NamedTuple):
+    """What is to be kept for a measure.
+
+    Attributes:
+        role: Whose tensors: the layer's ``"output"``, the layer's own input (``"previous"``), the
+            ``"input"`` of the whole model, the ``"target"``, or ``"layer"`` for what a layer
+            reports of itself.
+        reduction: How they are reduced while they pass.
+    """
+
+    role: Role
+    reduction: Reduction
+
+
+class Reading(NamedTuple):
+    """A measured value.
+
+    Attributes:
+        value: The value in nats.
+        findings: What a reader should know before trusting it, in sentences.
+        stderr: Its standard error in nats, if it is known.
+    """
+
+    value: float
+    findings: Sequence[str] = ()
+    stderr: float | None = None
+
+    @classmethod
+    def of(cls, estimate: Estimate, roles: Mapping[str, str]) -> Reading:
+        """The reading of an estimate.
+
+        Arguments:
+            estimate: The estimate.
+            roles: For each argument of the estimator's method, what it is to the layer.
+        """
+        findings = [
+            str(finding._replace(argument=roles.get(finding.argument, "")))
+            for finding in estimate.findings
+        ]
+        stderr = None if estimate.stderr is None else float(estimate.stderr)
+        return cls(float(estimate.value), findings, stderr)
+
+
+class Measure(ABC):
+    """What is computed at every layer, from what was kept of the tensors that passed there.
+
+    To add a measure, derive a frozen dataclass from this class, which holds its settings, and
+    define :attr:`name`, :attr:`needs` and :meth:`compute`.
+
+    Attributes:
+        name: The name of the measure in reports.
+    """
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in vars(cls):
+            register_label(cls.name, cls.label)
+
+    @classmethod
+    def label(cls, reference: str | None) -> str:
+        """How tables and figures write the measure, such as ``"H(output)"``.
+
+        Arguments:
+            reference: What the measure refers to besides the output, if anything.
+        """
+        return cls.name if reference is None else f"{cls.name}({reference})"
+
+    @property
+    @abstractmethod
+    def needs(self) -> tuple[Need, ...]:
+        """What is to be kept, the layer's own output or report last."""
+
+    @abstractmethod
+    def compute(self, *kept: Any, **unused: Any) -> Reading:
+        """The value at one call of a layer.
+
+        Arguments:
+            kept: For each of the :attr:`needs`, what was kept:
+                :class:`~infoprobe.estimators.histogram.counts.Counts`, samples as a tensor
+                (n, ...) in which all have the same samples, or
+                :class:`~infoprobe.probing.kept.moments.Moments`.
+            unused: Nothing; it lets a measure name its arguments.
+
+        Raises:
+            TypeError, ValueError: There is no value; the message says why, and the report has it.
+        """
+
+    @property
+    def reference(self) -> str | None:
+        """What the measure refers to besides the output: the role of it, if anything."""
+        return None
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether the value is about discrete or continuous variables, or exact."""
+        return None
+
+    @property
+    def method(self) -> str:
+        """How the value is found, as the report has it under ``estimator``."""
+        return repr(self)
+
+    @property
+    def identity(self) -> str:
+        """What tells whether two measures, of whatever process, are the same."""
+        return repr(configuration(self))
+
+
+def reductions(needs: Iterable[Need]) -> dict[Role, list[Reduction]]:
+    """How the tensors of each role are reduced."""
+    found: dict[Role, list[Reduction]] = {}
+    for role, reduction in dict.fromkeys(needs):
+        found.setdefault(role, []).append(reduction)
+    return found

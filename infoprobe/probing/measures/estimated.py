@@ -1,0 +1,68 @@
+"""What the measures that an estimator computes have in common."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from infoprobe import checks
+from infoprobe.estimators.protocols import (
+    StreamingEstimator,
+    estimate,
+    kind_of,
+    require_measure,
+)
+from infoprobe.probing.kept.base import Reduction
+from infoprobe.probing.kept.counts import Counting
+from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.measures.base import Measure, Reading
+from infoprobe.rows import Kind
+
+
+@dataclass(frozen=True)
+class EstimatedMeasure(Measure):
+    """A measure that an estimator computes, from counts or from samples."""
+
+    estimator: Any
+    _: KW_ONLY
+    samples: int = 4096
+    project: int | None = None
+
+    def __post_init__(self) -> None:
+        require_measure(self.estimator, self._estimated)
+        checks.require_integer(self.samples, 2, None, "samples")
+        object.__setattr__(self, "samples", int(self.samples))
+        if self.project is not None:
+            checks.require_integer(self.project, 1, None, "project")
+            object.__setattr__(self, "project", int(self.project))
+
+    @property
+    @abstractmethod
+    def _estimated(self) -> str:
+        """The name of the estimator's method."""
+
+    @property
+    @abstractmethod
+    def _arguments(self) -> dict[str, str]:
+        """For each argument of the method, the role of the tensors that it is given."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether the estimator is one of discrete or of continuous variables."""
+        return kind_of(self.estimator)
+
+    @property
+    def method(self) -> str:
+        """The estimator and its settings."""
+        return repr(self.estimator)
+
+    def _kept(self) -> Reduction:
+        """What is kept of each role's tensors: counts where the estimator streams, or samples."""
+        if isinstance(self.estimator, StreamingEstimator) and self.estimator.streams:
+            return Counting(self.estimator.uncorrected)
+        return Sampling(self.samples, self.project)
+
+    def _read(self, *kept: Any) -> Reading:
+        found = estimate(self.estimator, self._estimated, *kept)
+        return Reading.of(found, self._arguments)

@@ -1,0 +1,16 @@
+"""The roles that tensors play for a layer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Role = Literal["output", "previous", "input", "target", "layer"]
+
+# What a role stands for, as a reader is told.
+ROLES: dict[Role, str] = {
+    "output": "the output",
+    "previous": "the layer's input",
+    "input": "the model's input",
+    "target": "the target",
+    "layer": "what the layer reports",
+}
