@@ -193,7 +193,7 @@ class Recorder:
             for need, kept in at_call.items():
                 problem = self._add(run, kept, pieces[need.role][need.reduction])
                 if problem is not None:
-                    where = f"In pass {run.number + 1} {ROLES[need.role]}"
+                    where = f"In pass {run.number + 1}, {ROLES[need.role]}"
                     kept.leave_out(problem, where)
                     # A measure must not stop somebody's training: it warns once and goes on.
                     if problem.applies and not warned:
