@@ -1,6 +1,5 @@
 """Steps: each window of passes is what a probe of its own would have measured."""
 
-import io
 import warnings
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import infoprobe as ip
+from tests.probing.helpers import Mixes, probed, save_and_load
 
 H = ip.Histogram(32, pseudocount=1)
 MEASURES = [
@@ -21,24 +21,12 @@ MEASURES = [
 ]
 
 
-class Mixes(nn.Module):
-    def forward(self, x):
-        return x + x.roll(1, 1).abs() / 3
-
-
 def model_of():
     return nn.Sequential(Mixes(), nn.Hardtanh())
 
 
 def batch(i, n=8):
     return torch.randn(n, 3, generator=torch.Generator().manual_seed(i)) * (1 + i)
-
-
-def probed(model, batches, measures=MEASURES, **options):
-    with ip.probe(model, measures=measures, **options) as probe:
-        for x in batches:
-            model(x)
-    return probe
 
 
 def tracked(model, batches, every, passes, measures=MEASURES, **options):
@@ -56,13 +44,6 @@ def expected_rows(model, batches, every, passes, measures=MEASURES, **options):
         found = probed(model, window, measures, **options).report().rows
         rows += [{**row, "step": start} for row in found]
     return rows
-
-
-def save_and_load(state):
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=True)
 
 
 @pytest.fixture
@@ -175,7 +156,9 @@ class TestWindows:
         assert rows[0]["value"] == H.entropy(model[0](batch(3))).item()
 
     def test_without_tracking_there_are_no_steps(self):
-        assert {row["step"] for row in probed(model_of(), [batch(0)]).report().rows} == {None}
+        assert {row["step"] for row in probed(model_of(), [batch(0)], MEASURES).report().rows} == {
+            None
+        }
 
     def test_silent_layers_are_named_once_all_were_seen(self):
         class Skips(nn.Module):
@@ -411,7 +394,7 @@ class TestFiles:
         with ip.probe(model, measures=MEASURES).track(every=2) as probe:
             for i in range(4):
                 model(batch(i))
-                expected = probed(model_of(), [batch(i - i % 2)]).report().scalars()
+                expected = probed(model_of(), [batch(i - i % 2)], MEASURES).report().scalars()
                 assert probe.report().scalars() == expected
 
     def test_numpy_numbers_can_be_saved(self):

@@ -1,0 +1,309 @@
+"""Processes add up to what one would have measured: each runs this file, all its scenarios."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+import infoprobe as ip
+from tests.probing.helpers import H, Mixes, probed, save_and_load
+from tests.probing.streaming.helpers import ROWS, STREAMING, data, equal_states, model_of
+
+
+class OnOneRank(nn.Module):
+    """Calls its second layer only for batches whose first value is negative."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.sometimes = Mixes(), Mixes()
+
+    def forward(self, x):
+        y = self.first(x)
+        return self.sometimes(y) if float(x[0, 0]) < 0 else y
+
+
+class Keeps:
+    """An estimator that remembers the rows it was given; the same in all processes."""
+
+    def __init__(self):
+        self.given = []
+
+    def __repr__(self):
+        return "Keeps()"
+
+    def mutual_information(self, x, y):
+        assert torch.equal(x, y)
+        self.given.append(y)
+        return float(y.sum())
+
+
+def share_of(part, rank, world):
+    """This rank's batches of a part of the data."""
+    batches = data(240, seed=part).split(10)
+    each = len(batches) // world
+    return batches[rank * each : (rank + 1) * each]
+
+
+def negative_on_the_last(rank, world):
+    x = data(30, seed=rank)
+    x[:, 0] = x[:, 0].abs() * (-1 if rank == world - 1 else 1)
+    return x
+
+
+def counts_scenario(rank, world, folder):
+    with ip.probe(model := model_of(), measures=STREAMING) as probe:
+        for part in range(3):
+            for batch in share_of(part, rank, world):
+                model(batch)
+            before = save_and_load(probe.state_dict())
+            probe.sync()
+            assert equal_states(before, probe.state_dict())
+            rows = probe.report().rows
+            probe.sync()
+            assert probe.report().rows == rows
+            assert probe.counts("0").total == 720 * (part + 1)
+            probe.report().save(folder / f"counts-{part}-{rank}.json")
+        for batch in share_of(3, rank, world):
+            model(batch)
+        # The others' passes are those of the last sync.
+        assert probe.report().rows[0]["n"] == 3 * 240 + 240 // world
+        probe.reset()
+        with pytest.warns(UserWarning, match="seen no pass"):
+            assert probe.report().rows == []
+
+
+def layers_scenario(rank, world, folder):
+    with ip.probe(model := OnOneRank(), measures=STREAMING) as probe:
+        model(negative_on_the_last(rank, world))
+        probe.sync()
+    probe.report().save(folder / f"layers-{rank}.json")
+
+
+def nothing_scenario(rank, world, folder):
+    with ip.probe(model := model_of(), measures=STREAMING) as probe:
+        if rank == 0:
+            model(data(50))
+        probe.sync()
+    probe.report().save(folder / f"nothing-{rank}.json")
+
+
+def rows_scenario(rank, world, folder):
+    keeps = Keeps()
+    with ip.probe(model := nn.Identity(), measures=ip.MutualInformation(keeps, samples=40)) as p:
+        for batch in torch.arange(1000.0 * rank, 1000.0 * rank + 500)[:, None].split(50):
+            model(batch)
+        p.sync()
+        first = p.report().rows
+        p.sync()
+        assert p.report().rows == first
+    torch.save(keeps.given[0], folder / f"rows-{rank}.pt")
+    p.report().save(folder / f"rows-{rank}.json")
+
+
+def few_rows_scenario(rank, world, folder):
+    measures = [
+        ip.Entropy(ip.Histogram(20, "own", pseudocount=1)),
+        ip.MutualInformation(ip.Histogram(3, over="samples"), "target"),
+    ]
+    with ip.probe(model := model_of(), measures=measures) as probe:
+        for batch in share_of(0, rank, world):
+            probe.target((batch[:, 0] > 0).long())
+            model(batch)
+        probe.sync()
+    probe.report().save(folder / f"few-rows-{rank}.json")
+
+
+def steps_scenario(rank, world, folder):
+    with ip.probe(model := nn.Identity(), measures=ip.Entropy(H)).track(5, passes=3) as probe:
+        for i in range(7):
+            model(data(10, seed=10 * i + rank))
+        probe.sync()
+        probe.report().save(folder / f"steps-{rank}.json")
+        for i in range(7, 9):
+            model(data(10, seed=10 * i + rank))
+        probe.report().save(folder / f"later-steps-{rank}.json")
+
+
+def shapes_scenario(rank, world, folder):
+    with ip.probe(model := nn.Identity(), measures=[ip.Entropy(H), ROWS[0]]) as probe:
+        model(data(20, 3 + rank))
+        probe.sync()
+    try:
+        probe.report().save(folder / f"shapes-{rank}.json")
+    except ValueError as error:
+        (folder / f"shapes-{rank}.txt").write_text(str(error))
+
+
+def trained(rank, measured):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+    model = DistributedDataParallel(model)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    probe = ip.probe(model, measures=[*STREAMING, *ROWS]) if measured else None
+    for step in range(4):
+        loss = model(data(20, seed=2 * step + rank)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if probe is not None and step % 2:
+            probe.sync()
+    return model.state_dict(), probe
+
+
+def training_scenario(rank, world, folder):
+    weights, probe = trained(rank, True)
+    unprobed, _ = trained(rank, False)
+    assert equal_states(dict(weights), dict(unprobed))
+    torch.save(probe.state_dict(), folder / f"training-{rank}.pt")
+    probe.report().save(folder / f"training-{rank}.json")
+
+
+def work(rank, world, folder):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
+    )
+    try:
+        for name, scenario in list(globals().items()):
+            if name.endswith("_scenario"):
+                scenario(rank, world, folder)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["2 processes", "4 processes"])
+def ranks(request, tmp_path_factory):
+    """How many processes there were, and where they have left their reports."""
+    world, folder = request.param, tmp_path_factory.mktemp("ranks")
+    if not torch.distributed.is_available():
+        pytest.skip("needs torch.distributed")
+    roots = [Path(ip.__file__).parents[1], Path(__file__).parents[3]]  # of infoprobe, of tests
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")]),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(world), str(folder)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    try:
+        said = [worker.communicate(timeout=60)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0] * world, "\n".join(said)
+    return world, folder
+
+
+def reports(ranks, name):
+    world, folder = ranks
+    return [ip.Report.load(folder / f"{name}-{rank}.json").rows for rank in range(world)]
+
+
+class TestSync:
+    def test_counts_are_those_of_one_process(self, ranks):
+        model, batches = model_of(), []
+        for part in range(3):
+            batches.append(data(240, seed=part))
+            expected = probed(model, batches, STREAMING).report().rows
+            assert all(rows == expected for rows in reports(ranks, f"counts-{part}"))
+
+    def test_a_layer_that_one_process_calls(self, ranks):
+        world, _ = ranks
+        batches = [negative_on_the_last(rank, world) for rank in range(world)]
+        expected = probed(OnOneRank(), batches, STREAMING).report().rows
+        assert {row["n"] for row in expected} == {30 * world, 30}
+        assert all(rows == expected for rows in reports(ranks, "layers"))
+
+    def test_a_process_without_data(self, ranks):
+        expected = probed(model_of(), [data(50)], STREAMING).report().rows
+        assert all(rows == expected for rows in reports(ranks, "nothing"))
+
+    def test_rows_come_from_all_processes(self, ranks):
+        world, folder = ranks
+        kept = [torch.load(folder / f"rows-{rank}.pt").squeeze(1) for rank in range(world)]
+        assert all(torch.equal(rows, kept[0]) for rows in kept)
+        assert len(kept[0].unique()) == 40
+        assert bool((kept[0] % 1000 < 500).all())
+        of_rank = torch.bincount((kept[0] / 1000).long(), minlength=world)
+        assert int(of_rank.min()) >= 2
+        rows = reports(ranks, "rows")
+        assert all(row == rows[0] for row in rows)
+        ((row,), *_) = rows
+        assert row["n"] == 40
+        assert f"from 40 of {500 * world:,} samples, drawn at random" in row["findings"][0]
+
+    def test_processes_choose_for_themselves(self, ranks):
+        _, folder = ranks
+        kept = torch.load(folder / "rows-0.pt").squeeze(1)
+        assert len((kept % 1000).unique()) > 30
+
+    def test_few_rows_are_all_there(self, ranks):
+        x = data(240, seed=0)
+        estimators = ip.Histogram(20, "own", pseudocount=1), ip.Histogram(3, over="samples")
+        y, expected = x, []
+        for layer in model_of():
+            y = layer(y)
+            expected.append(float(estimators[0].entropy(y)))
+            expected.append(float(estimators[1].mutual_information((x[:, 0] > 0).long(), y)))
+        for rows in reports(ranks, "few-rows"):
+            assert [row["value"] for row in rows] == pytest.approx(expected, abs=1e-12)
+            assert {row["n"] for row in rows} == {240}
+
+    def test_windows_that_are_over_are_of_each_process(self, ranks):
+        for rank, rows in enumerate(reports(ranks, "steps")):
+            x = torch.cat([data(10, seed=10 * i + rank) for i in range(3)])
+            assert (rows[0]["step"], rows[0]["n"]) == (0, 30)
+            assert rows[0]["value"] == H.entropy(x).item()
+
+    def test_windows_that_are_open(self, ranks):
+        for rows in reports(ranks, "steps"):
+            assert [row["step"] for row in rows] == [0, 5]
+
+    def test_windows_after_a_sync(self, ranks):
+        for rank, rows in enumerate(reports(ranks, "later-steps")):
+            assert [row["step"] for row in rows] == [0, 5]
+            x = torch.cat([data(10, seed=10 * i + rank) for i in range(5, 8)])
+            assert rows[1]["value"] == H.entropy(x).item()
+
+    def test_shapes_that_differ(self, ranks):
+        world, _ = ranks
+        for counts, rows in reports(ranks, "shapes"):
+            assert counts["n"] == 20 * world
+            assert any("expected rows of shape" in found for found in rows["findings"])
+
+    def test_data_parallel_training(self, ranks):
+        world, folder = ranks
+        states = [torch.load(folder / f"training-{rank}.pt") for rank in range(world)]
+        model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
+        probes = []
+        for state in states:
+            with ip.probe(model, measures=[*STREAMING, *ROWS]) as probe:
+                probe.load_state_dict(state)
+            probes.append(probe)
+        for other in probes[1:]:
+            probes[0].merge(other)
+        expected = probes[0].report().rows
+        assert {row["layer"] for row in expected} == {"0", "1", "2", "3"}
+        assert {row["n"] for row in expected} == {4 * 20 * world, 12, 7}
+        assert all(rows == expected for rows in reports(ranks, "training"))
+
+    def test_without_other_processes(self):
+        probe = probed(model_of(), [data()], STREAMING)
+        with pytest.raises(RuntimeError, match=r"expected an initialised torch\.distributed"):
+            probe.sync()
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
