@@ -1,0 +1,96 @@
+"""One row of a report, and how the measure of a row is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypedDict
+
+from infoprobe.directions import Direction
+
+Kind = Literal["discrete", "differential", "exact"]
+Label = Callable[[str | None], str]
+
+
+class Row(TypedDict):
+    """One row of a report: one measure at one call of one layer in one direction.
+
+    Attributes:
+        layer: The name of the layer in the user's model.
+        type: The name of the layer's class, or ``"tap"`` for a point marked by
+            :func:`~infoprobe.tap`.
+        direction: ``"forward"`` or ``"inverse"``.
+        call: The number of this call among the calls of the layer within one pass, from 0.
+        order: The position of this call of the layer in order of first appearance, from 0.
+        step: The number of the pass with which the window of steps began; ``None`` if no steps
+            were tracked.
+        measure: The name of the measure, such as ``"entropy"``.
+        estimator: The ``repr`` of the estimator, or the formula of an exact measure.
+        reference: The tensor that the output is compared with: ``"previous"`` (the layer's
+            input), ``"input"`` (the model's input) or ``"target"``; ``None`` for a measure of
+            the output alone.
+        value: The value in :attr:`unit`; ``None`` where the measure has no value at this layer,
+            and then the findings say why.
+        stderr: The standard error of the value in :attr:`unit`; ``None`` where it is not known.
+        unit: The unit of the value and of its standard error: ``"nats"``.
+        kind: The kind of the quantity: of a ``"discrete"`` or a ``"differential"`` entropy, or
+            ``"exact"`` where nothing is estimated; ``None`` where an estimator does not say.
+        n: The number of samples that the value was computed from.
+        d: The number of values in one sample; the mean number where samples differ in size,
+            and ``None`` where no sample was seen.
+        findings: What to know before trusting the value, one sentence or more each.
+    """
+
+    layer: str
+    type: str
+    direction: Direction
+    call: int
+    order: int
+    step: int | None
+    measure: str
+    estimator: str
+    reference: str | None
+    value: float | None
+    stderr: float | None
+    unit: str
+    kind: Kind | None
+    n: int
+    d: float | None
+    findings: list[str]
+
+
+_labels: dict[str, Label] = {}
+
+
+def register_label(measure: str, label: Label) -> None:
+    """Sets how a measure is written in tables and figures.
+
+    Arguments:
+        measure: The name of the measure, as it stands in a row.
+        label: A function that takes the row's reference and returns the label, such as
+            ``"H(output)"``. It replaces the label that was registered before, if any.
+    """
+    _labels[measure] = label
+
+
+def label(measure: str, reference: str | None) -> str:
+    """Returns the label of a measure for tables and figures.
+
+    A measure without a registered label, as in a report from a file, is written as its name,
+    followed by the reference in parentheses if there is one.
+
+    Example:
+        >>> label("entropy", None)
+        'H(output)'
+        >>> label("my_measure", "input")
+        'my_measure(input)'
+    """
+    if measure in _labels:
+        return _labels[measure](reference)
+    return measure if reference is None else f"{measure}({reference})"
+
+
+register_label("entropy", lambda _: "H(output)")
+register_label("divergence", lambda reference: f"KL({reference}||output)")
+register_label("mutual_information", lambda reference: f"I({reference};output)")
+register_label("entropy_change", lambda _: "E log|det J|")
+register_label("rate", lambda _: "E KL(q(z|x)||p(z))")
