@@ -15,6 +15,7 @@ from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.measures import Keeping, Kept, Measure, Role, Sampling
 from infoprobe.probing.moments import Moments
 from infoprobe.probing.reservoir import Reservoir, Rows, together
+from infoprobe.rows import Row
 from infoprobe.taps.sink import TAP, Place
 
 _VERSION = 1
@@ -210,7 +211,7 @@ class Record:
 
     # From what was kept to the rows of a report.
 
-    def rows(self, step: int | None = None) -> list[dict[str, Any]]:
+    def rows(self, step: int | None = None) -> list[Row]:
         """One row a layer, direction, call and measure; a row's ``step`` is what is given."""
         return [
             self._row(order, visit, measure, stores, step)
@@ -220,7 +221,7 @@ class Record:
 
     def _row(
         self, order: int, visit: Visit, measure: Measure, stores: list[Store], step: int | None
-    ) -> dict[str, Any]:
+    ) -> Row:
         way = self.ways.index(measure.keeping)
         used = {role: stores[self.needs.index((way, role))] for role in measure.roles}
         output = used[measure.roles[-1]]

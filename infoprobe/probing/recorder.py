@@ -25,6 +25,7 @@ from infoprobe.probing.measures import Averaging, Keeping, Measure, Role, Sampli
 from infoprobe.probing.moments import Moments
 from infoprobe.probing.record import Record, Store, Visit
 from infoprobe.probing.reservoir import Admitted, Rows, random_stream
+from infoprobe.rows import Row
 from infoprobe.taps.sink import Event
 
 # Up to so many neighbouring values are drawn together.
@@ -164,7 +165,7 @@ class Recorder:
     def reset(self) -> None:
         """Forgets all that was measured."""
         self.record = Record(self.measures, self._seed)
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Row] = []
         self.passes = 0
         self._begun = 0
         self._target: list[Tensor] = []
@@ -434,14 +435,14 @@ class Recorder:
                 theirs = Record.from_state_dict(theirs.state_dict(), self.measures)
             self.record.merge(theirs)
             self.record.shrink(self._memory)
-            self.rows += [dict(row) for row in other.rows]
+            self.rows += [row.copy() for row in other.rows]
             self.passes += other.passes
 
     def state_dict(self) -> dict[str, Any]:
         """All that was measured, and the state of the random choices."""
         return {
             "record": self.record.state_dict(),
-            "rows": [dict(row) for row in self.rows],
+            "rows": [row.copy() for row in self.rows],
             "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._generator.get_state(),
@@ -458,7 +459,7 @@ class Recorder:
         with self._lock:
             self.record = Record.from_state_dict(state["record"], self.measures)
             self.record.shrink(self._memory)
-            self.rows = [dict(row) for row in state["rows"]]
+            self.rows = [row.copy() for row in state["rows"]]
             self.passes, self._begun = state["passes"]
             self._every, self._window = state["tracking"]
             self._generator.set_state(state["generator"])
