@@ -193,10 +193,11 @@ def _ledger(inn: nn.Module, x: Tensor) -> dict[str, Any]:
     with ip.probe(inn, measures=[ip.EntropyChange(), *entropies]) as probe, torch.no_grad():
         for batch in tqdm(torch.split(x, 100), desc="measuring layers", unit="batch"):
             inn(batch)
-    lines = []
+    lines: list[dict[str, Any]] = []
     for row in probe.report().ledger().rows:
+        changes: dict[str, Any] = dict(row["estimates"])
         estimates = {
-            name: row["estimates"][repr(estimator)] * (x[0].numel() if estimator == POOLED else 1)
+            name: changes[repr(estimator)] * (x[0].numel() if estimator == POOLED else 1)
             for name, estimator in ESTIMATORS.items()
         }
         lines.append(

@@ -54,6 +54,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 import infoprobe as ip
+from infoprobe.rows import Row
 
 WIDTHS = (12, 10, 7, 5, 4, 3, 2)
 PATTERNS = 2 ** WIDTHS[0]
@@ -199,7 +200,7 @@ def _train(
     train, test = torch.tensor_split(torch.randperm(PATTERNS), [PATTERNS * 4 // 5])
     spaced = np.geomspace(options.epochs, 1, options.measurements - 1).round().astype(int)
     measured = {0, *spaced.tolist()}
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     for epoch in tqdm(range(options.epochs + 1), desc=name, unit="epoch"):
         if epoch:
             _epoch(model.train(), optimizer, bits, targets, train)
@@ -223,7 +224,7 @@ def _epoch(
 
 
 @torch.no_grad()
-def measure(model: nn.Module, bins: Any, bits: Tensor, labels: Tensor) -> list[dict[str, Any]]:
+def measure(model: nn.Module, bins: Any, bits: Tensor, labels: Tensor) -> list[Row]:
     """Both coordinates of every layer over all patterns, by bins and by nearest neighbours."""
     histogram = ip.Histogram(BINS, bins, over="samples")
     binned = [ip.MutualInformation(histogram, reference=of) for of in ("input", "target")]
@@ -274,9 +275,7 @@ def _figure(reports: dict[str, ip.Report], entropy: float, options: argparse.Nam
     pyplot.close(figure)
 
 
-def _plane(
-    ax: Axes, rows: list[dict[str, Any]], layer: str, entropy: float, epochs: int
-) -> PathCollection:
+def _plane(ax: Axes, rows: list[Row], layer: str, entropy: float, epochs: int) -> PathCollection:
     """A path for each layer; its points from dark to light with the epochs."""
     ax.axvline(math.log(PATTERNS), color="0.6", linestyle="--", linewidth=0.8)
     ax.axhline(entropy, color="0.6", linestyle="--", linewidth=0.8)

@@ -1,41 +1,54 @@
-"""Progress bars, which are an extra."""
+"""Progress bars, which need the extra ``infoprobe[progress]``."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Protocol
+
+
+class ProgressBar(Protocol):
+    """A bar on the screen that moves forward step by step."""
+
+    def update(self) -> object:
+        """Moves the bar forward by one step."""
+
+    def set_postfix(self, **postfix: object) -> None:
+        """Shows names with their values behind the bar."""
 
 
 @contextmanager
-def progress_bar(total: int, name: str, *, shown: bool = True, done: int = 0) -> Iterator[Any]:
-    """A bar of ``total`` steps with ``update`` and ``set_postfix``, closed at the end.
+def progress_bar(
+    total: int, name: str, *, shown: bool = True, done: int = 0
+) -> Iterator[ProgressBar]:
+    """A ``with`` block that shows a progress bar and closes it at the end.
 
     Arguments:
-        total: How many steps there are.
-        name: What is under way.
-        shown: ``False`` for a bar that shows nothing, which needs no extra.
-        done: How many of the steps were done before.
+        total: The number of steps.
+        name: The text in front of the bar.
+        shown: Whether the bar is visible. An invisible bar does not need the extra.
+        done: The number of steps that were done before.
 
     Raises:
-        ImportError: tqdm is not installed; the message says how to get it, or do without.
+        ImportError: tqdm is not installed; the message says how to install it or how to do
+            without a bar.
     """
     if not shown:
-        yield _Silent()
+        yield _Invisible()
         return
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
         raise ImportError(
-            "a progress bar needs tqdm: pip install 'infoprobe[progress]', or progress=False."
+            "a progress bar needs tqdm: pip install 'infoprobe[progress]', or pass progress=False."
         ) from error
     with tqdm(total=total, initial=done, desc=name, unit="step") as bar:
         yield bar
 
 
-class _Silent:
+class _Invisible:
     def update(self) -> None:
         pass
 
-    def set_postfix(self, **postfix: Any) -> None:
+    def set_postfix(self, **postfix: object) -> None:
         pass

@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from infoprobe.directions import Direction
+
 PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text())
 
 
@@ -16,7 +18,7 @@ class Place(NamedTuple):
 
     label: str
     layer: str
-    direction: str = "forward"
+    direction: Direction = "forward"
 
 
 _INN = [

@@ -1,12 +1,15 @@
-"""A report as one HTML page that needs nothing else: figures, table and findings."""
+"""A report as one HTML page with figures, table and findings, which needs no other file."""
 
 from __future__ import annotations
 
 import html
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infoprobe.reporting import plot
+from infoprobe.reporting.pivot import Column, LayerCall, pivot
+from infoprobe.reporting.table import HEADS, NO_VALUE, description, number
+from infoprobe.rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,30 +25,19 @@ sup { color: #b04000; margin-left: .15em } ol.findings { white-space: normal }
 """
 
 
-def page(rows: list[dict[str, Any]], latest: list[dict[str, Any]], title: str) -> str:
-    """The page.
+def page(rows: list[Row], latest: list[Row], title: str) -> str:
+    """The text of the page.
 
     Arguments:
-        rows: Of a report, for the figures.
-        latest: Those of its last step, for the table.
-        title: Its heading.
+        rows: All rows of a report, for the figures.
+        latest: The rows of its last step, for the table.
+        title: The heading of the page.
     """
-    columns = list(dict.fromkeys(_column(row) for row in latest))
-    lines: dict[tuple[Any, ...], dict[tuple[str, Any, str], dict[str, Any]]] = {}
-    for row in latest:
-        place = (row["layer"], row["type"], row["direction"], row["call"])
-        lines.setdefault(place, {})[_column(row)] = row
+    columns, lines = pivot(latest)
     notes: dict[str, int] = {}
-    table = [
-        _line(place, [line.get(column) for column in columns], notes)
-        for place, line in lines.items()
-    ]
-    heads = ["layer", "type", "direction", "n", "d"]
-    heads += [
-        f'<span title="{html.escape(x)}">{html.escape(plot.label(m, of))}</span>'
-        for m, of, x in columns
-    ]
-    settings = dict.fromkeys((plot.label(m, of), x) for m, of, x in columns)
+    table = [_line(layer_call, line, columns, notes) for layer_call, line in lines.items()]
+    heads = [*HEADS, *map(_head, columns)]
+    settings = dict.fromkeys((column.label, column.estimator) for column in columns)
     parts = [
         "<!doctype html>",
         f'<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
@@ -63,44 +55,50 @@ def page(rows: list[dict[str, Any]], latest: list[dict[str, Any]], title: str) -
     ]
     if notes:
         parts += ['<h2>Findings</h2><ol class="findings">']
-        parts += [f'<li id="f{number}">{html.escape(note)}</li>' for note, number in notes.items()]
+        parts += [f'<li id="f{mark}">{html.escape(note)}</li>' for note, mark in notes.items()]
         parts += ["</ol>"]
+    if any(row["value"] is None for row in latest):
+        parts += [f"<p>{NO_VALUE}; point at it to read why.</p>"]
     return "\n".join([*parts, "</html>", ""])
 
 
-def _column(row: dict[str, Any]) -> tuple[str, Any, str]:
-    return row["measure"], row["reference"], row["estimator"]
+def _head(column: Column) -> str:
+    return f'<span title="{html.escape(column.estimator)}">{html.escape(column.label)}</span>'
 
 
-def _line(place: tuple[Any, ...], line: list[dict[str, Any] | None], notes: dict[str, int]) -> str:
-    layer, kind, direction, call = place
-    row = next(row for row in line if row is not None)
-    width = "–" if row["d"] is None else f"{row['d']:,g}"
-    name = f"{layer} #{call}" if call else layer
-    cells = [*map(html.escape, (name, kind, direction)), f"{row['n']:,}", width]
-    cells += [_cell(row, notes) for row in line]
-    return f'<tr class="{direction}">' + "".join(f"<td>{x}</td>" for x in cells) + "</tr>"
+def _line(
+    layer_call: LayerCall,
+    line: dict[Column, list[Row]],
+    columns: list[Column],
+    notes: dict[str, int],
+) -> str:
+    (first, *_), *_ = line.values()
+    cells = [html.escape(text) for text in description(layer_call, first)]
+    cells += [_cell(line[column][-1], notes) if column in line else "" for column in columns]
+    tags = "".join(f"<td>{cell}</td>" for cell in cells)
+    return f'<tr class="{layer_call.direction}">{tags}</tr>'
 
 
-def _cell(row: dict[str, Any] | None, notes: dict[str, int]) -> str:
-    if row is None:
-        return ""
+def _cell(row: Row, notes: dict[str, int]) -> str:
+    """The value with links to its findings, which are numbered in ``notes``."""
+    text = number(row["value"])
+    if row["value"] is None:
+        return f'<span title="{html.escape(" ".join(row["findings"]))}">{text}</span>'
     marks = [notes.setdefault(finding, len(notes) + 1) for finding in row["findings"]]
     links = ",".join(f'<a href="#f{mark}">{mark}</a>' for mark in marks)
-    value = "–" if row["value"] is None else f"{row['value']:.4f}"
-    return value + (f"<sup>{links}</sup>" if links else "")
+    return text + (f"<sup>{links}</sup>" if links else "")
 
 
-def _figures(rows: list[dict[str, Any]]) -> list[Figure]:
-    """A figure a measure, of those that have a value anywhere."""
+def _figures(rows: list[Row]) -> list[Figure]:
+    """A figure for each measure that has a value anywhere."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError("to_html() needs matplotlib: pip install 'infoprobe[plot]'.") from error
     figures = []
+    layer_calls = {LayerCall.of(row) for row in rows}
     for measure in dict.fromkeys(row["measure"] for row in rows if row["value"] is not None):
-        places = {(row["layer"], row["direction"], row["call"]) for row in rows}
-        figure = Figure(figsize=(min(14, 5 + 0.3 * len(places)), 4.5), layout="constrained")
+        figure = Figure(figsize=(min(14, 5 + 0.3 * len(layer_calls)), 4.5), layout="constrained")
         plot.layers(rows, measure, None, figure.subplots())
         figures.append(figure)
     return figures

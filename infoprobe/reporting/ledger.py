@@ -1,105 +1,151 @@
-"""The exact changes of entropy along a pass, summed up, with estimates of the same beside them."""
+"""The exact changes of entropy along a pass, their sums, and estimates of the same changes."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
+from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
+from infoprobe.reporting.pivot import LayerCall, numbered
+from infoprobe.reporting.table import aligned, number
+from infoprobe.rows import Row
 
-_Place = tuple[str, str, int]
+
+class LedgerTotal(TypedDict):
+    """The sums over the layers of one direction, in nats.
+
+    Attributes:
+        exact: The sum of the means of log|det J|.
+        stderr: The sum of the standard errors of the layers. All layers see the same samples, so
+            the standard error of the total is at most this sum. It is NaN where the standard
+            error of a layer is not known.
+        estimates: For the ``repr`` of each estimator, the sum of its estimated changes, or
+            ``None`` where one of them is missing.
+    """
+
+    exact: float
+    stderr: float
+    estimates: dict[str, float | None]
+
+
+class LedgerRow(TypedDict):
+    """What one call of an invertible layer adds to differential entropy, in nats.
+
+    Attributes:
+        layer: The name of the layer in the user's model.
+        direction: ``"forward"`` or ``"inverse"``.
+        call: The number of this call among the calls of the layer within one pass, from 0.
+        exact: The mean of log|det J|.
+        stderr: The standard error of this mean, or ``None`` where it is not known.
+        estimates: For the ``repr`` of each estimator whose entropies were measured, too, the
+            entropy of the layer's output minus that of the output before it in this direction:
+            0 for the first output, and ``None`` where one of the two entropies is missing.
+    """
+
+    layer: str
+    direction: Direction
+    call: int
+    exact: float
+    stderr: float | None
+    estimates: dict[str, float | None]
 
 
 @dataclass(frozen=True, repr=False)
 class Ledger:
-    r"""What each invertible layer of a pass adds to differential entropy, and their sums.
+    r"""What each invertible layer of a pass adds to differential entropy, and the sums.
 
     Attributes:
-        rows: Dictionaries with the keys ``layer, direction, call``; ``exact`` (the mean of
-            log|det J| in nats) and ``stderr``; ``estimates``: for each estimator of the entropies
-            that were measured, too, by how much its estimate of the layer's output differs from
-            that of the row before in this direction, ``None`` where one is missing.
-        totals: For each direction, a dictionary with the sums of the same under the keys
-            ``exact``, ``stderr`` and ``estimates``. Layers see the same samples, so the standard
-            error of the sum is at most the sum of theirs, which is given.
+        rows: A dictionary for each call of an invertible layer, with the keys of
+            :class:`LedgerRow`: ``layer, direction, call, exact, stderr, estimates``.
+        totals: For each direction, a dictionary with the keys of :class:`LedgerTotal`:
+            ``exact, stderr, estimates``.
     """
 
-    rows: list[dict[str, Any]]
-    totals: dict[str, dict[str, Any]]
+    rows: list[LedgerRow]
+    totals: dict[Direction, LedgerTotal]
 
     def __repr__(self) -> str:
-        """A table with a line a layer and direction, and the sums below."""
+        """A table with a line for each layer and direction, and the totals."""
         columns = list(self.totals and next(iter(self.totals.values()))["estimates"])
         table = [["layer", "direction", "exact", "stderr", *columns]]
         for direction, total in self.totals.items():
             for row in self.rows:
                 if row["direction"] == direction:
-                    name = f"{row['layer']} #{row['call']}" if row["call"] else row["layer"]
+                    name = numbered(row["layer"], row["call"])
                     table.append([name, direction, *_cells(row, columns)])
             table.append(["total", direction, *_cells(total, columns)])
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < 2 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in table
-        ]
-        return "\n".join([*lines, "nats; the standard error of a total is at most what is given"])
+        note = "nats; the standard error of a total is at most the one given"
+        return f"{aligned(table, left=2)}\n{note}"
 
 
-def ledger(rows: list[dict[str, Any]]) -> Ledger:
-    """The ledger of a report's rows, all of one step."""
-    places: dict[_Place, dict[str, Any]] = {}
-    entropies: dict[str, dict[_Place, float | None]] = {}
+def ledger(rows: list[Row]) -> Ledger:
+    """The ledger of a report.
+
+    Arguments:
+        rows: The rows of the report, all of one step.
+
+    Raises:
+        ValueError: No row is of :class:`~infoprobe.EntropyChange`.
+    """
+    changes: dict[LayerCall, Row] = {}
+    entropies: dict[str, dict[LayerCall, float | None]] = {}
     for row in rows:
-        place = row["layer"], row["direction"], row["call"]
+        layer_call = LayerCall.of(row)
         if row["measure"] == "entropy_change":
-            places[place] = row
+            changes[layer_call] = row
         elif row["measure"] == "entropy":
-            entropies.setdefault(row["estimator"], {})[place] = row["value"]
-    if not places:
+            entropies.setdefault(row["estimator"], {})[layer_call] = row["value"]
+    if not changes:
         raise ArgumentValueError(
             "ledger",
             "expected rows of ip.EntropyChange(), and the report has none. Probe an "
             "invertible network with measures=[ip.EntropyChange(), ...].",
         )
-    lines = []
-    before: dict[str, _Place] = {}
-    for place, row in places.items():
+    lines: list[LedgerRow] = []
+    before: dict[Direction, LayerCall] = {}
+    for layer_call, row in changes.items():
+        direction = layer_call.direction
         if row["value"] is not None:
-            changes = {
-                estimator: _difference(values.get(place), values.get(before.get(place[1], place)))
-                for estimator, values in entropies.items()
-            }
-            line = {"layer": place[0], "direction": place[1], "call": place[2]}
+            previous = before.get(direction, layer_call)
             lines.append(
-                {**line, "exact": row["value"], "stderr": row["stderr"], "estimates": changes}
+                {
+                    "layer": layer_call.layer,
+                    "direction": direction,
+                    "call": layer_call.call,
+                    "exact": row["value"],
+                    "stderr": row["stderr"],
+                    "estimates": {
+                        estimator: _difference(values.get(layer_call), values.get(previous))
+                        for estimator, values in entropies.items()
+                    },
+                }
             )
-        before[place[1]] = place
+        before[direction] = layer_call
     directions = dict.fromkeys(line["direction"] for line in lines)
     return Ledger(lines, {way: _total(lines, way, list(entropies)) for way in directions})
 
 
-def _total(lines: list[dict[str, Any]], direction: str, estimators: list[str]) -> dict[str, Any]:
+def _total(lines: list[LedgerRow], direction: Direction, estimators: list[str]) -> LedgerTotal:
     own = [line for line in lines if line["direction"] == direction]
-    errors = [math.nan if line["stderr"] is None else line["stderr"] for line in own]
-    sums = {}
-    for estimator in estimators:
-        changes = [line["estimates"][estimator] for line in own]
-        sums[estimator] = None if None in changes else sum(changes)
+    changes = {name: [line["estimates"][name] for line in own] for name in estimators}
     return {
         "exact": sum(line["exact"] for line in own),
-        "stderr": sum(errors),
-        "estimates": sums,
+        "stderr": sum(math.nan if x["stderr"] is None else x["stderr"] for x in own),
+        "estimates": {name: _sum(values) for name, values in changes.items()},
     }
+
+
+def _sum(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _difference(after: float | None, before: float | None) -> float | None:
     return None if after is None or before is None else after - before
 
 
-def _cells(line: dict[str, Any], columns: list[str]) -> list[str]:
+def _cells(line: LedgerRow | LedgerTotal, columns: list[str]) -> list[str]:
     values = [line["exact"], line["stderr"], *(line["estimates"][name] for name in columns)]
-    return ["-" if value is None else f"{value:.4f}" for value in values]
+    return [number(value) for value in values]

@@ -1,29 +1,29 @@
-"""Figures of measures over layers."""
+"""Figures of measures over layers and over steps."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from infoprobe.errors import ArgumentValueError
+from infoprobe.reporting.pivot import Column, pivot
+from infoprobe.rows import Row, label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_LINE_STYLES = ("-", "--", ":", "-.")
 
-_STYLES = ("-", "--", ":", "-.")
 
+def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None) -> Axes:
+    """Draws a line over the layers, in the order of their calls, for each reference and estimator.
 
-def layers(
-    rows: list[dict[str, Any]], measure: str, reference: str | None, ax: Axes | None
-) -> Axes:
-    """A line a reference and estimator over the layers, in the order of their calls.
+    If the rows are of several steps, draws a line over the steps for each layer instead.
 
-    Rows of several steps are a line a layer over the steps instead.
-
-    The inverse pass is set apart by its background, values with findings are hollow, infinite
-    ones are triangles at the top.
+    The inverse pass has a grey background. Markers of values with findings are hollow, and
+    infinite values are triangles at the top.
     """
     chosen = [
         row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
@@ -45,50 +45,64 @@ def layers(
     return ax
 
 
-def _over_layers(ax: Axes, chosen: list[dict[str, Any]]) -> None:
-    places = list(dict.fromkeys(_place(row) for row in chosen))
-    series: dict[tuple[str | None, str], list[dict[str, Any]]] = {}
-    for row in chosen:
-        if row["value"] is not None:
-            series.setdefault((row["reference"], row["estimator"]), []).append(row)
-    estimators = {estimator for _, estimator in series}
-    measure = chosen[0]["measure"]
-    names = [
-        label(measure, of) + (f", {estimator}" if len(estimators) > 1 else "")
-        for of, estimator in series
+class _Point(NamedTuple):
+    x: int
+    y: float
+    has_findings: bool
+
+
+def _points(rows: Iterable[tuple[int, Row]]) -> list[_Point]:
+    """The rows that have a value, with the places on the axis that they are given."""
+    return [
+        _Point(x, row["value"], bool(row["findings"]))
+        for x, row in rows
+        if row["value"] is not None
     ]
-    for name, line in zip(names, series.values(), strict=True):
-        _draw(ax, [places.index(_place(row)) for row in line], line, name)
-    _shade_inverse(ax, [direction == "inverse" for _, direction, _ in places])
-    ax.set_xticks(range(len(places)), [_tick(*place) for place in places], rotation=90)
-    ax.set_xlim(-0.5, len(places) - 0.5)
-    # A single line is named by the axis, several by the legend.
-    ax.set_ylabel(f"{names[0] if len(names) == 1 else measure} ({chosen[0]['unit']})")
+
+
+def _over_layers(ax: Axes, chosen: list[Row]) -> None:
+    columns, lines = pivot(chosen)
+    series: dict[Column, list[_Point]] = {}
+    for column in columns:
+        cells = enumerate(line.get(column, []) for line in lines.values())
+        points = _points((x, row) for x, cell in cells for row in cell)
+        if points:
+            series[column] = points
+    several = len({column.estimator for column in series}) > 1
+    names = [column.label + (f", {column.estimator}" if several else "") for column in series]
+    for name, points in zip(names, series.values(), strict=True):
+        _draw(ax, points, name)
+    _shade_inverse(ax, [layer_call.direction == "inverse" for layer_call in lines])
+    ax.set_xticks(range(len(lines)), [layer_call.tick for layer_call in lines], rotation=90)
+    ax.set_xlim(-0.5, len(lines) - 0.5)
+    # The axis names a single line, the legend several.
+    name = names[0] if len(names) == 1 else chosen[0]["measure"]
+    ax.set_ylabel(f"{name} ({chosen[0]['unit']})")
     if len(names) > 1:
         ax.legend(frameon=False)
 
 
-def _over_steps(ax: Axes, chosen: list[dict[str, Any]]) -> None:
-    """A line a layer, from dark for the first to light for the last."""
+def _over_steps(ax: Axes, chosen: list[Row]) -> None:
+    """A line for each layer, from dark for the first to light for the last."""
     from matplotlib import colormaps
 
-    lines: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in chosen:
-        if row["value"] is not None:
-            key = _place(row), (row["reference"], row["estimator"])
-            lines.setdefault(key, []).append(row)
-    measure = chosen[0]["measure"]
-    places, series = ([*dict.fromkeys(key[i] for key in lines)] for i in (0, 1))
-    references, estimators = ({one[i] for one in series} for i in (0, 1))
-    for (place, one), line in lines.items():
-        name = _tick(*place)
-        name += f", {label(measure, one[0])}" if len(references) > 1 else ""
-        name += f", {one[1]}" if len(estimators) > 1 else ""
-        color = colormaps["viridis"](0.9 * places.index(place) / max(1, len(places) - 1))
-        linestyle = _STYLES[series.index(one) % len(_STYLES)]
-        steps = [row["step"] for row in line]
-        _draw(ax, steps, line, name, color=color, linestyle=linestyle)
+    columns, lines = pivot(row for row in chosen if row["value"] is not None)
+    references = {column.reference for column in columns}
+    several = len({column.estimator for column in columns}) > 1
+    for i, (layer_call, line) in enumerate(lines.items()):
+        for column, rows in line.items():
+            name = layer_call.tick
+            name += f", {column.label}" if len(references) > 1 else ""
+            name += f", {column.estimator}" if several else ""
+            _draw(
+                ax,
+                _points((row["step"], row) for row in rows if row["step"] is not None),
+                name,
+                color=colormaps["viridis"](0.9 * i / max(1, len(lines) - 1)),
+                linestyle=_LINE_STYLES[columns.index(column) % len(_LINE_STYLES)],
+            )
     ax.set_xlabel("step")
+    measure = chosen[0]["measure"]
     name = label(measure, *references) if len(references) == 1 else measure
     ax.set_ylabel(f"{name} ({chosen[0]['unit']})")
     ax.legend(
@@ -96,43 +110,24 @@ def _over_steps(ax: Axes, chosen: list[dict[str, Any]]) -> None:
         fontsize="small",
         loc="center left",
         bbox_to_anchor=(1, 0.5),
-        ncols=1 + len(lines) // 20,
+        ncols=1 + sum(map(len, lines.values())) // 20,
     )
 
 
-def label(measure: str, reference: str | None) -> str:
-    """How a measure is written in tables and figures."""
-    if measure == "entropy":
-        return "H(output)"
-    if measure == "divergence":
-        return f"KL({reference}||output)"
-    if measure == "entropy_change":
-        return "E log|det J|"
-    if measure == "rate":
-        return "E KL(q(z|x)||p(z))"
-    if measure == "mutual_information":
-        return f"I({reference};output)"
-    return measure if reference is None else f"{measure}({reference})"
-
-
-def _place(row: dict[str, Any]) -> tuple[str, str, int]:
-    return row["layer"], row["direction"], row["call"]
-
-
-def _tick(layer: str, direction: str, call: int) -> str:
-    # A dollar sign would begin a formula.
-    return (
-        layer.replace("$", r"\$")
-        + ("⁻¹" if direction == "inverse" else "")
-        + (f" #{call}" if call else "")
-    )
-
-
-def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str, **style: Any) -> None:
+def _draw(
+    ax: Axes,
+    points: list[_Point],
+    name: str,
+    color: tuple[float, float, float, float] | None = None,
+    linestyle: str | None = None,
+) -> None:
+    x = [point.x for point in points]
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
-    y = [row["value"] if math.isfinite(row["value"]) else math.nan for row in line]
-    (drawn,) = ax.plot(x, y, marker="o", markersize=4, label=name, **style)
-    noted = [i for i, row in enumerate(line) if row["findings"]]
+    y = [point.y if math.isfinite(point.y) else math.nan for point in points]
+    (drawn,) = ax.plot(
+        x, y, marker="o", markersize=4, label=name, color=color, linestyle=linestyle
+    )
+    noted = [i for i, point in enumerate(points) if point.has_findings]
     ax.plot(
         [x[i] for i in noted],
         [y[i] for i in noted],
@@ -142,7 +137,7 @@ def _draw(ax: Axes, x: list[int], line: list[dict[str, Any]], name: str, **style
         color=drawn.get_color(),
         markerfacecolor="white",
     )
-    infinite = [place for place, row in zip(x, line, strict=True) if math.isinf(row["value"])]
+    infinite = [point.x for point in points if math.isinf(point.y)]
     if infinite:
         ax.plot(
             infinite,

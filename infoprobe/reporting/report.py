@@ -7,12 +7,13 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting import html as page
-from infoprobe.reporting import ledger, plot
+from infoprobe.reporting import html, ledger, plot, table
 from infoprobe.reporting.ledger import Ledger
+from infoprobe.reporting.pivot import scalar_key
+from infoprobe.rows import Row
 
 if TYPE_CHECKING:
     import pandas
@@ -21,33 +22,33 @@ if TYPE_CHECKING:
 _FORMAT = "infoprobe report"
 _VERSION = 1
 _NUMBERS = ("value", "stderr")
-# How many findings a printed report spells out.
-_NOTES = 3
 
 
 @dataclass(frozen=True, repr=False)
 class Report:
-    """One row a layer, direction, call and measure.
+    """The result of a measuring session: one row for each measure at each call of each layer.
 
     Attributes:
-        rows: Dictionaries with the keys ``layer, type, direction`` (``"forward"`` or
-            ``"inverse"``), ``call`` (numbers the calls of a layer within one pass), ``order``
-            (of first appearance), ``step`` (the pass with which a window of steps began, if
-            steps are tracked, else ``None``), ``measure, estimator, reference, value, stderr,
-            unit, kind`` (``"discrete"``, ``"differential"`` or ``"exact"``), ``n`` (samples),
-            ``d`` (values of one sample), ``findings`` (sentences on how far to trust the value).
-            The value is ``None`` where a measure does not apply; the findings then say why.
+        rows: Dictionaries with the keys of :class:`infoprobe.rows.Row`: ``layer, type,
+            direction`` (``"forward"`` or ``"inverse"``), ``call`` (the number of the call among
+            the calls of the layer within one pass), ``order`` (of first appearance), ``step``
+            (the number of the pass with which a window of steps began, or ``None`` if no steps
+            were tracked), ``measure, estimator, reference, value, stderr, unit, kind``
+            (``"discrete"``, ``"differential"``, ``"exact"`` or ``None``), ``n`` (the number of
+            samples), ``d`` (the number of values in one sample) and ``findings`` (sentences on
+            how far to trust the value). The value is ``None`` where a measure has no value at
+            the layer, and then the findings say why.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
 
     @property
     def steps(self) -> list[int]:
-        """The steps of the rows, if steps were tracked."""
+        """The steps of the rows in ascending order; empty if no steps were tracked."""
         return sorted({row["step"] for row in self.rows if row["step"] is not None})
 
     def at(self, step: int) -> Report:
-        """The rows of one of the :attr:`steps`.
+        """The report of one step: the rows that belong to one of the :attr:`steps`.
 
         Raises:
             ValueError: No row has this step.
@@ -60,19 +61,19 @@ class Report:
         return Report([row for row in self.rows if row["step"] == step])
 
     def scalars(self) -> dict[str, float]:
-        """``{"layer/direction/measure": value}``, for any logger.
+        """Returns ``{"layer/direction/measure": value}``, for any logger.
 
-        A reference is appended to the measure (``conv1/forward/divergence_input``), a repeated
-        call to the layer (``conv1#1/...``), and the estimator to the measure where two rows
-        would otherwise have the same key. Rows without a value are left out. If steps were
-        tracked, these are the values of the last one.
+        A reference is appended to the measure (``conv1/forward/divergence_input``), the number
+        of a repeated call to the layer (``conv1#1/...``), and the estimator to the measure where
+        two rows would otherwise have the same key. Rows without a value are left out. If steps
+        were tracked, the values are those of the last step.
 
         Example:
             With TensorBoard: ``for key, value in report.scalars().items():
             writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
         """
         rows = self._latest().rows
-        keys = [_scalar_key(row) for row in rows]
+        keys = [scalar_key(row) for row in rows]
         times = Counter(keys)
         return {
             key if times[key] == 1 else f"{key}[{row['estimator']}]": row["value"]
@@ -84,7 +85,7 @@ class Report:
         return self.at(self.steps[-1]) if self.steps else self
 
     def to_dataframe(self) -> pandas.DataFrame:
-        """The rows as a pandas DataFrame. Needs the extra ``infoprobe[dataframe]``."""
+        """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
         try:
             import pandas
         except ImportError as error:
@@ -99,47 +100,51 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
-        Values with findings have hollow markers, infinite ones are triangles at the top. If
-        several steps were tracked, each layer is a line over the steps instead.
+        Values with findings have hollow markers, and infinite values are triangles at the top.
+        If several steps were tracked, each layer is a line over the steps instead. Needs the
+        extra ``infoprobe[plot]``.
 
         Arguments:
-            measure: Of the rows to draw, such as ``"entropy"`` or ``"divergence"``.
-            reference: Draws only rows with this reference; ``None`` draws a line for each.
-            ax: Where to draw; ``None`` makes a new figure.
+            measure: The name of the measure to draw, such as ``"entropy"`` or ``"divergence"``.
+            reference: The reference of the rows to draw; ``None`` draws a line for each.
+            ax: The axes to draw on; ``None`` makes a new figure.
 
         Returns:
-            The axes. Nothing is shown or saved. Needs the extra ``infoprobe[plot]``.
+            The axes. The figure is neither shown nor saved.
 
         Raises:
+            ImportError: matplotlib is not installed.
             ValueError: No row has this measure and reference.
         """
         return plot.layers(self.rows, measure, reference, ax)
 
     def ledger(self) -> Ledger:
-        """The exact changes of entropy along a pass, summed up, and estimates of the same.
+        """Sums up the exact changes of entropy along a pass, with estimates of the same changes.
 
-        Needs rows of :class:`~infoprobe.EntropyChange`; entropies that were measured with it are
-        shown as changes beside it. Layers that are not invertible are no part of the sum. Choose
-        either a whole graph or its parts as layers, so that nothing is summed twice.
+        The report needs rows of :class:`~infoprobe.EntropyChange`. If entropies were measured as
+        well, their changes stand beside the exact ones. Layers that are not invertible are no
+        part of the sum. Choose either a whole graph or its parts as layers, so that nothing is
+        summed twice. If steps were tracked, the ledger is that of the last step.
 
         Raises:
-            ValueError: There are no such rows.
+            ValueError: The report has no rows of :class:`~infoprobe.EntropyChange`.
         """
         return ledger.ledger(self._latest().rows)
 
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
-        """Writes a page with figures, the table and all findings, which needs no other file.
+        """Writes a web page with figures, the table and all findings, which needs no other file.
 
-        Of several steps, the table has the last one. Needs the extra ``infoprobe[plot]``.
+        If several steps were tracked, the table shows the last one. Needs the extra
+        ``infoprobe[plot]``.
 
         Arguments:
-            path: Where to.
-            title: The page's heading.
+            path: The file to write.
+            title: The heading of the page.
 
         Raises:
             ImportError: matplotlib is not installed.
         """
-        text = page.page(self.rows, self._latest().rows, title)
+        text = html.page(self.rows, self._latest().rows, title)
         Path(path).write_text(text, encoding="utf-8")
 
     def save(self, path: str | Path) -> None:
@@ -151,15 +156,18 @@ class Report:
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Reads what :meth:`save` wrote.
+        """Reads a report that :meth:`save` wrote.
 
         Raises:
-            ValueError: The file is no report, or one of a later version.
+            ValueError: The file is not a report, or it is one of another version.
         """
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
             known = document["format"] == _FORMAT and document["version"] == _VERSION
-            rows = [{key: _decode(key, x) for key, x in row.items()} for row in document["rows"]]
+            rows = cast(
+                "list[Row]",
+                [{key: _decode(key, x) for key, x in row.items()} for row in document["rows"]],
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ArgumentValueError(
                 str(path), "expected a file made by Report.save()."
@@ -173,68 +181,23 @@ class Report:
         return cls(rows)
 
     def __repr__(self) -> str:
-        """A table with a line a layer, direction and call, and a column a measure.
+        """A table with a line for each call of a layer and a column for each measure.
 
-        Of several steps, the last one.
+        If several steps were tracked, the table shows the last one.
         """
         if not self.rows:
             return "Report: nothing measured"
         if len(self.steps) > 1:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
-        estimators = list(dict.fromkeys(row["estimator"] for row in self.rows))
-        marks = [f" [{i}]" if len(estimators) > 1 else "" for i in range(1, len(estimators) + 1)]
-        mark_of = dict(zip(estimators, marks, strict=True))
-        lines: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
-        for row in self.rows:
-            column = plot.label(row["measure"], row["reference"]) + mark_of[row["estimator"]]
-            lines.setdefault((row["layer"], row["direction"], row["call"]), {})[column] = row
-        columns = list(dict.fromkeys(column for line in lines.values() for column in line))
-        table = [["layer", "type", "direction", "n", "d", *columns]]
-        for (layer, direction, call), line in lines.items():
-            row = next(iter(line.values()))
-            name = f"{layer} #{call}" if call else layer
-            width = "-" if row["d"] is None else f"{row['d']:,g}"
-            cells = [_cell(line.get(column)) for column in columns]
-            table.append([name, row["type"], direction, f"{row['n']:,}", width, *cells])
-        notes = [f"{row_mark.strip()} {x}".strip() for x, row_mark in mark_of.items()]
-        notes[0] = f"{self.rows[0]['unit']}; {notes[0]}"
-        noted = [(_scalar_key(row), row["findings"][0]) for row in self.rows if row["findings"]]
-        notes += [f"* {key}: {finding}" for key, finding in noted[:_NOTES]]
-        if len(noted) > _NOTES:
-            notes.append(f"* and {len(noted) - _NOTES} more values with findings in report.rows")
-        return "\n".join([_aligned(table, left=3), *notes])
+        return table.report_table(self.rows)
 
 
-def _scalar_key(row: dict[str, Any]) -> str:
-    call = f"#{row['call']}" if row["call"] else ""
-    reference = f"_{row['reference']}" if row["reference"] else ""
-    return f"{row['layer']}{call}/{row['direction']}/{row['measure']}{reference}"
-
-
-def _cell(row: dict[str, Any] | None) -> str:
-    if row is None or row["value"] is None:
-        return "- "
-    return f"{row['value']:.4f}" + ("*" if row["findings"] else " ")
-
-
-def _aligned(table: list[list[str]], left: int) -> str:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = (
-        "  ".join(
-            cell.ljust(width) if i < left else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in table
-    )
-    return "\n".join(lines)
-
-
-def _encode(key: str, value: Any) -> Any:
+def _encode(key: str, value: object) -> object:
     """Standard JSON has no infinities: they become the strings that float() reads."""
-    infinite = key in _NUMBERS and value is not None and not math.isfinite(value)
+    infinite = key in _NUMBERS and isinstance(value, float) and not math.isfinite(value)
     return str(value) if infinite else value
 
 
-def _decode(key: str, value: Any) -> Any:
+def _decode(key: str, value: object) -> object:
     return float(value) if key in _NUMBERS and isinstance(value, str) else value

@@ -111,20 +111,44 @@ def test_other_files(tmp_path, text, message):
 
 
 def test_table(report):
-    report = made(1.25, math.inf, None, findings=["look here"])
+    report = made(1.25, math.inf, findings=["look here"])
     assert repr(report).splitlines() == [
         "layer   type    direction  n  d  H(output)",
         "layer0  Linear  forward    5  2    1.2500*",
         "layer1  Linear  forward    5  2       inf*",
-        "layer2  Linear  forward    5  2         -",
         "nats; E()",
         "* layer0/forward/entropy: look here",
         "* layer1/forward/entropy: look here",
-        "* layer2/forward/entropy: look here",
     ]
     many = repr(made(*range(9), findings=["look here"]))
     assert many.endswith("* and 6 more values with findings in report.rows")
     assert repr(ip.Report([])) == "Report: nothing measured"
+
+
+def test_a_measure_without_a_value_is_no_finding(tmp_path):
+    valued, other = made(1.25, None, findings=["look here"]).rows
+    report = ip.Report([valued, other | {"findings": ["it is not invertible."]}])
+    closing = "– means that a measure has no value at that layer"
+    assert repr(report).splitlines() == [
+        "layer   type    direction  n  d  H(output)",
+        "layer0  Linear  forward    5  2    1.2500*",
+        "layer1  Linear  forward    5  2         –",
+        "nats; E()",
+        "* layer0/forward/entropy: look here",
+        f"{closing}; report.rows says why.",
+    ]
+    assert closing not in repr(ip.Report([valued]))
+
+    report.to_html(tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<td><span title="it is not invertible.">–</span></td>' in text
+    assert text.count("<li id=") == 1  # the finding at the value
+    assert f"<p>{closing}; point at it to read why.</p>" in text
+    ip.Report([valued]).to_html(tmp_path / "report.html")
+    assert closing not in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+    line, hollow = report.plot().lines
+    assert line.get_xdata().tolist() == hollow.get_xdata().tolist() == [0]
 
 
 def test_table_with_several_estimators_and_calls():
@@ -132,10 +156,16 @@ def test_table_with_several_estimators_and_calls():
     assert repr(report).splitlines() == [
         "layer      type    direction  n  d  H(output) [1]  H(output) [2]",
         "layer0     Linear  forward    5  2        1.0000         2.0000",
-        "layer0 #1  Linear  forward    5  2        3.0000              -",
+        "layer0 #1  Linear  forward    5  2        3.0000",
         "nats; [1] E()",
         "[2] F()",
     ]
+
+
+def test_a_layer_and_a_tap_of_one_name_have_a_line_each():
+    rows = made(1.0).rows + made(2.0, type="tap").rows
+    _, *lines, _ = repr(ip.Report(rows)).splitlines()
+    assert [line.split()[:2] for line in lines] == [["layer0", "Linear"], ["layer0", "tap"]]
 
 
 def test_plot_of_both_directions():
@@ -271,7 +301,7 @@ class TestPage:
         ip.Report([]).to_html(tmp_path / "report.html")
         made(None, findings=["why"]).to_html(tmp_path / "report.html")
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert '<td>–<sup><a href="#f1">1</a></sup></td>' in text
+        assert '<td><span title="why">–</span></td>' in text
         assert "<svg" not in text
 
     def test_without_matplotlib(self, report, tmp_path, monkeypatch):

@@ -1,0 +1,87 @@
+"""Tables as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from infoprobe.reporting.pivot import LayerCall, pivot, scalar_key
+from infoprobe.rows import Row
+
+MISSING = "–"
+NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
+HEADS = ("layer", "type", "direction", "n", "d")
+# How many findings a printed report spells out.
+_NOTES = 3
+
+
+def report_table(rows: list[Row]) -> str:
+    """A report as a table with a line for each call of a layer and a column for each measure.
+
+    Notes below the table give the unit, the estimators and the first findings.
+
+    Arguments:
+        rows: At least one row, all of one step.
+    """
+    estimators = list(dict.fromkeys(row["estimator"] for row in rows))
+    several = len(estimators) > 1
+    marks = {name: f"[{i}]" if several else "" for i, name in enumerate(estimators, 1)}
+    columns, lines = pivot(rows)
+    heads = [f"{column.label} {marks[column.estimator]}".strip() for column in columns]
+    table = [[*HEADS, *heads]]
+    for layer_call, line in lines.items():
+        cells = [_cell(line.get(column)) for column in columns]
+        (first, *_), *_ = line.values()
+        table.append([*description(layer_call, first), *cells])
+    notes = [f"{mark} {estimator}".strip() for estimator, mark in marks.items()]
+    notes[0] = f"{rows[0]['unit']}; {notes[0]}"
+    noted = [row for row in rows if row["value"] is not None and row["findings"]]
+    notes += [f"* {scalar_key(row)}: {row['findings'][0]}" for row in noted[:_NOTES]]
+    if len(noted) > _NOTES:
+        notes.append(f"* and {len(noted) - _NOTES} more values with findings in report.rows")
+    if any(row["value"] is None for row in rows):
+        notes.append(f"{NO_VALUE}; report.rows says why.")
+    return "\n".join([aligned(table, left=3), *notes])
+
+
+def description(layer_call: LayerCall, row: Row) -> list[str]:
+    """The cells under :data:`HEADS`, which tell the call of a layer and the size of its output.
+
+    Arguments:
+        layer_call: The call of the layer.
+        row: Any of the rows of this call.
+    """
+    width = MISSING if row["d"] is None else f"{row['d']:,g}"
+    return [layer_call.name, layer_call.type, layer_call.direction, f"{row['n']:,}", width]
+
+
+def number(value: float | None) -> str:
+    """A value with four digits behind the point."""
+    return MISSING if value is None else f"{value:.4f}"
+
+
+def aligned(table: Sequence[Sequence[str]], left: int) -> str:
+    """A table whose columns have two spaces between them.
+
+    Arguments:
+        table: The lines, all with the same number of cells.
+        left: The number of columns that are aligned to the left; the others are aligned to the
+            right.
+    """
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in table
+    )
+    return "\n".join(lines)
+
+
+def _cell(rows: list[Row] | None) -> str:
+    # Numbers stay aligned whether or not a star follows.
+    if rows is None:
+        return ""
+    row = rows[-1]
+    star = "*" if row["value"] is not None and row["findings"] else " "
+    return number(row["value"]) + star
