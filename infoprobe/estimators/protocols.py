@@ -1,0 +1,215 @@
+"""What makes an object an estimator: the methods that it has.
+
+An estimator is anything with one or more of the methods ``entropy``, ``cross_entropy``,
+``kl_divergence``, ``js_divergence``, ``mutual_information``, ``conditional_mutual_information``
+and ``total_correlation``. Each takes samples, whatever :func:`torch.as_tensor` takes, with the
+samples along the first axis, and returns a 0-dim tensor in nats.
+
+It may also have any of the following. Where it has not, the functions of this module make do.
+
+* ``kind``: ``"discrete"`` or ``"differential"``. See :func:`kind_of`.
+* ``require_measure(measure)``: raises an error if its settings do not allow for the method of
+  this name. See :func:`require_measure`.
+* ``configuration()``: its settings as plain data. See :func:`configuration`.
+* ``diagnose(measure, tensors, value)``: what stands in the way of trusting the measure of these
+  tensors, as an iterable of :class:`~infoprobe.Finding`; ``value`` is the estimate, or ``None``
+  where the estimator refused the tensors. See :func:`diagnosis`.
+* ``estimate(measure, *tensors)``: the value, its standard error and the findings from one fit,
+  as an :class:`Estimate`. See :func:`estimate`.
+* ``streams``, ``uncorrected`` and ``count(x)``: see :class:`StreamingEstimator`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError
+from infoprobe.estimators.configuration import configuration as configuration
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.findings import Finding
+
+Kind: TypeAlias = Literal["discrete", "differential"]
+
+
+@runtime_checkable
+class EntropyEstimator(Protocol):
+    """Estimates entropies."""
+
+    def entropy(self, x: Any, /) -> Tensor:
+        """The entropy of ``x``, 0-dim, in nats."""
+
+
+@runtime_checkable
+class CrossEntropyEstimator(Protocol):
+    """Estimates cross-entropies."""
+
+    def cross_entropy(self, p: Any, q: Any, /) -> Tensor:
+        """The cross-entropy of ``q`` relative to ``p``, 0-dim, in nats."""
+
+
+@runtime_checkable
+class DivergenceEstimator(Protocol):
+    """Estimates relative entropies."""
+
+    def kl_divergence(self, p: Any, q: Any, /) -> Tensor:
+        r"""The relative entropy :math:`KL(P \\| Q)` of two samples, 0-dim, in nats."""
+
+
+@runtime_checkable
+class JensenShannonEstimator(Protocol):
+    """Estimates Jensen-Shannon divergences."""
+
+    def js_divergence(self, p: Any, q: Any, /) -> Tensor:
+        """The Jensen-Shannon divergence of two samples, 0-dim, in nats."""
+
+
+@runtime_checkable
+class InformationEstimator(Protocol):
+    """Estimates mutual information."""
+
+    def mutual_information(self, x: Any, y: Any, /) -> Tensor:
+        """The mutual information of two variables sampled in pairs, 0-dim, in nats."""
+
+
+@runtime_checkable
+class ConditionalInformationEstimator(Protocol):
+    """Estimates conditional mutual information."""
+
+    def conditional_mutual_information(self, x: Any, y: Any, z: Any, /) -> Tensor:
+        """The mutual information of x and y given z, sampled together, 0-dim, in nats."""
+
+
+@runtime_checkable
+class TotalCorrelationEstimator(Protocol):
+    """Estimates total correlations."""
+
+    def total_correlation(self, x: Any, /) -> Tensor:
+        """The total correlation of the features of ``x``, 0-dim, in nats."""
+
+
+@runtime_checkable
+class StreamingEstimator(Protocol):
+    """Reduces data that come in batches to counts, which stand for the data in its methods."""
+
+    @property
+    def streams(self) -> bool:
+        """Whether these settings allow for batches."""
+
+    @property
+    def uncorrected(self) -> StreamingEstimator:
+        """The same estimator, plainly counting: equal for estimators that can share counts."""
+
+    def count(self, x: Any, /) -> Counts:
+        """The counts of a batch; those of several batches add up."""
+
+
+class Estimate(NamedTuple):
+    """An estimate and what to know of it.
+
+    Attributes:
+        value: The estimate, 0-dim, in nats.
+        stderr: Its standard error, 0-dim, in nats; ``None`` where the estimator knows none.
+        findings: What stands in the way of trusting the value; empty where nothing was found.
+    """
+
+    value: Tensor
+    stderr: Tensor | None
+    findings: list[Finding]
+
+
+@runtime_checkable
+class _Estimates(Protocol):
+    def estimate(self, measure: str, /, *tensors: Any) -> Estimate: ...
+
+
+@runtime_checkable
+class _Diagnoses(Protocol):
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None, /
+    ) -> Iterable[Finding]: ...
+
+
+@runtime_checkable
+class _RequiresMeasure(Protocol):
+    def require_measure(self, measure: str, /) -> None: ...
+
+
+def offers(estimator: object, measure: str) -> bool:
+    """Whether the object is an instance that has the method of this name."""
+    return not isinstance(estimator, type) and callable(getattr(estimator, measure, None))
+
+
+def method_of(estimator: object, measure: str) -> Callable[..., Tensor]:
+    """The method of an estimator that has this name.
+
+    Raises:
+        TypeError: It has none, or is a class instead of an instance.
+    """
+    if not offers(estimator, measure):
+        raise ArgumentTypeError(
+            "estimator",
+            f"expected one that has {measure}(), such as ip.Histogram(...) or "
+            f"ip.KNN(...), got {estimator!r} of type {type(estimator).__name__}.",
+        )
+    method: Callable[..., Tensor] = getattr(estimator, measure)
+    return method
+
+
+def require_measure(estimator: object, measure: str) -> None:
+    """Raises unless the estimator has the method of this name, and its settings allow for it.
+
+    Raises:
+        TypeError: The method is missing.
+        ValueError: The estimator's own ``require_measure`` says what is in the way.
+    """
+    method_of(estimator, measure)
+    if isinstance(estimator, _RequiresMeasure):
+        estimator.require_measure(measure)
+
+
+def kind_of(estimator: object) -> Kind | None:
+    """Which kind of entropy an estimator deals in; ``None`` where it does not say.
+
+    Raises:
+        ValueError: Its ``kind`` is something else.
+    """
+    kind: Kind | None = getattr(estimator, "kind", None)
+    checks.require_one_of(kind, ["discrete", "differential", None], "estimator.kind")
+    return kind
+
+
+def diagnosis(
+    estimator: object, measure: str, tensors: Sequence[Any], value: Tensor | None
+) -> list[Finding]:
+    """What the estimator finds in the way of trusting its measure of these tensors.
+
+    Arguments:
+        estimator: Any; one without a method ``diagnose`` finds nothing.
+        measure: The name of the method.
+        tensors: Its arguments: tensors, or counts of them.
+        value: The estimate; ``None`` where the estimator refused the tensors.
+    """
+    if not isinstance(estimator, _Diagnoses):
+        return []
+    return list(estimator.diagnose(measure, tensors, value))
+
+
+def estimate(estimator: object, measure: str, *tensors: Any) -> Estimate:
+    """The value of a measure together with its standard error and findings.
+
+    Arguments:
+        estimator: Any that has the method.
+        measure: The name of the method.
+        tensors: Its arguments.
+
+    Raises:
+        TypeError: There is no such method. Otherwise as the method.
+    """
+    if isinstance(estimator, _Estimates):
+        return estimator.estimate(measure, *tensors)
+    value = method_of(estimator, measure)(*tensors)
+    return Estimate(value, None, diagnosis(estimator, measure, tensors, value))
