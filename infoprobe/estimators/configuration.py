@@ -6,9 +6,9 @@ Runs that are resumed and processes that are merged compare these instead of the
 
 from __future__ import annotations
 
+import copyreg
 import dataclasses
 import enum
-import functools
 import hashlib
 import math
 import types
@@ -65,8 +65,12 @@ def _plain(thing: Any, within: tuple[Any, ...]) -> Any:
         )
     if isinstance(thing, enum.Enum):
         return f"{_name(type(thing))}.{thing.name}"
-    if thing is None or isinstance(thing, bool | np.bool_ | int | np.integer | str):
-        return _exact(thing)
+    if thing is None or isinstance(thing, bool | np.bool_):
+        return thing if thing is None else bool(thing)
+    if isinstance(thing, int | np.integer):
+        return int(thing)
+    if isinstance(thing, str):
+        return str.__str__(thing)  # of a subclass, too, the plain string
     if isinstance(thing, float | np.floating):
         # NaN would differ from itself.
         return "nan" if math.isnan(thing) else float(thing)
@@ -75,15 +79,6 @@ def _plain(thing: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(thing, bytes):
         return {"bytes": thing.hex()}
     return _compound(thing, (*within, thing))
-
-
-def _exact(thing: Any) -> Any:
-    """A bool, an integer or a string of Python's own types, which a subclass may stand for."""
-    if thing is None:
-        return None
-    if isinstance(thing, bool | np.bool_):
-        return bool(thing)
-    return str.__str__(thing) if isinstance(thing, str) else int(thing)
 
 
 def _compound(thing: Any, within: tuple[Any, ...]) -> Any:
@@ -108,19 +103,22 @@ def _compound(thing: Any, within: tuple[Any, ...]) -> Any:
 
 def _items(mapping: Mapping[Any, Any], within: tuple[Any, ...]) -> Any:
     if all(isinstance(key, str) for key in mapping):
-        return {_exact(key): _plain(value, within) for key, value in mapping.items()}
+        return {str.__str__(key): _plain(value, within) for key, value in mapping.items()}
     pairs = ([_plain(key, within), _plain(value, within)] for key, value in mapping.items())
     return {"items": sorted(pairs, key=repr)}
 
 
-def _settings(thing: Any) -> dict[str, Any]:
-    if isinstance(thing, functools.partial):
-        return {"func": thing.func, "args": thing.args, "keywords": thing.keywords}
-    if isinstance(thing, types.MethodType):
-        return {"of": thing.__self__, "method": thing.__func__.__name__}
+def _settings(thing: Any) -> Mapping[Any, Any]:
     if dataclasses.is_dataclass(thing):
         compared = (field.name for field in dataclasses.fields(thing) if field.compare)
         return {name: getattr(thing, name) for name in compared}
+    try:
+        # Refuses objects whose state is out of Python's sight.
+        make, *parts = thing.__reduce_ex__(2)
+    except (TypeError, ValueError) as error:
+        raise _unknown(f"one of type {_name(type(thing))}") from error
+    if make is not copyreg.__newobj__:  # type: ignore[attr-defined]
+        return {"made by": make, "from": parts[:2]}
     slots = [
         name
         for base in type(thing).__mro__
@@ -128,11 +126,7 @@ def _settings(thing: Any) -> dict[str, Any]:
         if hasattr(thing, name) and name != "__dict__"
     ]
     if not hasattr(thing, "__dict__") and not slots:
-        raise ArgumentTypeError(
-            "estimator",
-            f"expected settings that plain data identify, got one of type {_name(type(thing))}. "
-            f"{_WAY_OUT}",
-        )
+        raise _unknown(f"one of type {_name(type(thing))}")
     return {name: getattr(thing, name) for name in slots} | getattr(thing, "__dict__", {})
 
 
@@ -144,12 +138,13 @@ def _checksum(x: Tensor, dtype: str, shape: tuple[int, ...]) -> dict[str, Any]:
 def _name_of_code(thing: Any) -> str:
     """The name of a class or a function, if it is the only one of this name."""
     if "<lambda>" in thing.__qualname__ or getattr(thing, "__closure__", None):
-        raise ArgumentTypeError(
-            "estimator",
-            f"expected settings that plain data identify, got the function {_name(thing)}, "
-            f"whose name does not tell what it does. {_WAY_OUT}",
-        )
+        raise _unknown(f"the function {_name(thing)}, whose name does not tell what it does")
     return _name(thing)
+
+
+def _unknown(got: str) -> ArgumentTypeError:
+    problem = f"expected settings that plain data identify, got {got}. {_WAY_OUT}"
+    return ArgumentTypeError("estimator", problem)
 
 
 def _name(thing: Any) -> str:
