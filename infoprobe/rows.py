@@ -87,10 +87,3 @@ def label(measure: str, reference: str | None) -> str:
     if measure in _labels:
         return _labels[measure](reference)
     return measure if reference is None else f"{measure}({reference})"
-
-
-register_label("entropy", lambda _: "H(output)")
-register_label("divergence", lambda reference: f"KL({reference}||output)")
-register_label("mutual_information", lambda reference: f"I({reference};output)")
-register_label("entropy_change", lambda _: "E log|det J|")
-register_label("rate", lambda _: "E KL(q(z|x)||p(z))")

@@ -117,7 +117,7 @@ def probe(
                 "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
                 f"{measure!r} of type {type(measure).__name__}.",
             )
-        distinct.setdefault(measure.identity, measure)
+        distinct.setdefault(repr(measure.identity), measure)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     return Probe(model, select_layers(model, layers), recorder)
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
@@ -205,7 +204,7 @@ class Record:
         """Returns the whole state as tensors, numbers and strings in lists and dictionaries."""
         return {
             "version": _VERSION,
-            "measures": [configuration(measure) for measure in self.measures],
+            "measures": [measure.identity for measure in self.measures],
             "seed": self.seed,
             "passes": self.passes,
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
@@ -246,7 +245,7 @@ def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
             f"expected what Probe.state_dict() gave, of version {_VERSION}, got "
             f"{type(state).__name__}. Save it again with this version of infoprobe.",
         )
-    if state["measures"] != [configuration(measure) for measure in measures]:
+    if state["measures"] != [measure.identity for measure in measures]:
         raise ArgumentValueError(
             "state",
             f"expected the measures of this probe, {', '.join(map(repr, measures))}; got "

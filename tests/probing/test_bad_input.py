@@ -55,13 +55,16 @@ class TestBadInput:
             model(x)
         messages = [str(warning.message) for warning in caught]
         assert len(messages) == 4  # one a layer, not one a pass
-        expected = "layer '0' (forward): a call is left out of its measures, in pass 2, output: "
+        expected = (
+            "layer '0' (forward): a call is left out of its measures. In pass 2, the output could "
+            "not be measured: "
+        )
         assert messages[0].startswith(expected)
         assert "8 NaN and 0 infinite among 80 (10.000%)" in messages[0]
         report = probe.report()
         assert {row["n"] for row in report.rows} == {20}
         assert value(report, "3", "entropy") == H.entropy(model(torch.cat([x, x]))).item()
-        assert all("calls left out: 2; in pass 2" in row["findings"][-1] for row in report.rows)
+        assert all("2 calls are left out. In pass 2" in row["findings"][-1] for row in report.rows)
 
     def test_values_outside_an_explicit_range(self):
         model = nn.Sequential(nn.Identity())

@@ -164,7 +164,7 @@ class TestPasses:
         by_input = [row for row in report.rows if row["reference"] == "input"]
         for row in by_input:
             part = row["layer"].split(".")[0]
-            assert f"some passes entered by {part} instead of the model" in row["findings"][-1]
+            assert f"Some passes entered by {part} instead of the model" in row["findings"][-1]
         assert all(
             "entered" not in finding
             for row in report.rows
@@ -219,7 +219,7 @@ class TestPasses:
         (row,) = probe.report().rows
         assert (row["call"], row["n"]) == (0, 8)
         assert row["value"] == H.kl_divergence(codes, model.decoder.fc1(codes)).item()
-        assert "some passes entered by decoder" in row["findings"][-1]
+        assert "Some passes entered by decoder" in row["findings"][-1]
 
     def test_a_module_that_calls_itself(self):
         class Halves(nn.Module):

@@ -193,7 +193,9 @@ class TestWindows:
             model(batch(0) + batch(9))
             probe.target(batch(9))
             model(batch(1))
-            with pytest.warns(RuntimeWarning, match="target: there is none"):
+            with pytest.warns(
+                RuntimeWarning, match="the target could not be measured: none was given"
+            ):
                 model(batch(2))
         assert [row["value"] is None for row in probe.report().rows] == [False, True]
 
@@ -233,7 +235,7 @@ class TestCost:
                 model(batch(i % 7))
                 if i % 5 == 4:
                     state = probe.state_dict()["record"]
-                    assert state["visits"] == []
+                    assert state["calls"] == []
                     sizes.append(len(probe.state_dict()["rows"]))
         assert sizes == [8 * (i + 1) for i in range(20)]
 
@@ -350,13 +352,13 @@ class TestInterruptions:
         with ip.probe(model, measures=ip.Entropy(H)).track(every=2, passes=2) as probe:
             model(batch(0))
             model(batch(1))
-            with pytest.warns(RuntimeWarning, match="in pass 3, output"):
+            with pytest.warns(RuntimeWarning, match="In pass 3, the output"):
                 model(bad)
             model(batch(2))
             model(batch(3))
         rows = probe.report().rows
         assert [row["n"] for row in rows] == [16, 8, 8]
-        assert rows[1]["findings"][-1].startswith("calls left out: 1; in pass 3, output")
+        assert rows[1]["findings"][-1].startswith("1 call is left out. In pass 3, the output")
         assert rows[0]["findings"] == rows[2]["findings"] == []
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, mnist_inn
-from infoprobe.probing.moments import Moments
+from infoprobe.probing.kept.moments import Moments
 
 
 def perturbed(module):

@@ -247,4 +247,5 @@ class Sampling(TensorReduction):
             if self.project is not None and x.width is not None and x.width > self.project
         ]
         if wide:
-            yield f"{' and '.join(wide)} were projected onto {self.project} random directions."
+            were = "were" if len(wide) > 1 else "was"
+            yield f"{' and '.join(wide)} {were} projected onto {self.project} random directions."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from infoprobe.estimators.configuration import configuration
@@ -117,10 +118,10 @@ class Measure(ABC):
         """How the value is found, as the report has it under ``estimator``."""
         return repr(self)
 
-    @property
-    def identity(self) -> str:
-        """What tells whether two measures, of whatever process, are the same."""
-        return repr(configuration(self))
+    @cached_property
+    def identity(self) -> Any:
+        """What tells whether two measures, of whatever process, are the same: plain data."""
+        return configuration(self)
 
 
 def reductions(needs: Iterable[Need]) -> dict[Role, list[Reduction]]:

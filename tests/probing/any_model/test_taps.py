@@ -32,7 +32,7 @@ class TestMarkedPoints:
         assert entropy["value"] == H.entropy(marks).item()
         assert of_input["value"] == H.kl_divergence(twice, marks).item()
         assert previous["value"] is None
-        assert "a tap has no input of its own" in previous["findings"][-1]
+        assert "A tap has no input of its own" in previous["findings"][-1]
         assert torch.equal(y, marked + x)
 
     def test_kept_rows(self):

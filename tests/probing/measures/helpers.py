@@ -68,10 +68,10 @@ def row_bytes(probe):
     """What all rows in a probe's state take."""
     return sum(
         values.numel() * values.element_size()
-        for visit in probe.state_dict()["record"]["visits"]
-        for store in visit["stores"]
-        if store["kept"] is not None and store["kept"]["type"] == "Rows"
-        for values in [store["kept"]["state"]["values"]]
+        for call in probe.state_dict()["record"]["calls"]
+        for kept in call["kept"]
+        if kept.get("samples") is not None
+        for values in [kept["samples"]["values"]]
     )
 
 

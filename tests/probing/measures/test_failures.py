@@ -39,16 +39,15 @@ class TestWhatCannotBeMeasured:
         model, x = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool1d(3)), data(40, 8)
         with ip.probe(model, measures=ip.Entropy(PAPER)) as probe:
             model(x[:20])
-            message = (
-                r"layer '0' .*in pass 2, output: expected rows of shape \(8,\) as before, got"
-            )
+            message = r"layer '0' .*In pass 2, the output could not be measured: "
+                r"expected samples of shape \(8,\) as before, got"
             with pytest.warns(RuntimeWarning, match=message):
                 model(x[:, :6])
             model(x[20:])
         identity, pool = probe.report().rows
         assert identity["n"] == 40
         assert identity["value"] == float(PAPER.entropy(x))
-        assert "calls left out: 1; in pass 2, output" in identity["findings"][-1]
+        assert "1 call is left out. In pass 2, the output" in identity["findings"][-1]
         assert pool["n"] == 80
         assert pool["value"] is not None
 
@@ -95,7 +94,7 @@ class TestWhatCannotBeMeasured:
         identity, total = probe.report().rows
         assert identity["value"] == float(PAPER.entropy(data()))
         assert total["value"] is None
-        assert "calls left out: 1" in total["findings"][-1]
+        assert "1 call is left out" in total["findings"][-1]
 
     def test_no_tensor_goes_in(self):
         class Makes(nn.Module):
@@ -107,7 +106,7 @@ class TestWhatCannotBeMeasured:
                 return self.layer(data(n))
 
         model = Makes()
-        message = "in pass 1, input: there is no tensor"
+        message = "In pass 1, the model's input could not be measured: there was no tensor"
         with (
             ip.probe(model, measures=ROWS) as probe,
             pytest.warns(RuntimeWarning, match=message),
@@ -137,8 +136,8 @@ class TestWhatCannotBeMeasured:
             model(x[60:])
         assert len(caught) == 2
         expected = (
-            "layer '1' (forward): a call is left out of its measures, in pass 2, output: expected "
-            "finite values, got 8 NaN and 0 infinite among 40 (20.000%)"
+            "layer '1' (forward): a call is left out of its measures. In pass 2, the output could "
+            "not be measured: expected finite values, got 8 NaN and 0 infinite among 40 (20.000%)"
         )
         assert str(caught[0].message).startswith(expected)
         rows = probe.report().rows
@@ -147,7 +146,7 @@ class TestWhatCannotBeMeasured:
         assert rows[0]["value"] == float(PAPER.entropy(both))
         for row in rows[3::3]:
             assert row["value"] == float(PAPER.entropy(x))
-            assert "calls left out: 1; in pass 2, output" in row["findings"][-1]
+            assert "1 call is left out. In pass 2, the output" in row["findings"][-1]
         for row in rows[4::3]:
             assert row["value"] == float(PAPER.mutual_information(x, x))
         for row in rows[5::3]:

@@ -68,7 +68,10 @@ class TestTargets:
             model(data())
         (row,) = probe.report().rows
         assert row["value"] is None
-        assert "in pass 1, target: there is none. Call probe.target(y)" in row["findings"][-1]
+        assert (
+            "the target could not be measured: none was given. Call probe.target(y)"
+            in row["findings"][-1]
+        )
 
     def test_for_the_next_pass_alone(self):
         model, x = nn.Identity(), data()
@@ -78,7 +81,9 @@ class TestTargets:
         with ip.probe(model, measures=measure) as probe:
             probe.target(y[:40])
             model(x[:40])
-            with pytest.warns(RuntimeWarning, match="in pass 2, target: there is none"):
+            with pytest.warns(
+                RuntimeWarning, match="In pass 2, the target could not be measured: none was given"
+            ):
                 model(x[40:80])
             probe.target(y[:7])  # the last word counts
             probe.target(y[80:])
@@ -88,7 +93,7 @@ class TestTargets:
         assert torch.equal(of, torch.cat([y[:40], y[80:]]))
         assert torch.equal(z, torch.cat([x[:40], x[80:]]))
         assert row["n"] == 80
-        assert "calls left out: 1" in row["findings"][-1]
+        assert "1 call is left out" in row["findings"][-1]
 
     def test_passes_without_one_are_no_random_draw(self):
         model, x = nn.Identity(), data()
@@ -121,7 +126,7 @@ class TestTargets:
             model(data())
         (row,) = probe.report().rows
         assert row["n"] == 120
-        assert "calls left out: 1; in pass 1" in row["findings"][-1]
+        assert "1 call is left out. In pass 1" in row["findings"][-1]
 
     def test_what_is_no_target(self):
         with ip.probe(nn.Identity(), measures=self.MEASURE) as probe:

@@ -95,7 +95,7 @@ class TestPrecision:
             warnings.filterwarnings("ignore", "layer .* a call is left out", RuntimeWarning)
             rows = measured(nn.Identity(), x, measures, [10, 30])
         if rows[0]["value"] is None:  # torch cannot index all types
-            assert "calls left out: 2" in rows[0]["findings"][-1]
+            assert "2 calls are left out" in rows[0]["findings"][-1]
         else:
             assert rows[0]["value"] == float(PAPER.entropy(x))
         assert rows[1]["value"] > 0
@@ -134,7 +134,7 @@ class TestPrecision:
             model(x[60:])
         for row, (y,) in zip(probe.report().rows, spy.given, strict=True):
             assert 25 <= row["n"] == len(y) <= 30
-            assert "calls left out: 1" in row["findings"][-1]
+            assert "1 call is left out" in row["findings"][-1]
 
     def test_integers_have_no_density(self):
         class Rounds(nn.Module):

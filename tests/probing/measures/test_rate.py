@@ -80,7 +80,7 @@ def test_one_row_a_bottleneck(model, images):
     others = [row for row in report.rows if row["value"] is None]
     assert len(others) > 8
     for row in others:
-        assert "rate: it is no ip.models.GaussianBottleneck." in row["findings"][0]
+        assert "The layer is no ip.models.GaussianBottleneck." in row["findings"][0]
     assert list(report.scalars()) == ["gaussian/forward/rate"]
     assert "E KL(q(z|x)||p(z))" in repr(report)
     assert report.plot("rate").get_ylabel() == "E KL(q(z|x)||p(z)) (nats)"
@@ -158,7 +158,10 @@ def test_calls_without_a_value_are_left_out(images):
             model(images.index_fill(0, torch.tensor(3), torch.nan))
     row = rate(probe)
     assert row["value"] == expected
-    assert row["findings"][0].startswith("calls left out: 1; in pass 2, rate: expected numbers")
+    assert row["findings"][0].startswith(
+        "1 call is left out. In pass 2, what the layer reports could not be measured: expected "
+        "numbers"
+    )
 
 
 def test_under_transforms_of_torch_func():

@@ -93,8 +93,8 @@ class TestSomeSamples:
     def test_the_finding(self):
         rows = measured(model_of(), data(), ip.Entropy(PAPER, samples=50), [60, 60], seed=9)
         assert {row["findings"][-1] for row in rows} == {
-            "from 50 of 120 samples, drawn at random (seed 9), the same at every layer: samples "
-            "is 50."
+            "It was computed from 50 of 120 samples, drawn at random (seed 9), the same at every "
+            "layer: the measure asks for 50."
         }
 
     def test_neither_the_choice_nor_the_data_touch_the_generator(self):
@@ -186,10 +186,13 @@ class TestProjection:
         expected = model[0](x).detach()
         torch.testing.assert_close(spy.given[0][1], expected)
         assert rows[0]["findings"] == [
-            "the input (8 dimensions) projected onto 3 random directions."
+            "the model's input (8 dimensions) was projected onto 3 random directions."
         ]
-        both = "the input (8 dimensions) and the output (20 dimensions) projected onto 3 random"
-        assert [row["findings"] for row in rows[1:]] == [[f"{both} directions."]] * 2
+        both = (
+            "the model's input (8 dimensions) and the output (20 dimensions) were projected onto 3 "
+            "random directions."
+        )
+        assert [row["findings"] for row in rows[1:]] == [[both]] * 2
         assert [row["d"] for row in rows] == [3, 20, 20]
 
     def test_one_matrix_for_each_width_that_keeps_lengths(self):

@@ -76,7 +76,7 @@ class TestMerge:
         a.merge(b)
         rows = a.report().rows
         assert [row["n"] for row in rows] == [20, 35, 35]
-        assert rows[0]["findings"][-1].startswith("calls left out: 3; in pass 2, output")
+        assert rows[0]["findings"][-1].startswith("3 calls are left out. In pass 2, the output")
         assert rows[2]["findings"] == []
 
     def test_what_cannot_be_merged(self):
@@ -102,7 +102,9 @@ class TestMerge:
             == H.entropy(torch.cat([model(data(20, w)).flatten() for w in (3, 4)])).item()
         )
         assert rows["value"] == before[1]["value"]
-        assert any("expected rows of shape (3,), got (4,)" in found for found in rows["findings"])
+        assert any(
+            "expected samples of shape (3,), got (4,)" in found for found in rows["findings"]
+        )
 
     def test_a_probe_and_itself(self):
         model = model_of()

@@ -52,7 +52,7 @@ class TestStateDict:
         with ip.probe(model, measures=[*STREAMING, *ROWS]) as again:
             again.load_state_dict(save_and_load(probe.state_dict()))
         assert again.report().rows == probe.report().rows
-        assert any("calls left out: 1" in row["findings"][-1] for row in again.report().rows)
+        assert any("1 call is left out" in row["findings"][-1] for row in again.report().rows)
 
     def test_going_on_leaves_the_state_as_it_was(self):
         model, batches = model_of(), data().split(10)

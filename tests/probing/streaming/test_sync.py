@@ -281,7 +281,7 @@ class TestSync:
         world, _ = ranks
         for counts, rows in reports(ranks, "shapes"):
             assert counts["n"] == 20 * world
-            assert any("expected rows of shape" in found for found in rows["findings"])
+            assert any("expected samples of shape" in found for found in rows["findings"])
 
     def test_data_parallel_training(self, ranks):
         world, folder = ranks

@@ -12,7 +12,7 @@ from torch import nn
 import infoprobe as ip
 from infoprobe.probing.kept import reservoir as module
 from infoprobe.probing.kept.reservoir import Reservoir, random_stream
-from infoprobe.probing.kept.samples import Samples as Rows, together
+from infoprobe.probing.kept.samples import Samples, together
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(0, 12)
@@ -45,13 +45,13 @@ class Place:
     """Keeps rows, as a layer's store does, of a stream whose samples are counted from `start`."""
 
     def __init__(self, start=0):
-        self.rows = Rows.none_like(row(torch.zeros(0)))
+        self.rows = Samples.none_like(row(torch.zeros(0)))
         self.start = start
         self.had = {}
 
     def add(self, admitted, before):
         numbers = torch.arange(before, before + admitted.n)
-        self.rows.add(admitted, row(self.start + numbers)[admitted.rows])
+        self.rows.add(admitted, row(self.start + numbers)[admitted.indices])
         self.had.update({number: self.start + number for number in numbers.tolist()})
 
 
@@ -101,7 +101,8 @@ class TestWhichSamples:
         mine, theirs = a.numbers, b.numbers + a.seen
         n, m = sum(first), sum(then)
         both = priorities(seed, n) + priorities(other, m)
-        remain, of_theirs = a.merge(b)
+        remain, of_theirs, seen = a.merge(b)
+        assert seen == n
         assert a.seen == n + m
         assert a.size == min(size, other_size)
         assert a.numbers.tolist() == [*mine[remain].tolist(), *theirs[of_theirs].tolist()]
@@ -117,7 +118,7 @@ class TestWhichSamples:
         again = Reservoir.from_state_dict(torch.load(buffer, weights_only=True))
         for n in then:
             a, b = reservoir.admit(n), again.admit(n)
-            assert torch.equal(a.rows, b.rows)
+            assert torch.equal(a.indices, b.indices)
             assert torch.equal(a.slots, b.slots)
             assert torch.equal(a.numbers, b.numbers)
         assert torch.equal(reservoir.numbers, again.numbers)
@@ -130,11 +131,11 @@ class TestWhichSamples:
             before, seen = reservoir.numbers.tolist(), reservoir.seen
             admitted = reservoir.admit(n)
             assert admitted.n == n
-            assert torch.equal(admitted.numbers, admitted.rows + seen)
+            assert torch.equal(admitted.numbers, admitted.indices + seen)
             assert torch.equal(reservoir.numbers[admitted.slots], admitted.numbers)
             others = set(range(len(before))) - set(admitted.slots.tolist())
             assert all(int(reservoir.numbers[slot]) == before[slot] for slot in others)
-            assert len(set(admitted.slots.tolist())) == len(admitted.rows)
+            assert len(set(admitted.slots.tolist())) == len(admitted.indices)
 
     @pytest.mark.parametrize("way", ["batches", "shrunk", "merged"])
     def test_all_samples_are_equally_likely(self, way):
@@ -195,12 +196,11 @@ class TestRows:
         whole, places = _run(data, 0)
         for i in range(data.draw(st.integers(0, 2))):
             other, others = _run(data, 1000 * (i + 1))
-            seen = whole.seen
-            remain, theirs = whole.merge(other)
+            merging = whole.merge(other)
             for place, that in zip(places, others, strict=True):
-                place.rows.keep(remain)
-                place.rows.merge(that.rows, len(remain), theirs, seen)
-                place.had |= {number + seen: x for number, x in that.had.items()}
+                place.rows.keep(merging.remaining)
+                place.rows.merge(that.rows, merging)
+                place.had |= {number + merging.seen: x for number, x in that.had.items()}
                 place.start = 10_000 * (i + 1)
             assert_right(whole, *places)
             _more(data, whole, places)
@@ -215,10 +215,10 @@ class TestRows:
 
     def test_types_are_promoted(self):
         reservoir = Reservoir(8, 0)
-        rows = Rows.none_like(torch.zeros(0, 2, dtype=torch.bfloat16))
+        rows = Samples.none_like(torch.zeros(0, 2, dtype=torch.bfloat16))
         for dtype in (torch.bfloat16, torch.float32, torch.bfloat16, torch.float64):
             admitted = reservoir.admit(2)
-            rows.add(admitted, torch.full((2, 2), 0.1, dtype=dtype)[admitted.rows])
+            rows.add(admitted, torch.full((2, 2), 0.1, dtype=dtype)[admitted.indices])
         assert rows.values.dtype == torch.float64
         rounded = float(torch.tensor(0.1, dtype=torch.bfloat16))
         single = float(torch.tensor(0.1, dtype=torch.float32))
@@ -230,20 +230,20 @@ class TestRows:
         both = []
         for dtype in (torch.int64, torch.float64):
             reservoir = Reservoir(4, 0)
-            rows = Rows.none_like(torch.zeros(0, 1, dtype=dtype))
+            rows = Samples.none_like(torch.zeros(0, 1, dtype=dtype))
             rows.add(reservoir.admit(2), torch.tensor([[1.25], [2.5]]).to(dtype))
             both.append((reservoir, rows))
         (a, rows), (b, others) = both
-        remain, theirs = a.merge(b)
-        rows.keep(remain)
-        rows.merge(others, len(remain), theirs, 2)
+        merging = a.merge(b)
+        rows.keep(merging.remaining)
+        rows.merge(others, merging)
         assert together(a, [rows])[0].squeeze(1).tolist() == [1.0, 2.0, 1.25, 2.5]
 
     def test_another_shape_is_refused_and_changes_nothing(self):
         reservoir = Reservoir(4, 0)
-        rows = Rows.none_like(torch.zeros(0, 2))
+        rows = Samples.none_like(torch.zeros(0, 2))
         rows.add(reservoir.admit(2), torch.ones(2, 2))
-        with pytest.raises(ValueError, match=r"expected rows of shape \(2,\) as before, got \(3,"):
+        with pytest.raises(ValueError, match=r"expected samples of shape \(2,\) .*got \(3,"):
             rows.add(reservoir.admit(2), torch.ones(2, 3, dtype=torch.float64))
         (values,) = together(reservoir, [rows])
         assert values.tolist() == [[1.0, 1.0]] * 2
@@ -251,12 +251,12 @@ class TestRows:
     def test_rows_of_single_numbers_and_of_images(self):
         for shape in ((), (2, 3, 4)):
             reservoir = Reservoir(3, 0)
-            rows = Rows.none_like(torch.zeros(0, *shape))
+            rows = Samples.none_like(torch.zeros(0, *shape))
             x = torch.randn(50, *shape)
             for i, batch in enumerate(x.split(10)):
                 admitted = reservoir.admit(10)
                 assert torch.equal(admitted.numbers // 10, torch.full_like(admitted.numbers, i))
-                rows.add(admitted, batch[admitted.rows])
+                rows.add(admitted, batch[admitted.indices])
             (values,) = together(reservoir, [rows])
             assert torch.equal(values, x[reservoir.numbers])
 
@@ -282,7 +282,7 @@ def _more(data, reservoir, places):
         del admitted
         if data.draw(st.integers(0, 4)) == 0:
             for place in places:
-                place.rows = Rows.from_state_dict(place.rows.state_dict())
+                place.rows = Samples.from_state_dict(place.rows.state_dict())
         assert_right(reservoir, *places)
 
 
