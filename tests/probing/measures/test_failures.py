@@ -39,8 +39,10 @@ class TestWhatCannotBeMeasured:
         model, x = nn.Sequential(nn.Identity(), nn.AdaptiveAvgPool1d(3)), data(40, 8)
         with ip.probe(model, measures=ip.Entropy(PAPER)) as probe:
             model(x[:20])
-            message = r"layer '0' .*In pass 2, the output could not be measured: "
+            message = (
+                r"layer '0' .*In pass 2, the output could not be measured: "
                 r"expected samples of shape \(8,\) as before, got"
+            )
             with pytest.warns(RuntimeWarning, match=message):
                 model(x[:, :6])
             model(x[20:])
