@@ -64,8 +64,8 @@ class _Run:
     seen: dict[int, _Seen] = field(default_factory=dict)
 
 
-_NO_TENSOR = Problem("there was no tensor.")
-_NO_TARGET = Problem("none was given. Call probe.target(y) before the forward pass.")
+_NO_TENSOR = Problem("there is no tensor.")
+_NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
 _NO_INPUT_OF_ITS_OWN = Problem(
     "A tap has no input of its own that it could be compared with.", applies=False
 )

@@ -194,7 +194,7 @@ class TestWindows:
             probe.target(batch(9))
             model(batch(1))
             with pytest.warns(
-                RuntimeWarning, match="the target could not be measured: none was given"
+                RuntimeWarning, match="the target could not be measured: there is none"
             ):
                 model(batch(2))
         assert [row["value"] is None for row in probe.report().rows] == [False, True]

@@ -27,10 +27,10 @@ class LogDeterminants(Quantity):
         """What the layer reported, or why it did not."""
         reported = event.log_determinant
         if reported is None:
-            return Problem("The layer is not known to be invertible.", applies=False)
+            return Problem("It has no value: it is not invertible, or does not report its log-determinant.", applies=False)
         if reported.value is None or not event.outputs:
             reason = reported.doubt or "it reported no log-determinant."
-            return Problem(f"The layer's log-determinant is not known: {reason}", applies=False)
+            return Problem(f"It has no value: {reason}", applies=False)
         value = plain(reported.value) if isinstance(reported.value, Tensor) else reported.value
         return Numbers(per_sample(value, plain(event.outputs[0])), reported.doubt)
 

@@ -108,7 +108,7 @@ class TestWhatCannotBeMeasured:
                 return self.layer(data(n))
 
         model = Makes()
-        message = "In pass 1, the model's input could not be measured: there was no tensor"
+        message = "In pass 1, the model's input could not be measured: there is no tensor"
         with (
             ip.probe(model, measures=ROWS) as probe,
             pytest.warns(RuntimeWarning, match=message),
@@ -117,7 +117,7 @@ class TestWhatCannotBeMeasured:
         entropy, information = probe.report().rows
         assert entropy["value"] == float(PAPER.entropy(data(50)))
         assert information["value"] is None
-        assert information["findings"][0].endswith("in pass 1, input: there is no tensor.")
+        assert information["findings"][0].endswith("the model's input could not be measured: there is no tensor.")
 
     def test_batches_that_are_not_finite(self):
         class Breaks(nn.Module):

@@ -69,7 +69,7 @@ class TestTargets:
         (row,) = probe.report().rows
         assert row["value"] is None
         assert (
-            "the target could not be measured: none was given. Call probe.target(y)"
+            "the target could not be measured: there is none. Call probe.target(y)"
             in row["findings"][-1]
         )
 
@@ -82,7 +82,7 @@ class TestTargets:
             probe.target(y[:40])
             model(x[:40])
             with pytest.warns(
-                RuntimeWarning, match="In pass 2, the target could not be measured: none was given"
+                RuntimeWarning, match="In pass 2, the target could not be measured: there is none"
             ):
                 model(x[40:80])
             probe.target(y[:7])  # the last word counts

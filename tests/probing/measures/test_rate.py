@@ -80,7 +80,7 @@ def test_one_row_a_bottleneck(model, images):
     others = [row for row in report.rows if row["value"] is None]
     assert len(others) > 8
     for row in others:
-        assert "The layer is no ip.models.GaussianBottleneck." in row["findings"][0]
+        assert "the layer is no ip.models.GaussianBottleneck." in row["findings"][0]
     assert list(report.scalars()) == ["gaussian/forward/rate"]
     assert "E KL(q(z|x)||p(z))" in repr(report)
     assert report.plot("rate").get_ylabel() == "E KL(q(z|x)||p(z)) (nats)"

@@ -189,8 +189,8 @@ class TestProjection:
             "the model's input (8 dimensions) was projected onto 3 random directions."
         ]
         both = (
-            "the model's input (8 dimensions) and the output (20 dimensions) were projected onto 3 "
-            "random directions."
+            "the model's input (8 dimensions) and the output (20 dimensions) were projected onto "
+            "3 random directions."
         )
         assert [row["findings"] for row in rows[1:]] == [[both]] * 2
         assert [row["d"] for row in rows] == [3, 20, 20]
