@@ -27,7 +27,10 @@ class LogDeterminants(Quantity):
         """What the layer reported, or why it did not."""
         reported = event.log_determinant
         if reported is None:
-            return Problem("It has no value: it is not invertible, or does not report its log-determinant.", applies=False)
+            return Problem(
+                "It has no value: it is not invertible, or does not report its log-determinant.",
+                applies=False,
+            )
         if reported.value is None or not event.outputs:
             reason = reported.doubt or "it reported no log-determinant."
             return Problem(f"It has no value: {reason}", applies=False)

@@ -23,7 +23,9 @@ class Rates(Quantity):
     def of(self, event: Event) -> Numbers | Problem:
         """The rates of the samples, or why there are none."""
         if not isinstance(event.module, GaussianBottleneck):
-            return Problem("It has no value: the layer is no ip.models.GaussianBottleneck.", applies=False)
+            return Problem(
+                "It has no value: the layer is no ip.models.GaussianBottleneck.", applies=False
+            )
         with torch.no_grad():
             return Numbers(plain(event.module.rate(*event.args, **event.kwargs)).double())
 

@@ -117,7 +117,9 @@ class TestWhatCannotBeMeasured:
         entropy, information = probe.report().rows
         assert entropy["value"] == float(PAPER.entropy(data(50)))
         assert information["value"] is None
-        assert information["findings"][0].endswith("the model's input could not be measured: there is no tensor.")
+        assert information["findings"][0].endswith(
+            "the model's input could not be measured: there is no tensor."
+        )
 
     def test_batches_that_are_not_finite(self):
         class Breaks(nn.Module):
