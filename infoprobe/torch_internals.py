@@ -1,0 +1,211 @@
+"""Every use of a name that torch calls private, each with its reason.
+
+Torch may rename or remove such a name in any version. Then the function that needs it raises a
+:class:`TorchChangedError`, which says what is missing; the rest of the library goes on. No other
+file of the library uses a private name of torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import pkgutil
+from types import CodeType
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.distributions import Transform
+
+TESTED_TORCH: Final = "2.13"
+"""The newest version of torch that the tests ran with."""
+
+QUANTIZED_WEIGHTS: Final = ("_packed_params", "_all_weight_values")
+"""The children in which quantized modules keep their weights: torch never calls them.
+
+Torch has no public way to tell them from layers.
+"""
+
+
+class TorchChangedError(RuntimeError):
+    """This version of torch no longer has a private name that infoprobe uses."""
+
+    def __init__(self, name: str, purpose: str) -> None:
+        super().__init__(
+            f"infoprobe uses torch's private {name} to {purpose}, and torch {torch.__version__} "
+            "does not have it. Update infoprobe, or install a version of torch that it was tested "
+            f"with: torch<={TESTED_TORCH}."
+        )
+
+
+class _Private:
+    """A private name of torch, which is looked up when it is first used."""
+
+    def __init__(self, name: str, purpose: str) -> None:
+        self._name = name
+        self._purpose = purpose
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """What torch has under this name."""
+        try:
+            return pkgutil.resolve_name(self._name)
+        except (AttributeError, ImportError):
+            raise TorchChangedError(self._name, self._purpose) from None
+
+
+_GRAPH_TASK = _Private("torch._C._current_graph_task_id", "recognise a backward pass")
+_DISABLED = _Private("torch._C.DisableTorchFunctionSubclass", "ask any tensor for its version")
+_TOP = _Private("torch._C._functorch.peek_interpreter_stack", "see the transforms of torch.func")
+_STACK = _Private("torch._C._functorch.get_interpreter_stack", "see the transforms of torch.func")
+_VMAP = _Private("torch._C._functorch.TransformType.Vmap", "recognise torch.func.vmap")
+_CLEARED = _Private(
+    "torch._functorch.pyfunctorch.temporarily_clear_interpreter_stack",
+    "work outside of the transforms of torch.func",
+)
+_IS_TRACKED = _Private(
+    "torch._C._functorch.is_gradtrackingtensor", "read tensors within torch.func.grad"
+)
+_UNWRAPPED = _Private("torch._C._functorch.get_unwrapped", "read tensors within torch.func.grad")
+_MODULE_CALL = _Private("torch.nn.Module._call_impl", "find the modules that are being called")
+_INVERSE = _Private(
+    "torch.distributions.transforms._InverseTransform", "recognise the inverse of a transform"
+)
+_INVERSE_CALL = _Private(
+    "torch.distributions.Transform._inv_call", "see the calls of a transform's inverse"
+)
+_BATCH_NORM = _Private("torch.nn.modules.batchnorm._BatchNorm", "recognise batch normalization")
+_DROPOUT = _Private("torch.nn.modules.dropout._DropoutNd", "recognise dropout")
+
+
+# Tensors.
+
+
+def version(tensor: Tensor) -> int | None:
+    """How often a tensor was changed in place; ``None`` for inference tensors, which forget.
+
+    Torch has no public way to ask for it, and none to ask a tensor of a subclass that refuses
+    all functions.
+    """
+    with _DISABLED.value():
+        if tensor.is_inference():
+            return None
+        try:
+            return tensor._version
+        except AttributeError:
+            raise TorchChangedError(
+                "Tensor._version", "see that a tensor was changed in place"
+            ) from None
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """The tensor without what torch.func and forward-mode differentiation put around it.
+
+    Torch has no public way to unwrap a tensor of ``torch.func.grad`` and leave one of
+    ``torch.func.vmap`` alone.
+    """
+    while _IS_TRACKED.value(tensor):
+        tensor = _UNWRAPPED.value(tensor)
+    primal: Tensor = forward_ad.unpack_dual(tensor).primal  # type: ignore[no-untyped-call]
+    return primal.detach()
+
+
+# What runs around us.
+
+
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass.
+
+    Torch has no public way to ask for it.
+    """
+    return bool(_GRAPH_TASK.value() != -1)
+
+
+def under_vmap() -> bool:
+    """Whether this thread is within ``torch.func.vmap``, where tensors have no values.
+
+    Torch has no public way to list the function transforms that are at work.
+    """
+    stack = _STACK.value()
+    return stack is not None and any(one.key() == _VMAP.value for one in stack)
+
+
+def outside_of_transforms() -> contextlib.AbstractContextManager[object]:
+    """A ``with`` block in which the transforms of torch.func do not see what is done.
+
+    Torch has no public way to leave them for a while.
+    """
+    if _TOP.value() is None:
+        return contextlib.nullcontext()
+    block: contextlib.AbstractContextManager[object] = _CLEARED.value()
+    return block
+
+
+def module_call() -> CodeType:
+    """The code that runs a module with its hooks; the module is ``self`` in its frames.
+
+    Torch has no public way to ask which modules are being called.
+    """
+    code: CodeType = _MODULE_CALL.value.__code__
+    return code
+
+
+# Modules and transforms.
+
+
+def compiled_from(module: nn.Module) -> nn.Module | None:
+    """The module that ``torch.compile`` made this one from, if it did.
+
+    Torch has no public way to get it back.
+
+    Raises:
+        TorchChangedError: The module was compiled and does not say what from.
+    """
+    original = getattr(module, "_orig_mod", None)
+    if isinstance(original, nn.Module):
+        return original
+    if type(module).__name__ == "OptimizedModule":
+        raise TorchChangedError("OptimizedModule._orig_mod", "find the module that was compiled")
+    return None
+
+
+def is_batch_norm(module: nn.Module) -> bool:
+    """Whether this is batch normalization of any kind.
+
+    Torch has no public name for all of its kinds.
+    """
+    return isinstance(module, _BATCH_NORM.value)
+
+
+def is_dropout(module: nn.Module) -> bool:
+    """Whether this is dropout of any kind.
+
+    Torch has no public name for all of its kinds.
+    """
+    return isinstance(module, _DROPOUT.value)
+
+
+def is_inverse_of(inverse: Transform, transform: Transform) -> bool:
+    """Whether ``inverse`` is the object with which torch runs ``transform`` backwards.
+
+    Torch has no public way to tell such an object from a transform that somebody wrote: ``inv``
+    makes a new object where the first one was collected.
+    """
+    if not isinstance(inverse, _INVERSE.value):
+        return False
+    try:
+        return vars(inverse)["_inv"] is transform
+    except KeyError:
+        raise TorchChangedError(
+            "_InverseTransform._inv", "recognise the inverse of a transform"
+        ) from None
+
+
+def inverse_call() -> str:
+    """The name of the method with which a transform's inverse runs it.
+
+    Torch has no public way to be told of these calls.
+    """
+    name: str = _INVERSE_CALL.value.__name__
+    return name
