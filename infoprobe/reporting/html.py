@@ -53,12 +53,12 @@ def page(rows: list[Row], latest: list[Row], title: str) -> str:
         *(f"<li>{html.escape(of)}: <code>{html.escape(x)}</code></li>" for of, x in settings),
         "</ul>",
     ]
+    if any(row["value"] is None for row in latest):
+        parts += [f"<p>{NO_VALUE}; point at it to read why.</p>"]
     if notes:
         parts += ['<h2>Findings</h2><ol class="findings">']
         parts += [f'<li id="f{mark}">{html.escape(note)}</li>' for note, mark in notes.items()]
         parts += ["</ol>"]
-    if any(row["value"] is None for row in latest):
-        parts += [f"<p>{NO_VALUE}; point at it to read why.</p>"]
     return "\n".join([*parts, "</html>", ""])
 
 

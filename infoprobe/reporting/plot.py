@@ -52,7 +52,7 @@ class _Point(NamedTuple):
 
 
 def _points(rows: Iterable[tuple[int, Row]]) -> list[_Point]:
-    """The rows that have a value, with the places on the axis that they are given."""
+    """Points of the rows that have a value; each row comes with its position on the axis."""
     return [
         _Point(x, row["value"], bool(row["findings"]))
         for x, row in rows

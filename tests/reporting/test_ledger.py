@@ -230,6 +230,22 @@ class TestLedger:
         assert "total" in text
         assert f"{total['exact']:.4f}" in text
 
+    def test_a_missing_estimate(self, inn, images):
+        estimator = ip.Entropy(ip.Gaussian())
+        with torch.no_grad(), ip.probe(inn, measures=[ip.EntropyChange(), estimator]) as probe:
+            inn(images)
+        report = probe.report()
+        key = repr(estimator.estimator)
+        found = [row for row in report.rows if row["measure"] == "entropy"]
+        for i, row in enumerate(found):
+            row["value"] = None if row["layer"] == "conv2" else float(i)
+        ledger = report.ledger()
+        missing = [row["layer"] for row in ledger.rows if row["estimates"][key] is None]
+        assert missing == ["conv2", "conv3"]
+        assert ledger.totals["forward"]["estimates"][key] is None
+        *_, total, _ = repr(ledger).splitlines()
+        assert total.split()[-1] == "–"
+
     def test_a_report_without_any(self):
         with ip.probe(model := nn.ReLU()) as probe:
             model(torch.randn(3, 3))
