@@ -1,4 +1,4 @@
-"""Images to measure with, as uint8."""
+"""Data sets of images, as uint8, to train and to measure with."""
 
 from infoprobe.datasets.image_files import ImageFiles
 from infoprobe.datasets.loading import load

@@ -23,43 +23,43 @@ _BY_HAND = (
 def read(
     root: Path, split: str, download: bool, size: int | None = None
 ) -> tuple[ImageFiles, Tensor]:
-    """The images (n, 3, H, W) and the attributes (n, 40) of a split.
+    """Returns the images (n, 3, H, W) and the attributes (n, 40) of a split.
 
     Raises:
-        FileNotFoundError: Images are not there.
-        ValueError: A file is damaged, no image is of the split, or a download is asked for.
+        FileNotFoundError: There are no images, or some that a list names are missing.
+        ValueError: A file is damaged, the split has no images, or a download is asked for.
     """
     if download:
         raise ArgumentValueError(
             "download",
-            "expected False with 'celeba', which lies behind Google Drive's consent "
-            f"pages, got True. {_BY_HAND}",
+            "expected False with 'celeba', whose files are behind Google Drive's consent pages, "
+            f"got True. {_BY_HAND}",
         )
     folder = _folder(root)
     names = sorted(name for name in os.listdir(folder) if name.endswith(".jpg"))
-    partition = _list(folder, "list_eval_partition.txt")
+    partition = _path_of_list(folder, "list_eval_partition.txt")
     if partition is None:
         chosen = _random_split(len(names), split)
     else:
-        parts = _table(partition, names, folder, header=0, columns=1, values={"0", "1", "2"})
+        parts = _values_of(partition, names, folder, header=0, columns=1, values={"0", "1", "2"})
         chosen = np.flatnonzero(parts[:, 0] == {"train": 0, "test": 2}[split])
     if len(chosen) == 0:
         raise ArgumentValueError(
             "split",
-            f"expected some images in {split!r}, got none of the {len(names):,} in "
-            f"{folder}. Unpack all of img_align_celeba.zip, and check {partition or 'the split'}.",
+            f"expected some images in {split!r}, got none of the {len(names):,} in {folder}. "
+            f"Unpack all of img_align_celeba.zip, and check {partition or 'the split'}.",
         )
-    attributes = _list(folder, "list_attr_celeba.txt")
+    attributes = _path_of_list(folder, "list_attr_celeba.txt")
     if attributes is None:
         labels = np.empty((len(names), 0), np.int64)
     else:
-        signs = _table(attributes, names, folder, header=2, columns=40, values={"-1", "1"})
+        signs = _values_of(attributes, names, folder, header=2, columns=40, values={"-1", "1"})
         labels = (signs + 1) // 2
     return ImageFiles([folder / names[i] for i in chosen], size), torch.from_numpy(labels[chosen])
 
 
 def _folder(root: Path) -> Path:
-    # Innermost first, for a stray image in root is no data set.
+    # The innermost folder comes first, since a stray image in root is not the data set.
     candidates = (root / "celeba" / "img_align_celeba", root / "img_align_celeba", root)
     for folder in candidates:
         if any(folder.glob("*.jpg")):
@@ -69,24 +69,24 @@ def _folder(root: Path) -> Path:
     )
 
 
-def _list(folder: Path, name: str) -> Path | None:
-    """A list beside the folder of the images, or within."""
-    absolute = Path(os.path.abspath(folder))  # for "." has no parent by that name
-    folders = (absolute.parent, absolute, folder.resolve().parent)  # it may be a link
+def _path_of_list(folder: Path, name: str) -> Path | None:
+    """Returns the path of a list beside the folder of the images or in it, if it is there."""
+    absolute = Path(os.path.abspath(folder))  # "." has no parent by that name
+    folders = (absolute.parent, absolute, folder.resolve().parent)  # the folder may be a link
     return next((path for f in folders if (path := f / name).is_file()), None)
 
 
 def _random_split(n: int, split: str) -> np.ndarray:
-    # Numpy keeps this generator's stream as it is for good, so the split stays the same.
+    # NumPy promises never to change this generator's stream, so the split stays the same.
     order = np.random.RandomState(0).permutation(n)
     training = n * 4 // 5
     return np.sort(order[:training] if split == "train" else order[training:])
 
 
-def _table(
+def _values_of(
     path: Path, names: list[str], folder: Path, *, header: int, columns: int, values: set[str]
 ) -> np.ndarray:
-    """Reads lines of a file's name and its values: int64, (len(names), columns)."""
+    """Reads lines that hold a file's name and its values: int64, (len(names), columns)."""
     rows: dict[str, list[int]] = {}
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, 1):
@@ -98,14 +98,14 @@ def _table(
                 rows[name] = [int(value) for value in row]
     if absent := sorted(rows.keys() - set(names)):
         raise FileNotFoundError(
-            f"{folder / absent[0]}: {path} lists it and {len(absent) - 1:,} more that are not "
-            "there. Unpack img_align_celeba.zip again."
+            f"{folder / absent[0]}: {path} lists it and {len(absent) - 1:,} more files that are "
+            "not there. Unpack img_align_celeba.zip again."
         )
     for name in names:
         if name not in rows:
             raise ArgumentValueError(
                 str(path),
-                f"it has no line for {name}. If the image is none of CelebA's, take it "
-                f"out of {folder}; else fetch the list again.",
+                f"it has no line for {name}. If the image does not belong to CelebA, take it out "
+                f"of {folder}; otherwise fetch the list again.",
             )
     return np.array([rows[name] for name in names])

@@ -1,4 +1,4 @@
-"""CIFAR-10, from its python or its binary batches, unpacked or not, or from a subset of it."""
+"""CIFAR-10, from its Python or its binary batches, unpacked or not, or from a subset of it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from infoprobe.datasets import pickles
 from infoprobe.datasets.download import fetch
-from infoprobe.datasets.files import Images, damaged, tensors
+from infoprobe.datasets.files import LabelledImages, damaged, labelled
 
 _STEMS = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 _RECORD = 1 + 3 * 32 * 32  # a label and an image
@@ -22,8 +22,8 @@ _RECORD = 1 + 3 * 32 * 32  # a label and an image
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def read(root: Path, split: str, download: bool) -> Images:
-    """The images (n, 3, 32, 32) and the classes (n,) of a split.
+def read(root: Path, split: str, download: bool) -> LabelledImages:
+    """Returns the images (n, 3, 32, 32) and the classes (n,) of a split.
 
     Raises:
         FileNotFoundError: The files are not there.
@@ -52,9 +52,9 @@ def read(root: Path, split: str, download: bool) -> Images:
     )
 
 
-def _joined(batches: Iterable[Arrays]) -> Images:
+def _joined(batches: Iterable[Arrays]) -> LabelledImages:
     images, labels = zip(*batches, strict=True)
-    return tensors(np.concatenate(images), np.concatenate(labels))
+    return labelled(np.concatenate(images), np.concatenate(labels))
 
 
 def _python_batch(data: bytes, path: Path) -> Arrays:
@@ -62,7 +62,7 @@ def _python_batch(data: bytes, path: Path) -> Arrays:
         batch = pickles.read(data)
         images = batch[b"data"].array().reshape(-1, 3, 32, 32)
         labels = np.asarray(batch[b"labels"])
-    except Exception as error:  # which ones a damaged pickle raises is left open by its makers
+    except Exception as error:  # a damaged pickle may raise any exception
         raise damaged(path, f"it is no CIFAR-10 batch ({error})") from error
     return _checked(images, labels, path)
 
@@ -70,7 +70,8 @@ def _python_batch(data: bytes, path: Path) -> Arrays:
 def _binary_batch(data: bytes, path: Path) -> Arrays:
     if not data or len(data) % _RECORD:
         raise damaged(
-            path, f"it holds {len(data):,} bytes, which are no records of {_RECORD:,} bytes"
+            path,
+            f"it holds {len(data):,} bytes, which are no records of {_RECORD:,} bytes each",
         )
     records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
     return _checked(records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0], path)
@@ -81,7 +82,7 @@ def _subset(path: Path, split: str) -> Arrays:
     try:
         with np.load(io.BytesIO(data)) as arrays:
             images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    except Exception as error:  # of a zip, of its compression, or of what is in it
+    except Exception as error:  # from the zip, its compression, or the arrays in it
         raise damaged(path, f"it holds no arrays {split}_images and _labels ({error})") from error
     return _checked(images, labels, path)
 
@@ -93,15 +94,22 @@ def _checked(images: np.ndarray, labels: np.ndarray, path: Path) -> Arrays:
             f"its images have shape {images.shape} and dtype {images.dtype}, not uint8 "
             "(n, 3, 32, 32)",
         )
-    of_images = labels.shape == (len(images),) and labels.dtype.kind in "iu"
-    if not of_images or not np.isin(labels, range(10)).all():
+    one_per_image = labels.shape == (len(images),) and labels.dtype.kind in "iu"
+    if not one_per_image or not np.isin(labels, range(10)).all():
         raise damaged(path, f"its labels are not one of 0 to 9 for each of {len(images):,} images")
     return images, labels
 
 
 @dataclass(frozen=True)
 class _Form:
-    """One of the two forms in which CIFAR-10 is published."""
+    """One of the two forms in which CIFAR-10 is published.
+
+    Attributes:
+        archive: The name of the archive.
+        folder: The name of the folder that the archive holds.
+        suffix: The suffix of the names of the batches.
+        batch: Reads the images and the labels from the bytes of a batch.
+    """
 
     archive: str
     folder: str
@@ -111,18 +119,18 @@ class _Form:
     def names(self, split: str) -> list[str]:
         return [stem + self.suffix for stem in _STEMS[split]]
 
-    def read_archive(self, path: Path, split: str) -> Images:
-        """Reads the batches within the archive: nothing is unpacked to the disk."""
+    def read_archive(self, path: Path, split: str) -> LabelledImages:
+        """Reads the batches from within the archive, and unpacks nothing to the disk."""
         names = self.names(split)
         found: dict[str, bytes] = {}
         try:
             with gzip.open(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-                for member in archive:  # in their order: going back would decompress anew
+                for member in archive:  # in their order, since going back decompresses again
                     name = PurePosixPath(member.name).name
                     file = archive.extractfile(member) if member.isfile() else None
                     if file is not None and name in names:
                         found[name] = file.read()
-                stream.read()  # to the end, where the checksum is
+                stream.read()  # to the end, where gzip checks the checksum
         except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise damaged(path, f"it does not unpack ({error})") from error
         if absent := [name for name in names if name not in found]:

@@ -1,9 +1,9 @@
-"""Downloads of the standard files, held against their published checksums."""
+"""Downloads of the standard files, checked against their published checksums."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 from infoprobe.errors import ArgumentValueError
 
@@ -24,12 +24,14 @@ PUBLISHED = {
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Downloads a published file into a folder, where nothing is left of it if that fails.
+    """Downloads a published file into a folder and returns its path.
+
+    If the download fails, nothing of the file is left in the folder.
 
     Raises:
         ImportError: pooch is not installed.
-        OSError: It could not be downloaded or written.
-        ValueError: What came does not have the published checksum.
+        OSError: The file could not be downloaded or written.
+        ValueError: The downloaded file does not have the published checksum.
     """
     url, md5 = PUBLISHED[name]
     way_out = f"Fetch it by hand and put it at {folder / name}."
@@ -40,14 +42,14 @@ def fetch(name: str, folder: Path) -> Path:
     except ValueError as error:
         raise ArgumentValueError(
             url,
-            f"expected the published MD5 checksum, {md5}, but another file came ({error}). "
+            f"expected the published MD5 checksum, {md5}, got another file ({error}). "
             f"Try again, or: {way_out}",
         ) from error
     return folder / name
 
 
 def cache() -> Path:
-    """The user's folder for downloads.
+    """Returns the user's folder for downloads.
 
     Raises:
         ImportError: pooch is not installed.
@@ -55,9 +57,10 @@ def cache() -> Path:
     return Path(_pooch().os_cache("infoprobe"))
 
 
-def _pooch() -> Any:
+def _pooch() -> ModuleType:
     try:
         import pooch
     except ImportError as error:
         raise ImportError("download=True needs pooch: pip install 'infoprobe[data]'.") from error
-    return pooch
+    module: ModuleType = pooch
+    return module

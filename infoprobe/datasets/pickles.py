@@ -1,4 +1,4 @@
-"""Pickles of arrays and plain containers, read without running anything that they ask for."""
+"""Pickles of arrays and plain containers, read without running any code that they name."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 _NUMPY = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
-_OF_ARRAYS = {"_reconstruct", "ndarray", "dtype"}
+_ARRAY_NAMES = {"_reconstruct", "ndarray", "dtype"}
 
 
 class Kept:
-    """What stands for an array or its type: what numpy would be given, which trusts its pickles.
+    """Stands for an array or its type, and keeps what NumPy would have been given.
 
-    A damaged state would be written to memory that is not the array's.
+    NumPy itself trusts its pickles: with a damaged one it writes beyond the array's memory.
     """
 
     def __init__(self, *arguments: Any) -> None:
@@ -26,7 +26,7 @@ class Kept:
         self.state = state
 
     def array(self) -> np.ndarray:
-        """The array, of numbers."""
+        """Returns the array of numbers that this stands for."""
         _, shape, dtype, fortran, data = self.state
         kind = dtype.arguments[0]
         kind = kind.decode() if isinstance(kind, bytes) else kind
@@ -37,7 +37,7 @@ class Kept:
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if module in _NUMPY and name in _OF_ARRAYS:
+        if module in _NUMPY and name in _ARRAY_NAMES:
             return Kept
         if (module, name) == ("_codecs", "encode"):  # bytes, as Python 3 writes them for Python 2
             return lambda text, encoding: text.encode("latin1")
@@ -45,9 +45,11 @@ class _Reader(pickle.Unpickler):
 
 
 def read(data: bytes) -> Any:
-    """The contents, with Python 2's text as bytes and a :class:`Kept` for each array.
+    """Returns the contents of a pickle, with Python 2's text as bytes.
+
+    Each array is a :class:`Kept`.
 
     Raises:
-        Exception: Of any kind, if the pickle is damaged or holds anything else.
+        Exception: Any exception, if the pickle is damaged or holds anything else.
     """
     return _Reader(io.BytesIO(data), encoding="bytes").load()

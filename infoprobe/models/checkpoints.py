@@ -1,4 +1,4 @@
-"""Checkpoints: a training that was killed goes on from its file as if nothing had happened."""
+"""Checkpoints: a training that was killed continues from its file as if never interrupted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import operator
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from infoprobe.errors import ArgumentValueError
 
-# A killed training loses no more work than this, and writing takes a small part of it.
+# Seconds between two writes: about what a killed training loses. A write takes far less time.
 _SECONDS = 60.0
 
 
@@ -26,10 +25,10 @@ class Position:
     """How far a training has come.
 
     Attributes:
-        epoch: How many epochs are complete.
-        step: How many steps of the next one.
+        epoch: The number of complete epochs.
+        step: The number of complete steps of the epoch that follows them.
         total: The sum of the losses of these steps.
-        history: The mean loss of every complete epoch.
+        history: The mean loss of each complete epoch.
     """
 
     epoch: int = 0
@@ -39,23 +38,24 @@ class Position:
 
 
 class Checkpoint:
-    """A safetensors file with what the rest of a training depends on.
+    """A safetensors file with all that the rest of a training depends on.
 
-    It holds the tensors of the model's ``state_dict()`` (``model.NAME``), Adam's state
-    (``adam.INDEX.NAME``) and torch's random states (``random.cpu``, ``random.cuda``), and as
-    metadata, in JSON, the :class:`Position` and what the training is made of. Buffers that are
-    not in the ``state_dict()``, and Python's and NumPy's generators, are not in it.
+    The file holds the tensors of the model's ``state_dict()`` (as ``model.NAME``), Adam's state
+    (``adam.INDEX.NAME``) and torch's random states (``random.cpu``, ``random.cuda``). Its metadata
+    hold, as JSON, the :class:`Position` and what the training is made of. The file does not hold
+    buffers that are missing from the ``state_dict()``, nor the states of Python's and NumPy's
+    generators.
 
     Arguments:
-        path: Of the file.
-        model: To save and restore.
-        optimizer: To save and restore.
-        training: What else the training is made of, by name: values that JSON holds. A file
-            with any other ones does not fit.
+        path: The path of the file.
+        model: The model to save and restore.
+        optimizer: The optimizer to save and restore.
+        training: What else the training is made of, by name, as values that JSON holds. A file
+            with other values does not fit this training.
 
     Raises:
-        ImportError: safetensors is missing.
-        ValueError: No file can have this path.
+        ImportError: safetensors is not installed.
+        ValueError: No file can be written to this path.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Checkpoint:
         path: str | os.PathLike[str],
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        training: dict[str, Any],
+        training: Mapping[str, object],
     ) -> None:
         try:
             import safetensors  # noqa: F401
@@ -82,17 +82,21 @@ class Checkpoint:
         self.model = model
         self.optimizer = optimizer
         training = {"model": _described(model), **training}
-        # As JSON gives it back: tuples are lists, NumPy's integers are Python's.
-        self.training = json.loads(json.dumps(training, default=operator.index))
+        # In the form in which JSON gives it back: with lists for tuples, ints for NumPy's.
+        self.training: dict[str, object] = json.loads(json.dumps(training, default=operator.index))
         self.saved = time.monotonic()
 
     def start(self) -> Position:
-        """Where the training starts: at the file's position, or anew if there is no file.
+        """Restores the training from the file, or writes the file if there is none.
 
-        Anew, the file is written at once, so that a path where it cannot be shows early.
+        The file is written at once so that a path that cannot be written is noticed early.
+
+        Returns:
+            The position from which the training goes on.
 
         Raises:
-            ValueError: The file is damaged or of another training; the message says of which.
+            ValueError: The file is damaged, or of another training; the message says how the two
+                differ.
         """
         if self.path.exists():
             return self._load()
@@ -100,11 +104,11 @@ class Checkpoint:
         return Position()
 
     def is_due(self) -> bool:
-        """Whether the file was last written long ago."""
+        """Returns whether the last write is so long ago that another is due."""
         return time.monotonic() - self.saved >= _SECONDS
 
     def save(self, position: Position) -> None:
-        """Writes the file; until it is complete, the previous one stays."""
+        """Writes the file. The previous file stays until the new one is complete."""
         from safetensors.torch import save
 
         device = _device(self.model)
@@ -113,7 +117,7 @@ class Checkpoint:
         tensors["random.cpu"] = torch.get_rng_state()
         if device.type == "cuda":
             tensors["random.cuda"] = torch.cuda.get_rng_state(device)
-        # Cloned, because the format takes neither tied weights nor views.
+        # Cloned, because the format stores neither tied weights nor views.
         tensors = {
             name: x.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, x in tensors.items()
@@ -137,17 +141,17 @@ class Checkpoint:
         except SafetensorError as error:
             raise ArgumentValueError(
                 "checkpoint",
-                f"{self.path} is damaged, or no safetensors file ({error}). Delete it "
+                f"{self.path} is damaged, or is not a safetensors file ({error}). Delete it "
                 "to train from the start, or pass another path.",
             ) from error
         if "infoprobe" not in metadata:
             raise ArgumentValueError(
                 "checkpoint",
-                f"{self.path} holds tensors, but was not written by fit. Pass another "
-                "path; to train on from weights, load them into the model first.",
+                f"{self.path} holds tensors, but was not written by fit. Pass another path. To "
+                "continue from these weights, load them into the model before training.",
             )
         content = json.loads(metadata["infoprobe"])
-        self._require_same(content["training"])
+        self._require_same_training(content["training"])
         self._restore(tensors)
         return Position(**content["position"])
 
@@ -161,7 +165,7 @@ class Checkpoint:
             elif kind == "adam":
                 i, _, key = rest.partition(".")
                 parameter = parameters[int(i)]
-                # In the memory format of its parameter: with another one, bits may differ.
+                # In the memory format of its parameter, since another one may change the bits.
                 if x.shape == parameter.shape:
                     x = torch.empty_like(parameter, dtype=x.dtype, requires_grad=False).copy_(x)
                 states.setdefault(int(i), {})[key] = x
@@ -178,9 +182,10 @@ class Checkpoint:
             for name, x in state.items():
                 yield i, name, x
 
-    def _require_same(self, theirs: dict[str, Any]) -> None:
+    def _require_same_training(self, saved: Mapping[str, object]) -> None:
+        here: object
         for name, here in self.training.items():
-            there = theirs.get(name)
+            there = saved.get(name)
             if there == here:
                 continue
             if isinstance(here, list) and isinstance(there, list):
@@ -188,14 +193,14 @@ class Checkpoint:
                 there, here = next(pair for pair in lines if pair[0] != pair[1])
             raise ArgumentValueError(
                 "checkpoint",
-                f"{self.path} is of a training with another {name}: there {there}, "
-                f"here {here}. Pass what it was begun with to go on, or another path to train "
-                "from the start.",
+                f"{self.path} is of a training with another {name}: there {there}, here {here}. "
+                "Pass what that training began with to continue it, or another path to train from "
+                "the start.",
             )
 
 
 def fingerprint(images: Tensor) -> int:
-    """A checksum of images, the same in every run."""
+    """Returns a checksum of images that is the same in every run."""
     return zlib.crc32(images.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
 
 

@@ -1,10 +1,10 @@
-"""Classical autoencoders, to compare with the invertible ones."""
+"""Classical autoencoders, with which the invertible ones are compared."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from typing import Any, ClassVar
+from typing import ClassVar, Literal, overload
 
 from torch import Tensor, nn
 
@@ -16,11 +16,13 @@ class ClassicalAutoencoder(nn.Module, ABC):
     """An encoder that ends in a linear code, and a decoder with weights of its own.
 
     Attributes:
-        image_shape: (C, H, W) of the images.
-        size: How many numbers a code has, b.
-        encoder: Gives the code, or mean and log-variance of a Gaussian one.
-        gaussian: What draws codes from these; ``None`` where the code is not Gaussian.
-        decoder: Makes an image of a code.
+        image_shape: The shape (C, H, W) of one image.
+        size: The number of entries of a code, b.
+        encoder: The layers from images (n, C, H, W) to codes (n, b), or to the mean and the
+            log-variance (n, 2 b) of Gaussian codes.
+        gaussian: The layer that draws the codes from mean and log-variance, or ``None`` where the
+            code is not Gaussian.
+        decoder: The layers from codes (n, b) to images (n, C, H, W).
     """
 
     image_shape: ClassVar[tuple[int, int, int]]
@@ -33,8 +35,8 @@ class ClassicalAutoencoder(nn.Module, ABC):
         else:
             checks.require_integer(bottleneck, 1, None, "bottleneck")
             self.size, self.gaussian, width = bottleneck, None, bottleneck
-        self.encoder = nn.Sequential(OrderedDict(self._encoder(width)))
-        self.decoder = nn.Sequential(OrderedDict(self._decoder(self.size)))
+        self.encoder = nn.Sequential(OrderedDict(self._encoder_layers(width)))
+        self.decoder = nn.Sequential(OrderedDict(self._decoder_layers(self.size)))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -42,21 +44,28 @@ class ClassicalAutoencoder(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def _encoder(width: int) -> dict[str, nn.Module]:
-        """The layers from an image to ``width`` numbers."""
+    def _encoder_layers(width: int) -> dict[str, nn.Module]:
+        """Returns the layers, by name, from an image to ``width`` numbers."""
 
     @staticmethod
     @abstractmethod
-    def _decoder(size: int) -> dict[str, nn.Module]:
-        """The layers from a code of ``size`` numbers to an image."""
+    def _decoder_layers(size: int) -> dict[str, nn.Module]:
+        """Returns the layers, by name, from a code of ``size`` numbers to an image."""
 
-    def forward(self, x: Tensor, *, return_latent: bool = False) -> Any:
-        """Reconstructions of images (n, C, H, W).
+    @overload
+    def forward(self, x: Tensor, *, return_latent: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, x: Tensor, *, return_latent: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, x: Tensor, *, return_latent: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Returns the reconstructions (n, C, H, W) of images.
 
         Arguments:
-            x: Images.
-            return_latent: Whether to return ``(reconstruction, latent)``, the latent being what
-                the encoder gives: the code, or mean and log-variance of a Gaussian one.
+            x: The images, (n, C, H, W).
+            return_latent: Whether to return ``(reconstruction, latent)`` instead. The latent is
+                the output of the encoder: the codes (n, b), or the mean and the log-variance
+                (n, 2 b) of Gaussian codes.
         """
         if not return_latent:
             return self.decode(self.encode(x))
@@ -64,11 +73,11 @@ class ClassicalAutoencoder(nn.Module, ABC):
         return self.decode(self._code(latent)), latent
 
     def encode(self, x: Tensor) -> Tensor:
-        """Codes (n, b) of images (n, C, H, W)."""
+        """Returns the codes (n, b) of images (n, C, H, W)."""
         return self._code(self._latent(x))
 
     def decode(self, code: Tensor) -> Tensor:
-        """Images (n, C, H, W) of codes (n, b)."""
+        """Returns the images (n, C, H, W) that codes (n, b) stand for."""
         checks.require_sample_shape(code, (self.size,), "code")
         images: Tensor = self.decoder(code)
         return images
@@ -85,15 +94,16 @@ class ClassicalAutoencoder(nn.Module, ABC):
 class MNISTAutoencoder(ClassicalAutoencoder):
     """The classical autoencoder for MNIST of Nguyen, Ardizzone & Köthe (2019).
 
-    Of (n, 1, 28, 28) images. Fully connected, 784-512-256-128-b and back, ReLU after each hidden
-    layer, a linear code and Tanh at the end; 1,133,072 + 257 b trainable parameters. The layers
-    are named ``encoder.fc1`` (``.linear``, ``.relu``) to ``encoder.fc3``, ``encoder.code``,
-    ``decoder.fc1`` to ``decoder.fc3``, ``decoder.output``.
+    It reconstructs (n, 1, 28, 28) images with fully connected layers, 784-512-256-128-b and back.
+    A ReLU follows each hidden layer, the code is linear, and the output passes a Tanh. The model
+    has 1,133,072 + 257 b trainable parameters. Its layers are named ``encoder.fc1`` (with
+    ``.linear`` and ``.relu``) to ``encoder.fc3``, ``encoder.code``, ``decoder.fc1`` to
+    ``decoder.fc3`` and ``decoder.output``.
 
     Arguments:
-        bottleneck: The size of the code, b. A :class:`GaussianBottleneck` of that size instead
-            makes the autoencoder variational: ``encoder.code`` then has 2 b outputs, the mean and
-            log-variance of which the layer ``gaussian`` draws codes.
+        bottleneck: The number of entries of a code, b. A :class:`GaussianBottleneck` of size b
+            makes the autoencoder variational instead: ``encoder.code`` then has 2 b outputs, the
+            mean and the log-variance, and the layer ``gaussian`` draws the codes from them.
 
     References:
         T.-G. L. Nguyen, L. Ardizzone & U. Köthe (2019). Training invertible neural networks as
@@ -103,7 +113,7 @@ class MNISTAutoencoder(ClassicalAutoencoder):
     image_shape = (1, 28, 28)
 
     @staticmethod
-    def _encoder(width: int) -> dict[str, nn.Module]:
+    def _encoder_layers(width: int) -> dict[str, nn.Module]:
         return {
             "flatten": nn.Flatten(),
             "fc1": _fc(784, 512),
@@ -113,7 +123,7 @@ class MNISTAutoencoder(ClassicalAutoencoder):
         }
 
     @staticmethod
-    def _decoder(size: int) -> dict[str, nn.Module]:
+    def _decoder_layers(size: int) -> dict[str, nn.Module]:
         return {
             "fc1": _fc(size, 128),
             "fc2": _fc(128, 256),
@@ -126,26 +136,28 @@ class MNISTAutoencoder(ClassicalAutoencoder):
 class CIFAR10Autoencoder(ClassicalAutoencoder):
     """The classical autoencoder for CIFAR-10 of Nguyen, Ardizzone & Köthe (2019).
 
-    Of (n, 3, 32, 32) images. Convolutions 3x3 without padding, 3-64-128-pool-256-512-pool-1024,
-    a linear code of the 9,216 numbers, and the same backwards with transposed convolutions and
-    nearest-neighbour upsampling; max-pooling, ReLU after each hidden layer and Tanh at the end;
-    12,549,379 + 18,433 b trainable parameters. The layers are named ``encoder.conv1`` (``.conv``,
-    ``.relu``) to ``encoder.conv5`` with ``encoder.pool1`` and ``encoder.pool2`` between,
-    ``encoder.code``, ``decoder.fc`` (``.linear``, ``.relu``), ``decoder.conv1`` to
-    ``decoder.conv4`` with ``decoder.upsample1`` and ``decoder.upsample2`` between,
-    ``decoder.output``.
+    It reconstructs (n, 3, 32, 32) images. The encoder has 3x3 convolutions without padding and
+    max-pooling, 3-64-128-pool-256-512-pool-1024, and a linear layer from these 9,216 numbers to
+    the code. The decoder goes the same way back with transposed convolutions and nearest-neighbour
+    upsampling. A ReLU follows each hidden layer, and the output passes a Tanh. The model has
+    12,549,379 + 18,433 b trainable parameters. Its layers are named ``encoder.conv1`` (with
+    ``.conv`` and ``.relu``) to ``encoder.conv5``, with ``encoder.pool1`` and ``encoder.pool2``
+    between them, ``encoder.code``, ``decoder.fc`` (with ``.linear`` and ``.relu``),
+    ``decoder.conv1`` to ``decoder.conv4``, with ``decoder.upsample1`` and ``decoder.upsample2``
+    between them, and ``decoder.output``.
 
     Arguments:
-        bottleneck: As in :class:`MNISTAutoencoder`.
+        bottleneck: The number of entries of a code, b, or a :class:`GaussianBottleneck` of that
+            size, as for :class:`MNISTAutoencoder`.
 
     References:
-        As :class:`MNISTAutoencoder`.
+        See :class:`MNISTAutoencoder`.
     """
 
     image_shape = (3, 32, 32)
 
     @staticmethod
-    def _encoder(width: int) -> dict[str, nn.Module]:
+    def _encoder_layers(width: int) -> dict[str, nn.Module]:
         return {
             "conv1": _conv(3, 64, 3),
             "conv2": _conv(64, 128, 3),
@@ -159,7 +171,7 @@ class CIFAR10Autoencoder(ClassicalAutoencoder):
         }
 
     @staticmethod
-    def _decoder(size: int) -> dict[str, nn.Module]:
+    def _decoder_layers(size: int) -> dict[str, nn.Module]:
         return {
             "fc": _fc(size, 9216),
             "unflatten": nn.Unflatten(1, (1024, 3, 3)),
@@ -176,24 +188,26 @@ class CIFAR10Autoencoder(ClassicalAutoencoder):
 class CelebAAutoencoder(ClassicalAutoencoder):
     """The classical autoencoder for CelebA of Nguyen, Ardizzone & Köthe (2019).
 
-    Of (n, 3, 218, 178) images. Convolutions 4x4 of stride 2, 3-128-256-512-1024-1024, a linear
-    code of the 20,480 numbers, and the same backwards with transposed convolutions; ReLU after
-    each hidden layer and Tanh at the end; 55,612,163 + 40,961 b trainable parameters. The layers
-    are named ``encoder.conv1`` (``.conv``, ``.relu``) to ``encoder.conv5``, ``encoder.code``,
-    ``decoder.fc`` (``.linear``, ``.relu``), ``decoder.conv1`` to ``decoder.conv4``,
+    It reconstructs (n, 3, 218, 178) images. The encoder has 4x4 convolutions of stride 2,
+    3-128-256-512-1024-1024, and a linear layer from these 20,480 numbers to the code. The decoder
+    goes the same way back with transposed convolutions. A ReLU follows each hidden layer, and the
+    output passes a Tanh. The model has 55,612,163 + 40,961 b trainable parameters. Its layers are
+    named ``encoder.conv1`` (with ``.conv`` and ``.relu``) to ``encoder.conv5``, ``encoder.code``,
+    ``decoder.fc`` (with ``.linear`` and ``.relu``), ``decoder.conv1`` to ``decoder.conv4`` and
     ``decoder.output``.
 
     Arguments:
-        bottleneck: As in :class:`MNISTAutoencoder`.
+        bottleneck: The number of entries of a code, b, or a :class:`GaussianBottleneck` of that
+            size, as for :class:`MNISTAutoencoder`.
 
     References:
-        As :class:`MNISTAutoencoder`.
+        See :class:`MNISTAutoencoder`.
     """
 
     image_shape = (3, 218, 178)
 
     @staticmethod
-    def _encoder(width: int) -> dict[str, nn.Module]:
+    def _encoder_layers(width: int) -> dict[str, nn.Module]:
         return {
             "conv1": _conv(3, 128, 4, stride=2),
             "conv2": _conv(128, 256, 4, stride=2, padding=1),
@@ -205,7 +219,7 @@ class CelebAAutoencoder(ClassicalAutoencoder):
         }
 
     @staticmethod
-    def _decoder(size: int) -> dict[str, nn.Module]:
+    def _decoder_layers(size: int) -> dict[str, nn.Module]:
         output = nn.ConvTranspose2d(128, 3, 4, stride=2)
         return {
             "fc": _fc(size, 20480),
@@ -222,15 +236,27 @@ def _fc(features_in: int, features_out: int) -> nn.Sequential:
     return _block(linear=nn.Linear(features_in, features_out), relu=nn.ReLU())
 
 
-def _conv(channels_in: int, channels_out: int, kernel: int, **settings: Any) -> nn.Sequential:
-    conv = nn.Conv2d(channels_in, channels_out, kernel, **settings)
+def _conv(
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
+) -> nn.Sequential:
+    conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding)
     return _block(conv=conv, relu=nn.ReLU())
 
 
 def _transposed(
-    channels_in: int, channels_out: int, kernel: int, **settings: Any
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    padding: int | tuple[int, int] = 0,
 ) -> nn.Sequential:
-    conv = nn.ConvTranspose2d(channels_in, channels_out, kernel, **settings)
+    conv = nn.ConvTranspose2d(channels_in, channels_out, kernel, stride, padding)
     return _block(conv=conv, relu=nn.ReLU())
 
 

@@ -1,8 +1,9 @@
-"""Training schedules, and the published ones of the reference models."""
+"""Training schedules, and those that were published for the reference models."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypedDict
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
@@ -10,19 +11,20 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train, with Adam.
+    """The settings of a training with Adam: how long, in which batches and how fast.
 
     Attributes:
-        epochs: Passes over the images.
-        batch_size: Images a step; an incomplete last batch is dropped.
-        learning_rate: Before the first milestone.
-        betas: Adam's.
-        eps: Adam's.
-        weight_decay: Adam's.
-        milestones: Epochs after which the learning rate falls to a tenth.
+        epochs: The number of passes over the images, at least 1.
+        batch_size: The number of images per step, at least 1. An incomplete last batch of an
+            epoch is dropped.
+        learning_rate: Adam's learning rate until the first milestone.
+        betas: Adam's decay rates of the two moments.
+        eps: Adam's constant for numerical stability.
+        weight_decay: Adam's weight decay.
+        milestones: The numbers of complete epochs at which the learning rate falls to a tenth.
 
     Raises:
-        TypeError: A setting is of another type.
+        TypeError: A setting has the wrong type.
         ValueError: A number is too small.
     """
 
@@ -37,17 +39,20 @@ class Schedule:
     def __post_init__(self) -> None:
         checks.require_integer(self.epochs, 1, None, "epochs")
         checks.require_integer(self.batch_size, 1, None, "batch_size")
-        for name in ("learning_rate", "eps", "weight_decay"):
-            checks.require_real(getattr(self, name), 0, name)
-        for name in ("betas", "milestones"):
-            value = getattr(self, name)
+        checks.require_real(self.learning_rate, 0, "learning_rate")
+        checks.require_real(self.eps, 0, "eps")
+        checks.require_real(self.weight_decay, 0, "weight_decay")
+        settings: dict[str, object] = {"betas": self.betas, "milestones": self.milestones}
+        for name, value in settings.items():
             if not isinstance(value, tuple):
                 raise ArgumentTypeError(
                     name, f"expected a tuple, got {value!r} of type {type(value).__name__}."
                 )
 
     def scaled(self, epochs: int) -> Schedule:
-        """The schedule in so many epochs, its milestones at the same fractions, rounded up.
+        """Returns this schedule stretched or shortened to another number of epochs.
+
+        The milestones stay at the same fractions of the training, rounded up to whole epochs.
 
         Example:
             >>> ip.models.SCHEDULES["mnist_classical"].scaled(epochs=5).milestones
@@ -57,19 +62,32 @@ class Schedule:
         return replace(self, epochs=epochs, milestones=milestones)
 
     def learning_rate_in(self, epoch: int) -> float:
-        """The learning rate in an epoch, of which the first is 0."""
+        """Returns the learning rate in an epoch; the first epoch is number 0."""
         passed = sum(epoch >= milestone for milestone in self.milestones)
         return self.learning_rate * 0.1**passed
+
+
+class ScheduleSettings(TypedDict, total=False):
+    """Changes of some of the attributes of a :class:`Schedule`."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    milestones: tuple[int, ...]
 
 
 _INN = Schedule(epochs=10, betas=(0.8, 0.8), eps=1e-4, weight_decay=1e-6, milestones=(8, 10))
 _CLASSICAL = Schedule(epochs=100, weight_decay=1e-5, milestones=tuple(range(10, 101, 10)))
 
-#: The schedules of Nguyen, Ardizzone & Köthe (2019), as in their code: of the invertible and the
-#: classical autoencoder for each data set. That of ``"celeba_classical"`` ends after 2 epochs,
-#: before its first milestone. Milestones mean what they did in the torch of 2019, in which the
-#: published code counts epochs: since torch 1.1 the same code lowers the rate an epoch earlier.
-SCHEDULES = {
+#: The schedules of Nguyen, Ardizzone & Köthe (2019), taken from their code: one for the invertible
+#: and one for the classical autoencoder of each data set. ``"celeba_classical"`` ends after 2
+#: epochs, before its first milestone. The milestones mean what they meant in the torch of 2019,
+#: in which the published code counts epochs: since torch 1.1, the same code lowers the learning
+#: rate an epoch earlier.
+SCHEDULES: dict[str, Schedule] = {
     "mnist_inn": _INN,
     "cifar10_inn": replace(_INN, epochs=15, milestones=(10, 15)),
     "celeba_inn": replace(_INN, epochs=8, batch_size=32, milestones=(6, 7, 8)),
@@ -78,7 +96,10 @@ SCHEDULES = {
     "celeba_classical": replace(_CLASSICAL, epochs=2, batch_size=32, milestones=(8, 9, 10)),
 }
 
-_PUBLISHED: dict[tuple[str, tuple[int, ...]], str] = {
+#: Which models a schedule was published for: invertible autoencoders, or any others.
+Family = Literal["inn", "classical"]
+
+_PUBLISHED: dict[tuple[Family, tuple[int, ...]], str] = {
     ("inn", (1, 28, 28)): "mnist_inn",
     ("inn", (3, 32, 32)): "cifar10_inn",
     ("inn", (3, 156, 128)): "celeba_inn",
@@ -88,22 +109,22 @@ _PUBLISHED: dict[tuple[str, tuple[int, ...]], str] = {
 }
 
 
-def published(family: str, shape: tuple[int, ...]) -> Schedule:
-    """The published schedule of the models of a family for images of a shape.
+def published(family: Family, shape: tuple[int, ...]) -> Schedule:
+    """Returns the schedule that was published for a family of models and a shape of images.
 
     Arguments:
-        family: ``"inn"`` or ``"classical"``.
-        shape: Of an image: (C, H, W).
+        family: ``"inn"`` for invertible autoencoders, ``"classical"`` for others.
+        shape: The shape (C, H, W) of an image.
 
     Raises:
-        ValueError: None was published.
+        ValueError: No schedule was published for them.
     """
     if (family, shape) not in _PUBLISHED:
         shapes = ", ".join(str(known) for kind, known in _PUBLISHED if kind == family)
         raise ArgumentValueError(
             "schedule",
-            f"expected one, since none was published for images of shape {shape}, only "
-            f"for {shapes}. Pass ip.models.Schedule(epochs=...), or another's: "
+            f"expected a schedule, since none was published for images of shape {shape}, only for "
+            f"{shapes}. Pass ip.models.Schedule(epochs=...), or a published one: "
             f"ip.models.SCHEDULES[...], one of {', '.join(SCHEDULES)}.",
         )
     return SCHEDULES[_PUBLISHED[family, shape]]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,96 +16,105 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.models.checkpoints import Checkpoint, Position, fingerprint
+from infoprobe.models.images import Images, as_images, spread_sample
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
-from infoprobe.models.schedules import Schedule, published
-from infoprobe.models.variational import VariationalLoss
+from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
+from infoprobe.models.variational import VariationalLoss, gaussian_of
 from infoprobe.progress import progress_bar
 
-Loss = Callable[[Any, Tensor], Tensor]
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+Model = TypeVar("Model", bound=nn.Module)
+_Model_contra = TypeVar("_Model_contra", bound=nn.Module, contravariant=True)
 
 
-class Images(Protocol):
-    """Images that are read when they are needed, such as those of a folder.
+class Loss(Protocol[_Model_contra]):
+    """What training minimises: a function of the model and a batch of images."""
 
-    With a checkpoint, an index always gives the same image: draw augmentations in the loss.
-    """
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def __getitem__(self, index: Tensor, /) -> Tensor:
-        """Those with the indices (m,): a tensor (m, C, H, W)."""
+    def __call__(self, model: _Model_contra, x: Tensor, /) -> Tensor:
+        """Returns the loss of the model on images (n, C, H, W), a scalar."""
 
 
 def reconstruction_loss(model: nn.Module, x: Tensor) -> Tensor:
-    """The mean absolute error of a model's reconstruction of images."""
+    """Returns the mean absolute error of a model's reconstruction of images, a scalar.
+
+    Arguments:
+        model: Any model that maps images to images of the same shape.
+        x: The images, (n, C, H, W).
+    """
     return nn.functional.l1_loss(model(x), x)
 
 
 def fit(
-    model: nn.Module,
-    data: Tensor | Images,
+    model: Model,
+    data: Tensor | np.ndarray | Images,
     schedule: Schedule | None = None,
     *,
-    loss: Loss | None = None,
+    loss: Loss[Model] | None = None,
     seed: int = 0,
     autocast: torch.dtype | Literal["auto"] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
-    **settings: Any,
+    **settings: Unpack[ScheduleSettings],
 ) -> list[float]:
-    """Trains an autoencoder, where its parameters are.
+    """Trains an autoencoder on images with Adam, on the device where its parameters are.
 
     Arguments:
-        model: Left in training mode. A convolutional one may train faster after
-            ``model.to(memory_format=torch.channels_last)``.
-        data: Images of shape (n, C, H, W), or an object with a length that gives those of a
-            tensor of indices; uint8 ones are scaled to [0, 1] batch by batch, and all are brought
-            to the precision of the model's parameters.
-        schedule: ``None`` for the one in :data:`SCHEDULES` that was published for the model's
-            family (an :class:`InvertibleAutoencoder`, or any other model) and the shape of the
-            images.
-        loss: ``f(model, images)``; ``None`` for :class:`VariationalLoss` with a Gaussian code,
-            else :class:`InvertibleAutoencoderLoss` with an :class:`InvertibleAutoencoder` and
-            :func:`reconstruction_loss` otherwise. Only the model's parameters are trained.
-        seed: Of the order of the images. Torch's global generator is left to the model, which may
-            draw from it, as a :class:`GaussianBottleneck` does.
-        autocast: ``torch.bfloat16`` for forward passes in that precision; ``"auto"`` for it where
-            the processor is made for it (AVX-512 BF16, CUDA since Ampere), and ``None`` elsewhere,
-            where it would be slower. (In float16, small gradients would vanish.)
-        checkpoint: A file to go on from if it exists, and to write after every epoch and every
-            minute. A killed training that is started again ends in the very same weights, on the
-            same machine with as many threads, and on CUDA under
-            :func:`torch.use_deterministic_algorithms`; a complete one is only loaded. With the
-            weights, torch's global random state is restored. The file is of one training: another
-            model, schedule, seed, precision, loss or data is an error, where a function that is
-            the loss is known by its name. Its tensors ``model.NAME`` are the weights. Needs the
-            extra ``infoprobe[train]``.
-        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
-        settings: Changes of the schedule, such as ``epochs=2, batch_size=64``.
+        model: The model to train. It is left in training mode. A convolutional one may train
+            faster after ``model.to(memory_format=torch.channels_last)``.
+        data: The images, (n, C, H, W), or an object that has a length and gives the images
+            (m, C, H, W) of a tensor of m indices. Values of type uint8 are scaled to [0, 1] batch
+            by batch; all values are converted to the precision of the model's parameters.
+        schedule: The settings of the training. ``None`` takes the one in :data:`SCHEDULES` that
+            was published for the shape of the images and for the family of the model (an
+            :class:`InvertibleAutoencoder`, or any other model).
+        loss: The function ``loss(model, images)`` to minimise. ``None`` takes
+            :class:`VariationalLoss` for models with a Gaussian code, otherwise
+            :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and
+            :func:`reconstruction_loss` for any other model. Parameters of the loss itself are not
+            trained.
+        seed: The seed of the order of the images. The model may draw from torch's global
+            generator, as a :class:`GaussianBottleneck` does; the training itself does not.
+        autocast: ``torch.bfloat16`` for forward passes in that precision, ``None`` for passes in
+            the precision of the parameters. ``"auto"`` takes bfloat16 on processors that are made
+            for it (AVX-512 BF16, CUDA since Ampere) and ``None`` on others, where it would be
+            slower. (In float16, small gradients would vanish.)
+        checkpoint: The path of a file from which the training continues if the file exists, and
+            which is written after every epoch and about every minute. A training that was killed
+            and is started again ends with bit-for-bit the same weights, on the same machine with
+            the same number of threads, and on CUDA under
+            :func:`torch.use_deterministic_algorithms`. A complete training is only loaded.
+            Loading restores torch's global random state together with the weights. The file
+            belongs to one training: another model, schedule, seed, precision, loss or data raise
+            an error (a function that serves as loss is recognised by its name). Its tensors
+            ``model.NAME`` are the weights. Needs the extra ``infoprobe[train]``.
+        progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``.
+        settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
 
     Returns:
-        The mean loss of every epoch.
+        The mean loss of each epoch, in the order of the epochs.
 
     Raises:
-        TypeError: A schedule has no such setting, or an argument is of another type.
-        ValueError: The images are fewer than a batch or of the wrong shape, no schedule was
-            published for them, nothing is to be trained, or the checkpoint is damaged or of
-            another training.
-        FloatingPointError: The loss, a weight or its gradient became NaN or infinite; the message
-            says when. The checkpoint then holds an earlier, finite state.
+        TypeError: The schedule has no such setting, or an argument has the wrong type.
+        ValueError: There are fewer images than a batch holds or they have the wrong shape, no
+            schedule was published for them, no parameter requires gradients, or the checkpoint is
+            damaged or belongs to another training.
+        FloatingPointError: The loss, a weight or a gradient became NaN or infinite; the message
+            says when. The checkpoint then still holds an earlier, finite state.
     """
-    images = _as_images(data)
-    sample = _sample(images)
+    images = as_images(data, "data")
+    sample = spread_sample(images, "data")
     autoencoder = unwrapped(model)
     if schedule is None:
-        family = "inn" if isinstance(autoencoder, InvertibleAutoencoder) else "classical"
+        invertible = isinstance(autoencoder, InvertibleAutoencoder)
+        family: Family = "inn" if invertible else "classical"
         schedule = published(family, tuple(sample.shape[1:]))
     if not isinstance(schedule, Schedule):
         raise ArgumentTypeError(
             "schedule",
             f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
-            "ip.models.SCHEDULES['mnist_inn'], or None for the model's own.",
+            "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
     loss = loss or _default_loss(autoencoder)
@@ -116,14 +124,14 @@ def fit(
     if batches == 0:
         raise ArgumentValueError(
             "data",
-            f"expected at least one batch of {schedule.batch_size}, got {len(images)}. "
+            f"expected at least one batch of {schedule.batch_size}, got {len(images)} images. "
             "Pass more images, or a schedule with a smaller batch_size.",
         )
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ArgumentValueError(
             "model",
-            "expected parameters to train, got none that require gradients. Unfreeze some: "
+            "expected parameters to train, got none that requires gradients. Unfreeze some with "
             "parameter.requires_grad_().",
         )
     device, dtype = parameters[0].device, parameters[0].dtype
@@ -154,7 +162,7 @@ def fit(
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar:
         for epoch in range(schedule.epochs):
-            # Drawn for epochs that are complete as well: the later ones follow from them.
+            # Drawn for complete epochs too, since the later draws depend on the earlier ones.
             order = torch.randperm(len(images), generator=generator)
             if epoch < position.epoch:
                 continue
@@ -193,8 +201,8 @@ def fit(
     return position.history
 
 
-def _default_loss(model: nn.Module) -> Loss:
-    if getattr(model, "gaussian", None) is not None:
+def _default_loss(model: nn.Module) -> Loss[nn.Module]:
+    if gaussian_of(model) is not None:
         return VariationalLoss()
     if isinstance(model, InvertibleAutoencoder):
         return InvertibleAutoencoderLoss()
@@ -202,18 +210,18 @@ def _default_loss(model: nn.Module) -> Loss:
 
 
 def _require_finite(optimizer: torch.optim.Optimizer, when: str) -> None:
-    """Raises if what is trained, or Adam's memory of its gradients, is NaN or infinite."""
+    """Raises unless the trained parameters and Adam's moments of their gradients are finite."""
     parameters = [x for group in optimizer.param_groups for x in group["params"]]
     moments = [x for state in optimizer.state.values() for x in state.values()]
     if not all(bool(x.isfinite().all()) for x in (*parameters, *moments)):
         raise FloatingPointError(
-            f"a weight or its gradient became NaN or infinite {when}. A checkpoint was left as it "
-            "was before. Lower the learning rate, or train without autocast."
+            f"a weight or its gradient became NaN or infinite {when}. The checkpoint, if there is "
+            "one, was left as it was before. Lower the learning rate, or train without autocast."
         )
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 rather than imitates it."""
+    """Returns whether a device computes in bfloat16 rather than emulates it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):  # an older torch
@@ -221,46 +229,8 @@ def _has_bfloat16(device: torch.device) -> bool:
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
-def _as_images(data: Any) -> Tensor | Images:
-    if isinstance(data, tuple):
-        raise ArgumentTypeError(
-            "data",
-            f"expected images (n, C, H, W), got a tuple of {len(data)}. Pass the images "
-            "without their labels: images, labels = ip.datasets.load(...).",
-        )
-    array = isinstance(data, (Tensor, np.ndarray, Sequence))
-    if not array and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
-        if len(data) == 0:
-            raise ArgumentValueError(
-                "data", f"expected at least one image, got an empty {type(data)}."
-            )
-        images: Images = data
-        return images
-    return checks.as_tensor(data, "data")
-
-
-def _sample(images: Tensor | Images) -> Tensor:
-    """Sixteen images from first to last, which hardly any other data share."""
-    sample: Any = images[torch.arange(16) * (len(images) - 1) // 15]
-    if not isinstance(sample, Tensor) or len(sample) != 16:
-        got = (
-            f"shape {tuple(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__
-        )
-        raise ArgumentTypeError(
-            "data",
-            f"expected images (16, C, H, W) for a tensor of 16 indices, got {got}. Give "
-            "data a __getitem__ that stacks the images of many indices, without their labels.",
-        )
-    if sample.dtype != torch.uint8 and not sample.is_floating_point():
-        raise ArgumentTypeError(
-            "data",
-            f"expected images of uint8 or floating-point values, got {sample.dtype}. "
-            "Convert them: x.to(torch.uint8), if they are 0 to 255.",
-        )
-    return sample
-
-
-def _name(loss: Loss) -> str:
+def _name(loss: Loss[Model]) -> str:
+    """Returns what a checkpoint says of the loss, so that another one is recognised."""
     if isinstance(loss, nn.Module):
         return repr(loss)
     if isinstance(loss, partial):

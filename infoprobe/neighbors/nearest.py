@@ -1,4 +1,4 @@
-"""The choice between trees and tiles."""
+"""Searches for neighbours and counts them, by whichever is faster: trees or tiles."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from infoprobe.neighbors.points import (
     Metric,
     Neighbors,
     Points,
-    check_metric,
     distances_between,
+    require_metric,
 )
 from infoprobe.neighbors.trees import Tree, count_on_line
 
-# Distances within this of the radius count as equal to it, not as less.
+# Distances that differ from the radius by less than this share of it count as equal to it.
 _TIE = 1e-10
 
-# Trees lose to tiles of products from so many dimensions on, a little later for more points; to
-# Chebyshev tiles, which have no product to use, later still.
+# Up to this many dimensions, trees are faster than tiles that use matrix products (up to a few
+# more, if there are many points). Chebyshev tiles have no product to use and lose to trees longer.
 _TREE_DIMENSIONS = 6
 _TREE_DIMENSIONS_CHEBYSHEV = 13
 
@@ -32,37 +32,40 @@ _TREE_DIMENSIONS_CHEBYSHEV = 13
 def nearest_neighbors(
     x: Any, k: int = 1, queries: Any = None, metric: Metric = "euclidean"
 ) -> Neighbors:
-    r"""The exact k nearest neighbours.
+    r"""Finds the exact k nearest neighbours of points, without approximation.
 
-    Without ``queries``, those of each point of ``x`` among the *others* (of several equal points
-    each finds the others, at distance 0); with them, those of each query among all of ``x``.
+    Without ``queries``, it finds those of each point of ``x`` among the *other* points; of several
+    equal points, each finds the others at distance 0. With ``queries``, it finds those of each
+    query among all points of ``x``.
 
     Arguments:
-        x: Points, (n, ...); whatever follows the first axis is flattened to d coordinates.
-        k: How many neighbours: less than n, or at most n with ``queries``.
-        queries: Points of the same d, or ``None``.
-        metric: ``"euclidean"``, or ``"chebyshev"``: the largest difference of a coordinate.
+        x: The points, (n, ...). All axes after the first are flattened to d coordinates.
+        k: The number of neighbours, at least 1 and less than n; with ``queries``, at most n.
+        queries: The m points, (m, ...) with the same d, whose neighbours are wanted, or ``None``
+            for those of ``x`` itself.
+        metric: ``"euclidean"``, or ``"chebyshev"`` for the largest difference of a coordinate.
 
     Returns:
-        ``(distances, indices)``. The distances are computed in float64 from differences (whose
-        squares underflow below about 1e-160), and are differentiable. The order of neighbours
-        at equal distances is not specified.
+        ``(distances, indices)``, both (n, k), or (m, k) with ``queries``, the nearest neighbour
+        first. The distances are float64, computed from differences (whose squares underflow below
+        about 1e-160), and differentiable. The indices are int64 positions in ``x``. The order of
+        neighbours at equal distances is not specified.
 
-    Memory beyond the data is bounded: a float32 copy of it and blocks of some hundred megabytes.
-    Time is about :math:`O(n \log n)` in few dimensions, where a KD-tree serves on the CPU, and
-    :math:`O(n^2 d)` otherwise.
+    The search needs bounded memory beyond the data: a float32 copy of it, and blocks of some
+    hundred megabytes. Its time grows about as :math:`O(n \log n)` in few dimensions, where it uses
+    a KD-tree on the CPU, and as :math:`O(n^2 d)` otherwise.
 
     Raises:
         TypeError: The points are no real numbers, or k is no integer.
-        ValueError: There are too few points, they are not finite, differ in d, or the metric is
-            unknown.
+        ValueError: There are too few points, they are not finite, points and queries differ in d,
+            or the metric is unknown.
 
     Example:
         >>> distances, indices = ip.nearest_neighbors(torch.tensor([0.0, 1.0, 3.0]), k=1)
         >>> distances.squeeze(1).tolist(), indices.squeeze(1).tolist()
         ([1.0, 1.0, 2.0], [1, 0, 1])
     """
-    check_metric(metric)
+    require_metric(metric)
     points = checks.samples(x, "x")
     if queries is None:
         checks.require_spread(points, "x")
@@ -78,9 +81,16 @@ def nearest_neighbors(
 def search(
     factors: Sequence[Tensor], k: int, queries: Sequence[Tensor] | None, metric: Metric
 ) -> Neighbors:
-    """:func:`nearest_neighbors` in a product of spaces, whose points lie in ``factors``.
+    """Finds the exact k nearest neighbours in a product of spaces.
 
-    All factors are floating and finite, (n, d_f), and so are those of the queries.
+    It does there what :func:`nearest_neighbors` does in a single space.
+
+    Arguments:
+        factors: The coordinates of the points in each space, (n, d_f), floating and finite.
+        k: The number of neighbours.
+        queries: The coordinates of the queries in each space, (m, d_f), floating and finite, or
+            ``None`` for the neighbours of the points themselves among the others.
+        metric: The metric of each space; the distance in the product is the largest of them.
     """
     if queries is not None:
         types = [
@@ -103,7 +113,7 @@ def search(
 
 
 def distances_to(x: Tensor, indices: Tensor, metric: Metric) -> Tensor:
-    """float64 distances (n, k) of every point from the points with these indices, (n, k)."""
+    """Returns the float64 distances (n, k) of each point from those with the indices (n, k)."""
     points = Points([x], metric)
     return distances_between(points, torch.arange(len(x), device=x.device), points, indices)
 
@@ -111,16 +121,16 @@ def distances_to(x: Tensor, indices: Tensor, metric: Metric) -> Tensor:
 def count_within(
     factors: Sequence[Tensor], radii: Tensor, metric: Metric, *, closed: bool = False
 ) -> Tensor:
-    """How many *other* points lie nearer to each point than its radius, as int64.
+    """Counts the *other* points that are nearer to each point than its radius: (n,) int64.
 
     Distances that equal the radius up to 1e-10 of it count only where the ball is ``closed``, so
     that neither rounding nor the order of a sum decides about the neighbour that set the radius.
 
     Arguments:
-        factors: Of the points, as in :func:`search`.
-        radii: float64, (n,).
-        metric: Of each factor.
-        closed: Whether points at the radius count.
+        factors: The coordinates of the points, as in :func:`search`.
+        radii: The radius of each point, (n,) float64.
+        metric: The metric of each factor.
+        closed: Whether points at the radius count too.
     """
     points = Points(factors, metric)
     limits = radii.detach() * (1 + _TIE if closed else 1 - _TIE)
@@ -131,12 +141,12 @@ def count_within(
             counts = Tree(points).count_within(limits)
         else:
             counts = tiles.count_within(points, limits)
-    # A limit of 0 is within itself, but nothing is nearer than 0.
+    # The engines count distances up to the limit, but no distance is less than a radius of 0.
     return counts if closed else counts.masked_fill(limits == 0, 0)
 
 
 def _suits_tree(points: Points) -> bool:
-    """Whether a KD-tree is the faster way, as measured (``benchmarks/neighbors.py``)."""
+    """Returns whether a KD-tree is faster than tiles, as ``benchmarks/neighbors.py`` measured."""
     if points.device.type != "cpu":
         return False
     if points.metric == "chebyshev":

@@ -16,20 +16,21 @@ from infoprobe import checks
 Metric = Literal["euclidean", "chebyshev"]
 METRICS: tuple[Metric, ...] = ("euclidean", "chebyshev")
 
-# Coordinates converted to float64 at once: they stay in the processor's cache.
+# The number of coordinates converted to float64 at once: they stay in the processor's cache.
 BLOCK = 1 << 15
 _BLOCK_CUDA = 1 << 24
 
-# So many samples have a mean that is amid all.
-_ENOUGH = 256
+# The mean of this many samples lies well within all of them.
+_SAMPLES_FOR_CENTER = 256
 
 
 class Neighbors(NamedTuple):
-    """Neighbours of every query, the nearest first.
+    """The k nearest points of each query, the nearest first.
 
     Attributes:
-        distances: float64, (queries, k).
-        indices: int64, (queries, k): rows of the points.
+        distances: The distances of these points from their query, (queries, k) float64.
+        indices: The positions of these points along the first axis of the points, (queries, k)
+            int64.
     """
 
     distances: Tensor
@@ -37,18 +38,20 @@ class Neighbors(NamedTuple):
 
 
 class Points:
-    """Points whose distance is the largest of the distances in each of some factors.
+    """Points of a product of spaces, the factors.
+
+    The distance of two points is the largest of their distances in each factor.
 
     Attributes:
-        factors: Their coordinates, (n, d_f) for each factor.
-        metric: Of each factor.
-        d: The number of all coordinates.
+        factors: The coordinates of the points in each factor f, (n, d_f).
+        metric: The metric of each factor.
+        d: The number of coordinates in all factors together.
     """
 
     def __init__(self, factors: Sequence[Tensor], metric: Metric) -> None:
         on_lines = all(factor.shape[1] == 1 for factor in factors)
         if on_lines or (len(factors) > 1 and metric == "chebyshev"):
-            # The largest of some largest differences of coordinates is one again.
+            # The largest of several Chebyshev distances is the Chebyshev distance in the product.
             widest = max((factor.dtype for factor in factors), key=lambda dtype: dtype.itemsize)
             factors, metric = [torch.cat([f.to(widest) for f in factors], 1)], "chebyshev"
         self.factors = list(factors)
@@ -60,22 +63,29 @@ class Points:
 
     @property
     def device(self) -> torch.device:
-        """Where the coordinates are."""
+        """The device of the coordinates."""
         return self.factors[0].device
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a gradient is asked for."""
+        """Whether any coordinate requires a gradient."""
         return any(factor.requires_grad for factor in self.factors)
 
     @property
     def block(self) -> int:
-        """How many coordinates to convert to float64 at once."""
+        """The number of coordinates to convert to float64 at once."""
         return _BLOCK_CUDA if self.device.type == "cuda" else BLOCK
 
 
 def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Tensor:
-    """float64 distances of ``a[rows]`` from ``b[columns]``, (r,) and (r, k): (r, k)."""
+    """Returns the distances, (r, k) float64, of each ``a[rows]`` from its ``b[columns]``.
+
+    Arguments:
+        a: The points from which distances are taken.
+        rows: The numbers of r points of ``a``, (r,).
+        b: The points to which distances are taken.
+        columns: The numbers of k points of ``b`` for each of the r points, (r, k).
+    """
     order = 2 if a.metric == "euclidean" else math.inf
     step = max(1, a.block // (a.d * columns.shape[1]))
     blocks = []
@@ -90,11 +100,11 @@ def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Te
 
 
 def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
-    """A point (d,) amid the first sample, and a bound on how far coordinates are from it.
+    """Returns a point (d,) within the first samples, and how far coordinates may be from it.
 
-    The samples are of one type, which holds the point exactly, too.
+    All samples have one dtype, which holds the point exactly too.
     """
-    some = samples[0][:: max(1, len(samples[0]) // _ENOUGH)]
+    some = samples[0][:: max(1, len(samples[0]) // _SAMPLES_FOR_CENTER)]
     center = some.double().mean(0).to(some.dtype).double()
     reach = 0.0
     for x in samples:
@@ -104,13 +114,14 @@ def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
 
 
 def sort(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (n,) in ascending order and their places; numpy is several times faster at it."""
+    """Returns the values (n,) in ascending order, and where each of them was."""
     if x.device.type != "cpu":
         return torch.sort(x)
+    # NumPy sorts several times faster.
     order = torch.from_numpy(np.argsort(x.numpy()))
     return x[order], order
 
 
-def check_metric(metric: str) -> None:
+def require_metric(metric: str) -> None:
     """Raises a ValueError unless the metric is known."""
     checks.require_one_of(metric, METRICS, "metric")

@@ -1,10 +1,10 @@
-r"""Neighbours in many dimensions, or on a GPU: all pairs, in tiles.
+r"""Neighbours in many dimensions, or on a GPU: all pairs of points, in tiles.
 
-A tile holds the *ranks* of some rows and columns in float32: squared Euclidean distances by a
-matrix product, :math:`\|a\|^2 - 2ab + \|b\|^2` of centred coordinates, or Chebyshev distances.
-Ranks only select. Whatever is returned comes from distances computed in float64 from differences,
-and a bound on the rounding error of ranks tells which rows it does not decide; those are decided
-among all points that the bound admits.
+A tile holds the float32 *ranks* of some rows and columns: their squared Euclidean distances by a
+matrix product, :math:`\|a\|^2 - 2ab + \|b\|^2` of centred coordinates, or their Chebyshev
+distances. Ranks only select candidates; the distances that are returned are computed in float64
+from differences. A bound on the rounding error of the ranks tells for which rows the candidates
+may be the wrong ones; those rows are decided among all points that the bound admits.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from torch import Tensor
 
 from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
 
-# Rows and columns of a tile.
+# The numbers of rows and columns of a tile.
 _TILE = (512, 16384)
 _TILE_SYMMETRIC = (768, 8192)
 _TILE_CUDA = (4096, 32768)
-# Chebyshev distances make a pass for each coordinate, over parts that stay in the cache.
+# Chebyshev distances take a pass for each coordinate, over parts that stay in the cache.
 _CACHED = (64, 2048)
-# The k smallest ranks of a row lie in the k groups with the smallest minima. Down the columns of
-# a tile, smaller groups are faster.
+# The k smallest ranks of a row lie in the k groups of columns with the smallest minima. Where the
+# smallest ranks of a column are wanted, smaller groups are faster.
 _GROUP = 64
 _COLUMN_GROUP = 8
-# From this many dimensions on, using a tile for its columns too is worth half of its cost.
+# From this many dimensions on, it is faster to use each tile for its columns as well as its rows,
+# which halves the number of tiles.
 _SYMMETRIC_DIMENSIONS = 128
 _SYMMETRIC_DIMENSIONS_CHEBYSHEV = 12
-# Candidates beyond the k that were asked for: the gap behind them absorbs rounding errors.
+# The number of candidates beyond the k wanted ones: the gap behind them absorbs rounding errors.
 _SPARE = 3
-# Undecided rows at a time.
+# The number of undecided rows that are decided at a time.
 _UNDECIDED = 64
 # The relative rounding error of float32, and its smallest normal number.
 _UNIT = 2.0**-24
@@ -42,7 +43,13 @@ _TINY = 2.0**-126
 
 
 def search(points: Points, asked: Points, k: int) -> Neighbors:
-    """The k nearest points of all that are asked for; others, where those are the points."""
+    """Finds the k nearest points of each query, or of each point among the others.
+
+    Arguments:
+        points: The points.
+        asked: The queries, or the points themselves.
+        k: The number of neighbours.
+    """
     with _full_precision(points.device):
         tiles = _Tiles(points, asked)
         available = len(points) - tiles.own
@@ -69,7 +76,7 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
                 return found
             reach = found.distances[:, -1] * tiles.scale
             admitted = tiles.rank(reach) + tiles.error(reach)
-            # What is no candidate has no smaller rank than this. At distance 0, none is nearer.
+            # No other point has a smaller rank than this, and none is nearer than distance 0.
             next_rank = best.ranks[: len(asked), min(width, best.size - 1)]
             rows = rows[((admitted >= next_rank) & (reach > 0))[rows]]
         for some in torch.split(rows, _UNDECIDED):
@@ -79,7 +86,7 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
 
 
 def count_within(points: Points, limits: Tensor) -> Tensor:
-    """How many other points lie at most so far from each."""
+    """Counts the other points within a limit (n,) of each point."""
     with _full_precision(points.device):
         tiles = _Tiles(points, points, symmetric=False)
         reach = limits * tiles.scale
@@ -93,7 +100,7 @@ def count_within(points: Points, limits: Tensor) -> Tensor:
             excess = tiles.ranks(rows, columns)[:height].sub_(surely[some].unsqueeze(1))
             flags = tiles.buffer(1, excess.shape)
             counts[some] += torch.lt(excess, 0, out=flags).sum(1).long()
-            # Those near the limit are counted by their exact distance.
+            # Points near the limit are counted by their exact distances.
             minima = torch.unflatten(torch.abs(excess, out=flags), 1, (-1, _GROUP)).amin(2)
             row, group = (minima <= perhaps[some].unsqueeze(1)).nonzero(as_tuple=True)
             members = torch.unflatten(excess, 1, (-1, _GROUP))[row, group]
@@ -108,7 +115,10 @@ def count_within(points: Points, limits: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
-    """Products in float32, whatever the caller has allowed: the error bound relies on it."""
+    """Computes matrix products in full float32, whatever the caller has allowed.
+
+    The bound on the error of the ranks relies on it.
+    """
     backend = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
     matmul: Any = getattr(backend, "matmul", None)
     with torch.autocast(device.type, enabled=False):
@@ -119,7 +129,7 @@ def _full_precision(device: torch.device) -> Iterator[None]:
                 yield
             finally:
                 matmul.fp32_precision = "none"
-                if matmul.fp32_precision != before:  # was not inherited
+                if matmul.fp32_precision != before:  # then it had not been inherited
                     matmul.fp32_precision = before
         else:  # before torch 2.9
             before = torch.get_float32_matmul_precision()
@@ -131,18 +141,18 @@ def _full_precision(device: torch.device) -> Iterator[None]:
 
 
 def _down(x: Tensor) -> Tensor:
-    """float32, never greater."""
+    """Returns ``x`` in float32, rounded down."""
     rounded = x.float()
     return torch.where(rounded > x, rounded.nextafter(rounded.new_tensor(-math.inf)), rounded)
 
 
 def _up(x: Tensor) -> Tensor:
-    """float32, never less."""
+    """Returns ``x`` in float32, rounded up."""
     return -_down(-x)
 
 
 class _Tiles:
-    """Prepared coordinates, padded by points at infinity to whole groups."""
+    """Coordinates prepared for ranks, padded with points at infinity to whole groups."""
 
     def __init__(self, points: Points, asked: Points, symmetric: bool = True) -> None:
         self.points, self.asked = points, asked
@@ -152,7 +162,7 @@ class _Tiles:
         self.symmetric = symmetric and self.own and points.d >= worth_it
         pairs = list(zip(points.factors, asked.factors, strict=True))
         centers, reaches = zip(*(center_and_reach(p, q) for p, q in pairs), strict=True)
-        # A power of two, so that it rounds nothing; what is squared in float32 is at most 1.
+        # A power of two rounds nothing, and with it the coordinates squared are at most 1.
         self.scale = 2.0 ** -math.frexp(max(reaches))[1]
         if points.device.type == "cuda":
             self._tile = _TILE_CUDA
@@ -175,13 +185,13 @@ class _Tiles:
         for start, block in self._blocks(x):
             if not _TINY <= self.scale <= 1 / _TINY:
                 block = block.double()
-            # In the precision of x, subtracting what both hold exactly rounds but once.
+            # In the precision of x, which holds both exactly, the difference rounds only once.
             shift = (center * self.scale).to(block.dtype)
             out[start : start + len(block), :d] = (block * self.scale).sub_(shift)
         return out
 
     def _augmented(self, x: Tensor, center: Tensor) -> Tensor:
-        """(a, 1, |a|^2), so that its product with (-2b, |b|^2, 1) is a squared distance."""
+        """Returns (a, 1, |a|^2), whose product with (-2b, |b|^2, 1) is a squared distance."""
         n, d = x.shape
         out = self._coordinates(x, center, extra=2)
         out[n:, :d] = 0
@@ -196,7 +206,7 @@ class _Tiles:
             yield start, x[start : start + step]
 
     def schedule(self) -> Iterator[tuple[slice, slice]]:
-        """Rows and columns of every tile."""
+        """Yields the rows and the columns of each tile."""
         height, width = self._tile
         for row in range(0, self.height, height):
             first = row if self.symmetric else 0
@@ -207,7 +217,10 @@ class _Tiles:
                 )
 
     def ranks(self, rows: slice | Tensor, columns: slice) -> Tensor:
-        """Ranks, valid until the next call; a point is at infinity from itself."""
+        """Returns the ranks of a tile, which the next call overwrites.
+
+        A point is at infinity from itself.
+        """
         measure = self._squares if self.squared else self._chebyshev
         ranks, *others = (
             measure(a[rows], b[columns], slot)
@@ -240,18 +253,18 @@ class _Tiles:
         return out
 
     def buffer(self, slot: int, shape: tuple[int, ...]) -> Tensor:
-        """Memory that is used again and again: fresh pages cost more than what is done to them."""
+        """Returns memory that is reused: fresh pages would cost more than the work on them."""
         size = math.prod(shape)
         if slot not in self._buffers or len(self._buffers[slot]) < size:
             self._buffers[slot] = torch.empty(size, dtype=torch.float32, device=self.points.device)
         return self._buffers[slot][:size].view(shape)
 
     def rank(self, distances: Tensor) -> Tensor:
-        """The rank of scaled distances."""
+        """Returns the ranks of scaled distances."""
         return distances.square() if self.squared else distances
 
     def error(self, reach: Tensor) -> Tensor:
-        r"""How far, at most, float32 ranks of points within ``reach`` of each row are off.
+        r"""Bounds the error of the float32 ranks of points within ``reach`` of each row.
 
         With the norm :math:`a` of the row, :math:`b \le a + r` of a point within reach and the
         unit roundoff u: rounding the coordinates moves the distance by :math:`u (a + b)`, and a
@@ -273,7 +286,7 @@ class _Tiles:
         return largest + _UNIT * self.rank(reach) + self.points.d * _TINY
 
     def exhaustive(self, rows: Tensor, admitted: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k nearest points of a few rows, by all exact distances with an admitted rank."""
+        """Finds the k nearest points of a few rows by exact distances of all admitted ranks."""
         listed = []
         limits = _up(admitted).unsqueeze(1)
         width = self._tile[1]
@@ -286,14 +299,14 @@ class _Tiles:
         row, column, distances = (torch.cat(parts) for parts in zip(*listed, strict=True))
         order = distances.argsort()
         order = order[row[order].argsort(stable=True)]
-        # All rows have at least the k pairs that set the limit.
+        # Each row has at least the k pairs that set its limit.
         starts = torch.searchsorted(row[order], torch.arange(len(rows), device=rows.device))
         first = order[starts.unsqueeze(1) + torch.arange(k, device=rows.device)]
         return distances[first], column[first]
 
 
 class _Best:
-    """The columns with the smallest ranks seen so far, for every row."""
+    """The columns with the smallest ranks so far, for each row."""
 
     def __init__(self, tiles: _Tiles, size: int) -> None:
         device = tiles.points.device
@@ -302,7 +315,7 @@ class _Best:
         self.columns = torch.zeros((tiles.height, size), dtype=torch.int64, device=device)
 
     def fold(self, ranks: Tensor, rows: slice, columns: slice, dim: int) -> None:
-        """Takes a tile into account, whose columns lie along ``dim``."""
+        """Takes the ranks of a tile into account, whose columns lie along ``dim``."""
         values, places = _smallest(ranks, self.size, dim)
         if dim == 0:
             values, places = values.T, places.T
@@ -313,7 +326,7 @@ class _Best:
 
 
 def _smallest(ranks: Tensor, k: int, dim: int) -> tuple[Tensor, Tensor]:
-    """The k smallest (or all) values along ``dim``, and where they are."""
+    """Returns the k smallest ranks (or all) along ``dim``, and their positions."""
     size = _GROUP if dim else _COLUMN_GROUP
     minima = torch.unflatten(ranks, dim, (-1, size)).amin(dim + 1)
     groups = minima.topk(min(k, minima.shape[dim]), dim, largest=False).indices

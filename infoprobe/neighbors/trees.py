@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from infoprobe.neighbors.points import Neighbors, Points, distances_between, sort
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 class Tree:
@@ -25,8 +28,13 @@ class Tree:
         self.p = 2.0 if points.metric == "euclidean" else math.inf
 
     def search(self, asked: Points, k: int) -> Neighbors:
-        """The k nearest points of all that are asked for; others, where those are the points."""
-        # In the order of the tree, a query finds in the cache what the last one brought there.
+        """Finds the k nearest points of each query, or of each point among the others.
+
+        Arguments:
+            asked: The queries, or the points of the tree themselves.
+            k: The number of neighbours.
+        """
+        # In the order of the tree, a query finds in the cache what the one before brought there.
         rows = self.tree.indices if asked is self.points else np.arange(len(asked))
         if len(self.points.factors) == 1:
             distances, indices = self._query(asked, rows, k)
@@ -36,7 +44,8 @@ class Tree:
         back[rows] = np.arange(len(rows))
         return Neighbors(torch.from_numpy(distances[back]), torch.from_numpy(indices[back]))
 
-    def _query(self, asked: Points, rows: Any, k: int) -> tuple[Any, Any]:
+    def _query(self, asked: Points, rows: Integers, k: int) -> tuple[Floats, Integers]:
+        """Finds the k nearest points of some queries by the tree's own distance."""
         own = asked is self.points
         queries = self.tree.data[rows] if own else _joined(asked)[rows]
         ranks = np.arange(1, k + own + 1)
@@ -46,12 +55,16 @@ class Tree:
         if (indices[:, 0] == rows).all():
             return distances[:, 1:], indices[:, 1:]
         others = indices != rows[:, None]
-        # Among more than k equal points, a point may not have found itself.
+        # Among more than k equal points, a point may not be among those that it found.
         others[others.all(1), -1] = False
         return distances[others].reshape(-1, k), indices[others].reshape(-1, k)
 
-    def _search_product(self, asked: Points, rows: Any, k: int) -> tuple[Any, Any]:
-        r"""By candidates, since :math:`max_f |a_f| \le |a| \le \sqrt F max_f |a_f|`."""
+    def _search_product(self, asked: Points, rows: Integers, k: int) -> tuple[Floats, Integers]:
+        r"""Finds the k nearest points in a product of F Euclidean spaces.
+
+        The tree's joint distance selects candidates, since
+        :math:`max_f |a_f| \le |a| \le \sqrt F max_f |a_f|`.
+        """
         available = len(self.points) - (asked is self.points)
         stretch = math.sqrt(len(self.points.factors)) * (1 + 1e-12)
         distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
@@ -72,7 +85,7 @@ class Tree:
         return distances, indices
 
     def count_within(self, limits: Tensor) -> Tensor:
-        """How many other points lie at most so far from each, in a space of one factor."""
+        """Counts the other points within a limit (n,) of each point, in a space of one factor."""
         rows = self.tree.indices
         counts = self.tree.query_ball_point(
             self.tree.data[rows],
@@ -90,16 +103,18 @@ def _workers() -> int:
     return torch.get_num_threads()
 
 
-def _joined(points: Points) -> Any:
-    return torch.cat([f.detach().to(torch.float64) for f in points.factors], 1).numpy()
+def _joined(points: Points) -> Floats:
+    """Returns the coordinates in all factors, side by side."""
+    joined: Floats = torch.cat([f.detach().to(torch.float64) for f in points.factors], 1).numpy()
+    return joined
 
 
 def count_on_line(x: Tensor, limits: Tensor) -> Tensor:
-    """How many other values of ``x`` (n,) differ by at most its limit from each."""
+    """Counts the other values of ``x`` (n,) that differ from each by at most its limit (n,)."""
     line, order = sort(x.detach().double())
     limits = limits[order]
     above = _first_beyond(line, limits, torch.searchsorted(line, line + limits, right=True))
-    # The same from the other end.
+    # Counted in the same way from the other end.
     mirrored, flipped = -line.flip(0), limits.flip(0)
     below = _first_beyond(
         mirrored, flipped, torch.searchsorted(mirrored, mirrored + flipped, right=True)
@@ -110,10 +125,11 @@ def count_on_line(x: Tensor, limits: Tensor) -> Tensor:
 
 
 def _first_beyond(line: Tensor, limits: Tensor, guess: Tensor) -> Tensor:
-    """For each value of a sorted line, how many are no greater than it by more than its limit.
+    """Counts, for each value of a sorted line, those that do not exceed it by over its limit.
 
-    The rounding of a sum may put the guess on either side of neighbours at just that distance;
-    here their difference decides, as it does where distances are computed.
+    The guess adds value and limit; the rounding of that sum may put it on either side of
+    neighbours at just that distance. Here the difference of the two values decides, as it does
+    wherever distances are computed.
     """
     rows = torch.arange(len(line), device=line.device)
     end = len(line) - 1
@@ -123,7 +139,7 @@ def _first_beyond(line: Tensor, limits: Tensor, guess: Tensor) -> Tensor:
         too_few = (beyond <= end) & (line[beyond.clamp(max=end)] - value <= limit)
         wrong = too_many | too_few
         rows, beyond, too_many = rows[wrong], beyond[wrong], too_many[wrong]
-        # Whole runs of equal values at a time.
+        # The guess moves over a whole run of equal values at a time.
         misplaced = line[torch.where(too_many, beyond - 1, beyond)]
         left, right = (torch.searchsorted(line, misplaced, right=side) for side in (False, True))
         guess[rows] = torch.where(too_many, left, right)

@@ -15,7 +15,7 @@ def test_bad_arguments(tmp_path):
         ip.datasets.load("digits", tmp_path)
     with pytest.raises(ValueError, match="download: expected none with 'mnist5k'"):
         ip.datasets.load("mnist5k", download=True)
-    with pytest.raises(ValueError, match=r"size: expected None with 'mnist', for .* got 128"):
+    with pytest.raises(ValueError, match=r"size: expected None with 'mnist', since .* got 128"):
         ip.datasets.load("mnist", tmp_path, size=128)
     for name in ("mnist", "cifar10", "celeba"):
         with pytest.raises(ValueError, match=r"root: .*'mnist5k' and 'digits'"):

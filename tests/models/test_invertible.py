@@ -275,7 +275,7 @@ def test_it_can_be_pickled(make):
 
 def test_zero_padding_does_not_mix_samples():
     for width in (1, 3, 4):
-        with pytest.raises(ValueError, match="z: expected at least 5 entries a sample, got shape"):
+        with pytest.raises(ValueError, match="z: expected at least 5 entries per sample, got"):
             ZeroPadding(5, (12,))(torch.zeros(6, width))
 
 
