@@ -123,6 +123,11 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
     return low, high
 
 
+def length(x: Tensor) -> int:
+    """The number of samples, along the first axis; 0 for a tensor without axes."""
+    return x.size(0) if x.dim() else 0
+
+
 def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
     """``x`` as a matrix (n, d) of n samples: the first axis counts them, the rest is flattened.
 

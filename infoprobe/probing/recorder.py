@@ -8,24 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import LayerCall, Record
 from infoprobe.probing.roles import ROLES, Role
-from infoprobe.probing.tensors import (
-    is_traced,
-    length,
-    outside_of_transforms,
-    plain,
-    under_vmap,
-    version,
-)
 from infoprobe.rows import Row
 from infoprobe.taps.sink import Event
+from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
 # What was made of a tensor, in each way in which something is kept.
 _Pieces = dict[TensorReduction, Piece | Problem]
@@ -144,7 +139,7 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             # A trace would record what we do, and know no numbers.
-            if self.paused or is_traced():
+            if self.paused or torch.jit.is_tracing():
                 return None
             number = self._begun
             self._begun += 1
@@ -155,7 +150,7 @@ class Recorder:
             run = _Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
-                common.admit_all(length(inputs[0]))
+                common.admit_all(checks.length(inputs[0]))
         run.input = self._reduce(run, "input", inputs)
         run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
         return run

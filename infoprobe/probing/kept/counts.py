@@ -8,13 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.protocols import StreamingEstimator
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
-from infoprobe.probing.tensors import length
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ class Counting(TensorReduction):
             counts += self.estimator.count(x)
         values = sum(x.numel() for x in tensors)
         return CountsPiece(
-            n=length(tensors[0]) or 1,
+            n=checks.length(tensors[0]) or 1,
             values=values,
             counts=counts.to("cpu") if tensors[0].is_cuda else counts,
             counted=values if chosen is tensors else sum(x.numel() for x in chosen),

@@ -10,12 +10,13 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.tensors import length, under_vmap
 from infoprobe.taps.sink import Event
+from infoprobe.torch_internals import under_vmap
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Averaging(CallReduction):
         if isinstance(numbers, Problem):
             return numbers
         return MomentsPiece(
-            n=length(event.outputs[0]),
+            n=checks.length(event.outputs[0]),
             values=sum(x.numel() for x in event.outputs),
             moments=Moments.of(numbers.values),
             doubt=numbers.doubt,

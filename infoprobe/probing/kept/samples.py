@@ -15,7 +15,6 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.roles import ROLES, Role
-from infoprobe.probing.tensors import length
 
 
 class Samples:
@@ -190,7 +189,7 @@ class Sampling(TensorReduction):
     def reduce(self, tensors: list[Tensor], run: Pass) -> SamplesPiece:
         """The samples of this pass that the reservoir keeps; of several tensors side by side."""
         parts = [checks.as_tensor(x, "x") for x in tensors]
-        lengths = set(map(length, parts))
+        lengths = set(map(checks.length, parts))
         n = max(lengths)
         admitted = run.admitted(self, n)
         if lengths != {admitted.n}:

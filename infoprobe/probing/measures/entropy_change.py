@@ -12,9 +12,9 @@ from infoprobe.libraries.log_determinants import per_sample
 from infoprobe.probing.kept.base import Problem
 from infoprobe.probing.kept.moments import Averaging, Moments, Numbers, Quantity
 from infoprobe.probing.measures.base import Measure, Need, Reading
-from infoprobe.probing.tensors import plain
 from infoprobe.rows import Kind
 from infoprobe.taps.sink import Event
+from infoprobe.torch_internals import plain
 
 
 @dataclass(frozen=True)
