@@ -107,8 +107,22 @@ def plain(tensor: Tensor) -> Tensor:
     """
     while _IS_TRACKED.value(tensor):
         tensor = _UNWRAPPED.value(tensor)
-    primal: Tensor = forward_ad.unpack_dual(tensor).primal  # type: ignore[no-untyped-call]
-    return primal.detach()
+    if _in_dual_level():
+        tensor = forward_ad.unpack_dual(tensor).primal  # type: ignore[no-untyped-call]
+    return tensor.detach()
+
+
+def _in_dual_level() -> bool:
+    """Whether forward-mode differentiation is at work.
+
+    Torch has no public way to ask for it, and unpacking every tensor would take longer.
+    """
+    try:
+        return forward_ad._current_level >= 0
+    except AttributeError:
+        raise TorchChangedError(
+            "autograd.forward_ad._current_level", "recognise forward-mode differentiation"
+        ) from None
 
 
 # What runs around us.

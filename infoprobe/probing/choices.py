@@ -106,8 +106,10 @@ class Pass:
     def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
         """The values to be counted of some tensors: all, or a random share."""
         limit = self.choices.values_per_batch
+        if limit is None:
+            return tensors
         values = sum(x.numel() for x in tensors)
-        if limit is None or values <= limit:
+        if values <= limit:
             return tensors
         return [self._some_values(x, limit / values) for x in tensors]
 

@@ -14,7 +14,14 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
-from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem, TensorReduction
+from infoprobe.probing.kept.base import (
+    CallReduction,
+    Kept,
+    Piece,
+    Problem,
+    Reduction,
+    TensorReduction,
+)
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import LayerCall, Record
 from infoprobe.probing.roles import ROLES, Role
@@ -22,8 +29,8 @@ from infoprobe.rows import Row
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
-# What was made of a tensor, in each way in which something is kept.
-_Pieces = dict[TensorReduction, Piece | Problem]
+# What was made of a tensor, by the numbers of the reductions.
+_Pieces = dict[int, Piece | Problem]
 
 
 class _Seen(NamedTuple):
@@ -87,15 +94,21 @@ class Recorder:
     ) -> None:
         self.measures = list(measures)
         self._identities = [measure.identity for measure in self.measures]
-        self._tensor_reductions: dict[Role, list[TensorReduction]] = {role: [] for role in ROLES}
-        self._call_reductions: list[CallReduction] = []
-        for role, reduction in Record(measures, seed).needs:
+        needs = Record(measures, seed).needs
+        # Numbers are looked up many times in every hook, and faster than reductions.
+        numbers: dict[Reduction, int] = {}
+        self._sources: list[tuple[Role, int]] = []
+        self._tensor_reductions: dict[Role, dict[int, TensorReduction]] = {r: {} for r in ROLES}
+        self._call_reductions: dict[int, CallReduction] = {}
+        for role, reduction in needs:
+            number = numbers.setdefault(reduction, len(numbers))
+            self._sources.append((role, number))
             if isinstance(reduction, TensorReduction):
-                self._tensor_reductions[role].append(reduction)
+                self._tensor_reductions[role][number] = reduction
             elif isinstance(reduction, CallReduction):
-                self._call_reductions.append(reduction)
+                self._call_reductions[number] = reduction
         self.wants_log_determinants = any(
-            reduction.wants_log_determinants for reduction in self._call_reductions
+            reduction.wants_log_determinants for reduction in self._call_reductions.values()
         )
         self._choices = Choices(seed, values_per_batch)
         self._lock = self._choices.lock
@@ -169,7 +182,7 @@ class Recorder:
 
     def exit(self, run: _Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
-        pieces: dict[Role, Mapping[Any, Piece | Problem]] = {
+        pieces: dict[Role, _Pieces] = {
             # A layer may change a tensor behind our back and return it.
             "output": self._reduce(run, "output", event.outputs, afresh=not event.unchanged),
             "previous": dict.fromkeys(self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN)
@@ -177,24 +190,21 @@ class Recorder:
             else event.entered,
             "input": run.input,
             "target": run.target,
-            "layer": {
-                reduction: _reported(reduction, event) for reduction in self._call_reductions
-            },
+            "layer": {i: _reported(each, event) for i, each in self._call_reductions.items()},
         }
         call = LayerCall(event.place, event.direction, event.call)
         with self._lock:
             at_call = self.record.at(call)
             warned = any(kept.left_out and kept.applies for kept in at_call.values())
-            for need, kept in at_call.items():
-                problem = self._add(run, kept, pieces[need.role][need.reduction])
+            for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
+                problem = self._add(run, kept, pieces[role][number])
                 if problem is not None:
-                    where = f"In pass {run.number + 1}, {ROLES[need.role]}"
-                    kept.leave_out(problem, where)
+                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
                     # A measure must not stop somebody's training: it warns once and goes on.
                     if problem.applies and not warned:
                         warned = True
                         _warn(call, kept)
-                elif need.role == "input" and run.entrance is not None:
+                elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
 
     def _add(self, run: _Run, kept: Kept[Any], piece: Piece | Problem) -> Problem | None:
@@ -236,9 +246,9 @@ class Recorder:
                 pieces = seen.pieces
             else:
                 run.seen[id(tensor)] = _Seen(weakref.ref(tensor), changes, pieces)
-        for reduction in reductions:
-            if reduction not in pieces:
-                pieces[reduction] = _reduced(run, reduction, tensors)
+        for number, reduction in reductions.items():
+            if number not in pieces:
+                pieces[number] = _reduced(run, reduction, tensors)
         return pieces
 
     # With others, and to and from files.

@@ -27,7 +27,7 @@ class Place(NamedTuple):
     type: str
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Event:
     """A layer has returned, or a tensor has passed a point.
 

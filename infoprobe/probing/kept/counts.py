@@ -88,7 +88,7 @@ class Counting(TensorReduction):
         counts = self.estimator.count(chosen[0])
         for x in chosen[1:]:
             counts += self.estimator.count(x)
-        values = sum(x.numel() for x in tensors)
+        values = sum(map(Tensor.numel, tensors))
         return CountsPiece(
             n=checks.length(tensors[0]) or 1,
             values=values,
