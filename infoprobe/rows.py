@@ -1,9 +1,9 @@
-"""One row of a report, and how the measure of a row is written."""
+"""One row of a report, and how its layer and its measure are written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypedDict
+from typing import Literal, NamedTuple, TypedDict
 
 from infoprobe.directions import Direction
 
@@ -56,6 +56,43 @@ class Row(TypedDict):
     n: int
     d: float | None
     findings: list[str]
+
+
+def numbered(name: str, call: int) -> str:
+    """The name of a layer with the number of its call, which the first call goes without."""
+    return f"{name} #{call}" if call else name
+
+
+class LayerCall(NamedTuple):
+    """One call of a layer in one direction, with the keys of :class:`Row`."""
+
+    layer: str
+    type: str
+    direction: Direction
+    call: int
+
+    @classmethod
+    def of(cls, row: Row) -> LayerCall:
+        """The call that a row is about."""
+        return cls(row["layer"], row["type"], row["direction"], row["call"])
+
+    @property
+    def name(self) -> str:
+        """How a table names it; the direction has a column of its own: ``conv1 #1``."""
+        return numbered(self.layer, self.call)
+
+    @property
+    def tick(self) -> str:
+        """How a figure names it: ``conv1⁻¹ #1``."""
+        # Matplotlib reads what stands between dollar signs as a formula.
+        name = self.layer.replace("$", r"\$")
+        return numbered(name + ("⁻¹" if self.direction == "inverse" else ""), self.call)
+
+    @property
+    def key(self) -> str:
+        """How a logger names it: ``conv1#1/inverse``."""
+        call = f"#{self.call}" if self.call else ""
+        return f"{self.layer}{call}/{self.direction}"
 
 
 _labels: dict[str, Label] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -16,18 +16,9 @@ from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.roles import Role
-from infoprobe.rows import Row
-from infoprobe.taps.sink import Place
+from infoprobe.rows import LayerCall, Row
 
 _VERSION = 2
-
-
-class LayerCall(NamedTuple):
-    """One of the calls of a layer within a pass."""
-
-    place: Place
-    direction: Direction
-    call: int
 
 
 class Record:
@@ -117,7 +108,7 @@ class Record:
         for call, kept in list(self.calls.items()):
             for need, of_need in kept.items():
                 if need.role == "output" and isinstance(of_need, KeptCounts) and of_need.counts:
-                    found[call.place.name, call.direction, call.call] = of_need.counts
+                    found[call.layer, call.direction, call.call] = of_need.counts
                     break
         return found
 
@@ -155,8 +146,8 @@ class Record:
                 expected = isinstance(error, (TypeError, ValueError))
                 findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
         return {
-            "layer": call.place.name,
-            "type": call.place.type,
+            "layer": call.layer,
+            "type": call.type,
             "direction": call.direction,
             "call": call.call,
             "order": order,
@@ -166,7 +157,7 @@ class Record:
             "reference": measure.reference,
             "value": None if reading is None else reading.value,
             "stderr": None if reading is None else reading.stderr,
-            "unit": "nats",
+            "unit": measure.unit,
             "kind": measure.kind,
             "n": n,
             "d": output.width,
@@ -209,12 +200,7 @@ class Record:
             "passes": self.passes,
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
-                {
-                    "place": list(call.place),
-                    "direction": call.direction,
-                    "call": call.call,
-                    "kept": [kept[need].state_dict() for need in self.needs],
-                }
+                {**call._asdict(), "kept": [kept[need].state_dict() for need in self.needs]}
                 for call, kept in list(self.calls.items())
             ],
         }
@@ -232,7 +218,7 @@ class Record:
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
-            kept = record.at(LayerCall(Place(*call["place"]), call["direction"], call["call"]))
+            kept = record.at(LayerCall(*(call[key] for key in LayerCall._fields)))
             for need, part in zip(record.needs, call["kept"], strict=True):
                 kept[need].load_state_dict(part)
         return record

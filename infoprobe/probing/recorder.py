@@ -23,9 +23,9 @@ from infoprobe.probing.kept.base import (
     TensorReduction,
 )
 from infoprobe.probing.measures.base import Measure
-from infoprobe.probing.record import LayerCall, Record
+from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
@@ -152,7 +152,7 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():
+            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 return None
             number = self._begun
             self._begun += 1
@@ -192,7 +192,7 @@ class Recorder:
             "target": run.target,
             "layer": {i: _reported(each, event) for i, each in self._call_reductions.items()},
         }
-        call = LayerCall(event.place, event.direction, event.call)
+        call = LayerCall(*event.place, event.direction, event.call)
         with self._lock:
             at_call = self.record.at(call)
             warned = any(kept.left_out and kept.applies for kept in at_call.values())
@@ -320,7 +320,7 @@ def _problem(error: Exception) -> Problem:
 
 def _warn(call: LayerCall, kept: Kept[Any]) -> None:
     warnings.warn(
-        f"layer {call.place.name!r} ({call.direction}): a call is left out of its measures. "
+        f"layer {call.layer!r} ({call.direction}): a call is left out of its measures. "
         f"{kept.why_left_out}",
         RuntimeWarning,
         stacklevel=3,

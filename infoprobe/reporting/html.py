@@ -7,9 +7,9 @@ import io
 from typing import TYPE_CHECKING
 
 from infoprobe.reporting import plot
-from infoprobe.reporting.pivot import Column, LayerCall, pivot
+from infoprobe.reporting.pivot import Column, pivot
 from infoprobe.reporting.table import HEADS, NO_VALUE, description, number
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

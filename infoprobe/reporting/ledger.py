@@ -8,9 +8,8 @@ from typing import TypedDict
 
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting.pivot import LayerCall, numbered
 from infoprobe.reporting.table import aligned, number
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row, numbered
 
 
 class LedgerTotal(TypedDict):

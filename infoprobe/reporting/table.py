@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from infoprobe.reporting.pivot import LayerCall, pivot, scalar_key
-from infoprobe.rows import Row
+from infoprobe.reporting.pivot import pivot, scalar_key
+from infoprobe.rows import LayerCall, Row
 
 MISSING = "–"
 NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
@@ -33,7 +33,8 @@ def report_table(rows: list[Row]) -> str:
         (first, *_), *_ = line.values()
         table.append([*description(layer_call, first), *cells])
     notes = [f"{mark} {estimator}".strip() for estimator, mark in marks.items()]
-    notes[0] = f"{rows[0]['unit']}; {notes[0]}"
+    units = ", ".join(dict.fromkeys(row["unit"] for row in rows))
+    notes[0] = f"{units}; {notes[0]}"
     noted = [row for row in rows if row["value"] is not None and row["findings"]]
     notes += [f"* {scalar_key(row)}: {row['findings'][0]}" for row in noted[:_NOTES]]
     if len(noted) > _NOTES:

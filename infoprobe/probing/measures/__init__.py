@@ -1,10 +1,27 @@
-"""The measures: what is computed at every layer. Each has a file of its own."""
+"""The measures, one in each file, and what a new one is made of."""
 
-from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.kept.counts import Counting
+from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
+from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.divergence import Divergence
 from infoprobe.probing.measures.entropy import Entropy
 from infoprobe.probing.measures.entropy_change import EntropyChange
 from infoprobe.probing.measures.mutual_information import MutualInformation
 from infoprobe.probing.measures.rate import Rate
 
-__all__ = ["Divergence", "Entropy", "EntropyChange", "Measure", "MutualInformation", "Rate"]
+__all__ = [
+    "Averaging",
+    "Counting",
+    "Divergence",
+    "Entropy",
+    "EntropyChange",
+    "Measure",
+    "MutualInformation",
+    "Need",
+    "Numbers",
+    "Quantity",
+    "Rate",
+    "Reading",
+    "Sampling",
+]

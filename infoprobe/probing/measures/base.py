@@ -32,9 +32,9 @@ class Reading(NamedTuple):
     """A measured value.
 
     Attributes:
-        value: The value in nats.
+        value: The value, in the unit of the measure.
         findings: What a reader should know before trusting it, in sentences.
-        stderr: Its standard error in nats, if it is known.
+        stderr: Its standard error in the same unit, if it is known.
     """
 
     value: float
@@ -65,9 +65,11 @@ class Measure(ABC):
 
     Attributes:
         name: The name of the measure in reports.
+        unit: The unit of its values.
     """
 
     name: ClassVar[str]
+    unit: ClassVar[str] = "nats"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

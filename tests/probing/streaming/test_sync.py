@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import infoprobe as ip
 from tests.probing.helpers import H, Mixes, probed, save_and_load
+from tests.probing.measures.strangers import Box, Sparsity, rectified
 from tests.probing.streaming.helpers import ROWS, STREAMING, data, equal_states, model_of
 
 
@@ -127,6 +128,14 @@ def steps_scenario(rank, world, folder):
         for i in range(7, 9):
             model(data(10, seed=10 * i + rank))
         probe.report().save(folder / f"later-steps-{rank}.json")
+
+
+def stranger_scenario(rank, world, folder):
+    measures = [ip.Entropy(Box(0.5)), Sparsity()]
+    with ip.probe(model := rectified(), measures=measures) as probe:
+        model(data(30, seed=rank))
+        probe.sync()
+    probe.report().save(folder / f"stranger-{rank}.json")
 
 
 def shapes_scenario(rank, world, folder):
@@ -282,6 +291,14 @@ class TestSync:
         for counts, rows in reports(ranks, "shapes"):
             assert counts["n"] == 20 * world
             assert any("expected samples of shape" in found for found in rows["findings"])
+
+    def test_what_a_stranger_wrote(self, ranks):
+        world, _ = ranks
+        x = torch.cat([data(30, seed=rank) for rank in range(world)])
+        zeros = float((x.relu() == 0).double().mean())
+        for rows in reports(ranks, "stranger"):
+            assert rows[0]["value"] == float(Box(0.5).entropy(x))
+            assert [row["value"] for row in rows[1::2]] == [0, pytest.approx(zeros, abs=0.1)]
 
     def test_data_parallel_training(self, ranks):
         world, folder = ranks
