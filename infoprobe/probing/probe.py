@@ -37,24 +37,25 @@ def probe(
 ) -> Probe:
     r"""Attaches measures to the layers of a model, at once.
 
-    Every tensor is reduced while it passes by: to counts, which add up over any number of
-    batches in any order, or, for estimators that need samples, to a random sample of its rows,
-    the same at every layer. So memory is bounded however long the data are. The model is left as
-    found: its outputs, gradients, parameters and flags are untouched, the generators of random
-    numbers are its own, and the hooks are gone at the end of the ``with`` block or after
+    Every tensor is reduced while it passes: to counts, which add up over any number of batches in
+    any order, or, for estimators that need samples, to a random choice of its samples, the same
+    at every layer. So memory is bounded however long the data are. The model is left as it was
+    found: its outputs, gradients, parameters and flags are untouched, the probe draws from
+    generators of its own, and the hooks are gone at the end of the ``with`` block or after
     :meth:`Probe.remove`. (A model in training mode moves its own BatchNorm statistics, probed or
     not.)
 
-    Of a plain module's inputs and outputs, the first floating-point tensor is measured; of an
-    invertible module's, all of them together, without conditions and the log-determinant.
+    At a plain module, the first floating-point tensor of its inputs and of its outputs is
+    measured; at an invertible module, all tensors together are, without conditions and without
+    the log-determinant.
 
     Arguments:
-        model: Any module, or a transform of ``torch.distributions``, or a distribution made of
-            such. The inverse pass of a FrEIA graph, of a normalizing flow (zuko's, or any with
-            maps that have a method ``inverse``, as in nflows and normflows) and of a transform is
-            told apart by ``direction``. Both ways may happen in one pass, as in an autoencoder
-            that inverts its encoder. A flow's ``log_prob(x)`` is a pass with input ``x``, its
-            ``sample()`` one with the noise that it draws.
+        model: Any module, a transform of ``torch.distributions``, or a distribution made of
+            transforms. The inverse pass of a FrEIA graph, of a normalizing flow (zuko's, or any
+            with maps that have a method ``inverse``, as in nflows and normflows) and of a
+            transform is told apart by ``direction``. Both ways may happen in one pass, as in an
+            autoencoder that inverts its encoder. A flow's ``log_prob(x)`` is a pass with the
+            input ``x``, and its ``sample()`` is a pass with the noise that it draws as the input.
         layers: ``None`` for the leaf modules (attention counts as one), for FrEIA graphs their
             nodes and their own inputs and outputs, for flows their maps, and for transforms the
             parts, named by their positions (``"1.0"``); or one or several of: a glob pattern on
@@ -64,27 +65,28 @@ def probe(
         measures: ``None`` for the entropy of every layer's output, and the divergences of the
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
-            :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange` and
-            :class:`~infoprobe.Rate`.
-        values_per_batch: Counts about so many random values of each larger tensor instead of
-            all, which is faster. Neighbours are drawn together, 64 at a time. Histograms are then
-            noisier, and no longer the same however the data are split into batches.
-        memory: How many bytes all rows that are kept may take; if need be, fewer samples are
-            kept than the measures ask for, and their rows in the report say so.
-        seed: Of the choice of samples, of values and of projections. In distributed training,
-            each process chooses for itself.
+            :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
+            :class:`~infoprobe.Rate`, or any other :class:`~infoprobe.Measure`.
+        values_per_batch: About how many values of each larger tensor are counted, drawn at
+            random; ``None`` counts all. Fewer are faster. Neighbours in memory are drawn
+            together, up to 64 at a time. Histograms are then noisier, and depend on how the data
+            are split into batches.
+        memory: The number of bytes that all kept samples may take. If they would take more,
+            fewer samples are kept than the measures ask for, and the rows of the report say so.
+        seed: The seed of the choice of samples, of values and of projections. In distributed
+            training, each process chooses for itself.
 
-    Limits: activation checkpointing calls layers again during the backward pass; such calls are
+    Limits: Activation checkpointing calls layers again during the backward pass; such calls are
     not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
-    thread that runs the model has passes of its own. A copy made of a probed model has hooks that
-    do nothing; but a shallow one, such as a replica of ``torch.nn.DataParallel``, shares a flow's
-    ``inverse`` with the original. Before a flow's ``sample()`` has drawn its noise, nothing is
-    measured. Tensors made in inference mode cannot be told to be unchanged from one layer to
-    the next, so they are counted at both.
+    thread that runs the model has passes of its own. A copy of a probed model has hooks that do
+    nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
+    flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
+    drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
+    be known, so it is counted at both.
 
     Raises:
-        TypeError: ``layers`` or ``measures`` holds something else.
+        TypeError: ``model``, ``layers`` or ``measures`` is something else.
         ValueError: A layer matches nothing, or a number is out of range.
 
     Example:
@@ -125,14 +127,14 @@ def probe(
 class Probe:
     """One measuring session, made by :func:`probe`.
 
-    A context manager: hooks are on the model until the end of the ``with`` block, whatever is
-    raised in it. The report stays readable afterwards.
+    It is a context manager: the hooks stay on the model until the end of the ``with`` block,
+    whatever is raised in it. The report stays readable afterwards.
     """
 
     def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
         self._layers = [layer.name for layer in layers]
         self._recorder = recorder
-        # What processes before and after this one had measured, to be added to which record.
+        # A record of this process, and what the processes before and after it had measured.
         self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
         self._tap = Tap(model, layers, recorder)
 
@@ -172,10 +174,11 @@ class Probe:
             self._recorder.paused = before
 
     def target(self, target: Any) -> None:
-        """Says what the next pass is to find, for ``MutualInformation(reference="target")``.
+        """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
 
         Arguments:
-            target: One row a sample: labels (integers, one-dimensional) or any other tensor.
+            target: One label, or any other vector, for each sample: a one-dimensional tensor
+                (n,) of integers, or any tensor (n, ...).
 
         Raises:
             TypeError: It does not hold real numbers.
@@ -184,19 +187,19 @@ class Probe:
         self._recorder.target(checks.as_tensor(target, "target"))
 
     def track(self, every: int = 100, passes: int = 1) -> Probe:
-        """From now on measures in steps: of each ``every`` passes the first few.
+        """Measures in windows of passes from now on, to follow a model over its training.
 
-        Each such window gives rows of its own in the report, whose ``step`` is the number of the
-        window's first pass, counted from now. The measures are computed at the window's end;
-        passes outside of windows cost next to nothing, and memory grows by the rows alone. What
-        was measured before is forgotten. (To compare entropies over steps, give the histogram an
-        explicit range: dyadic bins halve or double with a layer's range, which moves an entropy
-        by up to ln 2.)
+        Of each ``every`` passes, the first few are a window. It gives rows of its own in the
+        report, whose ``step`` is the number of the window's first pass, counted from now. The
+        measures are computed at the end of the window; passes outside of windows cost next to
+        nothing, and memory grows by the rows alone. What was measured before is forgotten. To
+        compare entropies over steps, give the histogram an explicit range: the width of dyadic
+        bins halves or doubles with the range of a layer, which moves an entropy by up to ln 2.
 
         Arguments:
-            every: A window begins at every so many passes.
-            passes: How many passes a window has, at most ``every``. More give estimators more to
-                estimate from.
+            every: The number of passes from the start of one window to the start of the next.
+            passes: The number of passes in a window, at most ``every``. More passes give
+                estimators more to estimate from.
 
         Returns:
             The probe itself.
@@ -216,9 +219,10 @@ class Probe:
         return self
 
     def report(self) -> Report:
-        """What was measured so far, one row a layer, direction, call and measure.
+        """Computes what was measured so far: a row for each layer, direction, call and measure.
 
-        Warns of layers that gave no output, with the likely causes.
+        Warns:
+            UserWarning: Some layers gave no output; the message has the likely causes.
         """
         record = self._record()
         rows = list(self._recorder.rows)
@@ -231,9 +235,9 @@ class Probe:
         return Report(rows)
 
     def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
-        """The counts of a layer's output, under the bins of the first measure that counts.
+        """Returns the counts of a layer's output, in the bins of the first measure that counts.
 
-        They stand for the tensors in every method of the estimator, so that any two layers can be
+        They can stand for the tensors in every method of the estimator, so any two layers can be
         compared after the fact, on exactly shared bins.
 
         Example:
@@ -262,15 +266,15 @@ class Probe:
     # With other processes, and over time.
 
     def state_dict(self) -> dict[str, Any]:
-        """What this process has measured, for :meth:`load_state_dict`.
+        """Returns what this process has measured, for :meth:`load_state_dict`.
 
-        Tensors, numbers and strings in lists and dictionaries, as :func:`torch.save` takes them
-        and ``torch.load(weights_only=True)`` gives them back.
+        It consists of tensors, numbers and strings in lists and dictionaries, which
+        :func:`torch.save` takes and ``torch.load(weights_only=True)`` gives back.
         """
         return self._recorder.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on from what :meth:`state_dict` gave; what was measured here is forgotten.
+        """Goes on from what :meth:`state_dict` returned; what was measured here is forgotten.
 
         Raises:
             ValueError: It is of a probe with other measures.
@@ -280,9 +284,10 @@ class Probe:
     def merge(self, other: Probe) -> None:
         """Takes in what another probe has measured on other data.
 
-        Counts add up exactly. Of the samples that both have kept, as many are kept as one probe
-        would have; with equal seeds both tend to keep samples of the same numbers, so give
-        probes that are to be merged different ones (but the same where rows are projected).
+        Counts add up exactly. Of the samples that both have kept, as many remain as one probe
+        would have kept. With equal seeds, both tend to keep samples with the same numbers, so
+        give probes that will be merged different seeds (but the same seed where samples are
+        projected).
 
         Raises:
             TypeError: ``other`` is no probe.
@@ -293,12 +298,12 @@ class Probe:
         self._recorder.merge(other._recorder)
 
     def sync(self) -> None:
-        """Lets the report say what all processes of ``torch.distributed`` have measured so far.
+        """Makes the report cover what all processes of ``torch.distributed`` have measured.
 
-        All of them must call it. The report of each is then that of one process which had seen
-        all the data, counts to the last one. To be called again after further passes; nothing is
-        counted twice. :meth:`state_dict` remains this process's own, and so do the rows of steps
-        that :meth:`track` has finished.
+        All processes must call it. The report of each is then the report of a single process
+        that had seen all the data, to the last count. Call it again after further passes; nothing
+        is counted twice. :meth:`state_dict` still covers this process alone, and so do the rows
+        of windows that :meth:`track` has finished.
 
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised.
@@ -317,7 +322,7 @@ class Probe:
         self._elsewhere = own, records[:rank], records[rank + 1 :]
 
     def _record(self) -> Record:
-        """What was measured here and, as far as known, elsewhere."""
+        """What was measured here and, as far as it is known, elsewhere."""
         own = self._recorder.record
         if self._elsewhere is None or self._elsewhere[0] is not own:  # else it began anew
             return own
