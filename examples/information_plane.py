@@ -1,28 +1,32 @@
 """The information plane of a saturating and of a ReLU network, and how far to believe it.
 
 After Shwartz-Ziv & Tishby (2017) and Saxe et al. (2018): a network 12-10-7-5-4-3-2 learns a
-binary rule of 12 bits, and over training each layer T moves in the plane of I(X;T), what it keeps
-of the input, and I(T;Y), what it tells of the label. Their data file is not at hand, so the rule
-is generated, of the same kind: the bits are points on a sphere, the 12 corners of an icosahedron,
-and the label says whether a seeded mixture of the pattern's spherical power spectrum, which no
-rotation changes, exceeds its median. All 4,096 patterns are measured; 80% of them are trained on.
+binary rule of 12 bits. Over the training, each layer T moves in the plane of I(X;T), what it keeps
+of the input, and I(T;Y), what it tells about the label. Their data file was not available, so a
+rule of the same kind is generated: the bits are points on a sphere, the 12 corners of an
+icosahedron, and the label says whether a seeded mixture of the pattern's spherical power spectrum,
+which no rotation changes, exceeds its median. The networks are trained on 80% of the 4,096
+patterns and measured on all of them.
 
-The networks are deterministic, so I(X;T) itself is not worth estimating. Here X is one of 4,096
-patterns, and it is H(X) as long as no two of them share a T, whatever training does; of a
-continuous X it would be infinite. What moves in such a plane is the estimator's coarseness:
+The networks are deterministic, so I(X;T) itself is not worth estimating. X is one of 4,096
+patterns here, and I(X;T) equals H(X) as long as no two of them give the same T, whatever training
+does; for a continuous X it would be infinite. What moves in such a plane is the coarseness of the
+estimate:
 
 * Binned: T is replaced by its bins, 30 for each unit. I(X; binned T) falls when patterns fall
-  into the same bins: clustering, as when tanh units saturate. It depends on the bins.
-* Nearest neighbours: T is replaced by T + Z, with Gaussian noise Z of a stated deviation, which
-  the modules `Noise` add beside the way of the signals. I(X; T + Z) is finite and well defined,
-  and depends on the noise. X is discrete, thus Ross's estimator, with the number of the pattern
-  for a label. That of Kraskov et al. is for two continuous variables; here it says psi(3) - psi(1)
-  = 1.5 nats of most layers, whatever they do.
+  into the same bins, that is, when they cluster, as when tanh units saturate. It depends on the
+  bins.
+* Nearest neighbours: T is replaced by T + Z, where Z is Gaussian noise of a stated standard
+  deviation. The modules `Noise` add it to a copy of the signal, which itself goes on without it.
+  I(X; T + Z) is finite and well defined, and depends on the noise. X is discrete, so Ross's
+  estimator serves, with the number of the pattern as label. The estimator of Kraskov et al. is for
+  two continuous variables; here it gives psi(3) - psi(1) = 1.5 nats for most layers, whatever they
+  do.
 
 Neither number says that the network forgets. Nor do these values obey the data processing
-inequality, as those of the layers themselves would: bins and noise are put on each layer by
-itself, so that a later one may tell more of Y than an earlier one. Where each pattern has bins of
-its own, binned I(T;Y) is H(Y) from the start.
+inequality, which those of the layers themselves would: bins and noise are applied to each layer
+separately, so a later layer may tell more about Y than an earlier one. Where each pattern has bins
+of its own, the binned I(T;Y) is H(Y) from the start.
 
 See Saxe et al. (2018), On the information bottleneck theory of deep learning; Amjad & Geiger
 (2018), Learning representations for neural network-based classification using the information
@@ -31,7 +35,7 @@ bottleneck principle; Goldfeld et al. (2019), Estimating information flow in dee
     python examples/information_plane.py
     python examples/information_plane.py --epochs 5000 --noise 0.1
 
-Writes into --out: information_plane.png, and for each network the rows, with the epoch for a
+The script writes information_plane.png into --out, and the rows of each network, with the epoch as
 step, as tanh.json and relu.json.
 """
 
@@ -41,10 +45,11 @@ import argparse
 import itertools
 import math
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
+from command_line import parser_for, require_between
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
@@ -58,36 +63,38 @@ from infoprobe.rows import Row
 
 WIDTHS = (12, 10, 7, 5, 4, 3, 2)
 PATTERNS = 2 ** WIDTHS[0]
-# The corners of an icosahedron have four angles between them, which tell four degrees apart.
+# There are four angles between corners of an icosahedron, which tell four degrees apart.
 DEGREES = 4
-MARKERS = "osD^vP"  # a layer each
+MARKERS = "osD^vP"  # one for each layer
 BATCH_SIZE = 256
 LEARNING_RATE = 3e-3
 
-# tanh is bounded, so its bins stay where they are; those of ReLU cover whatever occurs.
-NETWORKS: dict[str, tuple[type[nn.Module], Any]] = {
+Bounds = tuple[float, float] | Literal["minmax"]
+
+# tanh is bounded, so its bins are fixed; those of ReLU cover whatever values occur.
+NETWORKS: dict[str, tuple[type[nn.Module], Bounds]] = {
     "tanh": (nn.Tanh, (-1.0, 1.0)),
     "ReLU": (nn.ReLU, "minmax"),
 }
 BINS = 30
-# Ross's estimator looks for neighbours among samples of one label. With a pattern for the label,
-# that takes k + 1 noisy samples of each, so k is the least there is.
-OF_LABEL = ip.KNN(k=3)
-OF_PATTERN = ip.KNN(k=1)
-DRAWS = OF_PATTERN.k + 1
-# ... and where all patterns are apart, it gives psi(n) - psi(DRAWS) instead of ln(n / DRAWS).
+# Ross's estimator looks for neighbours among the samples of one label. Where the pattern is the
+# label, it needs k + 1 noisy samples of each pattern, so that k is as small as possible.
+KNN_OF_LABEL = ip.KNN(k=3)
+KNN_OF_PATTERN = ip.KNN(k=1)
+DRAWS = KNN_OF_PATTERN.k + 1
+# Where all patterns are apart, it gives psi(n) - psi(DRAWS) instead of ln(n / DRAWS).
 EXCESS = math.log(DRAWS) - torch.special.digamma(torch.tensor(float(DRAWS))).item()
 
 WARNING = f"""\
 What this is not: the networks are deterministic, so I(X;T) = H(X) for any layer that tells all
-patterns apart. Binned values show how many patterns share their bins, k-NN values how many the
-noise confuses. Both depend on that choice as much as on the network, and falling values mean
-clustering, not forgetting. I(X;T+Z) from {DRAWS} noisy samples of a pattern may come out up to
-{EXCESS:.2f} nats above H(X)."""
+patterns apart. Binned values show how many patterns share their bins; k-NN values show how many
+patterns the noise confuses. Both depend on the bins or the noise as much as on the network, and
+falling values mean clustering, not forgetting. I(X;T+Z), estimated from {DRAWS} noisy samples of
+each pattern, may be up to {EXCESS:.2f} nats above H(X)."""
 
 
 class Noise(nn.Module):
-    """T + Z for Gaussian Z, from a generator of its own, so that training draws the same."""
+    """Gives T + Z with Gaussian Z from its own generator, so that training draws are unchanged."""
 
     def __init__(self, std: float, seed: int) -> None:
         super().__init__()
@@ -95,13 +102,13 @@ class Noise(nn.Module):
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Adds another Z at each call."""
+        """Adds a new Z at each call."""
         noise = torch.randn(x.shape, generator=self._generator, dtype=torch.float64)
-        return x + self.std * noise  # in float64, which does not round it to ties
+        return x + self.std * noise  # in float64, so that rounding makes no ties
 
 
 class Network(nn.Module):
-    """Fully connected layers; in evaluation each output is shown to a `Noise`, too."""
+    """Fully connected layers; in evaluation mode each output is also given to a `Noise`."""
 
     def __init__(self, activation: type[nn.Module], noise: float, seed: int) -> None:
         super().__init__()
@@ -113,16 +120,16 @@ class Network(nn.Module):
         self.noises = nn.ModuleList(Noise(noise, seed + i) for i in range(len(self.layers)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Two numbers in (0, 1), a class each."""
+        """Returns two numbers in (0, 1), one for each class."""
         for layer, noise in zip(self.layers, self.noises, strict=True):
             x = layer(x)
             if not self.training:
-                noise(x)  # for the probe's eyes only: the signal goes on without it
+                noise(x)  # for the probe alone: the signal goes on without it
         return x
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Trains and measures both networks; ``arguments`` as on the command line."""
+    """Trains and measures both networks, with these arguments or those of the command line."""
     options = _parse(arguments)
     bits, labels = rule(options.seed)
     entropy = ip.entropy(labels, ip.Histogram(over="samples")).item()
@@ -139,10 +146,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def rule(seed: int) -> tuple[Tensor, Tensor]:
-    """All patterns of 12 bits, as -1 and 1, and their labels.
+    """Returns all patterns of 12 bits, as -1 and 1, and their labels.
 
-    By the addition theorem, the power of degree l of the points u that a pattern has is, up to a
-    factor, the sum of P_l(u_i . u_j) over pairs of them, with the Legendre polynomial P_l.
+    By the addition theorem, the spherical power of degree l of a pattern with points u is, up to a
+    factor, the sum of P_l(u_i . u_j) over pairs of them, where P_l is the Legendre polynomial.
     """
     present = np.arange(PATTERNS)[:, None] >> np.arange(WIDTHS[0]) & 1
     golden = (1 + math.sqrt(5)) / 2
@@ -150,31 +157,31 @@ def rule(seed: int) -> tuple[Tensor, Tensor]:
     corners = np.concatenate([np.roll(plane, i, axis=1) for i in range(3)]) / np.hypot(1, golden)
     weights = np.random.default_rng(seed).normal(size=DEGREES)
     kernel = np.polynomial.legendre.legval(corners @ corners.T, weights)
-    # Rounded, since patterns that a rotation turns into one another are equal but for rounding.
+    # Patterns that a rotation turns into one another have equal values, apart from float errors.
     values = np.einsum("ni,ij,nj->n", present, kernel, present).round(9)
     labels = torch.from_numpy(values > np.median(values)).long()
     return torch.from_numpy(2.0 * present - 1).float(), labels
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The options, all checked before the long work begins."""
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    parser.add_argument("--epochs", type=int, default=1500, help="of training, for each network")
+    """Returns the options, all checked before the long work begins."""
+    parser = parser_for(__doc__)
+    parser.add_argument("--epochs", type=int, default=1500, help="training epochs per network")
     parser.add_argument(
-        "--measurements", type=int, default=10, help="at most, at log-spaced epochs"
+        "--measurements",
+        type=int,
+        default=10,
+        help="greatest number of measurements, at log-spaced epochs",
     )
     parser.add_argument(
         "--noise", type=float, default=0.05, help="standard deviation of Z, for the k-NN"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of rule, split, weights and noise")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the rule, the split, the weights and Z"
+    )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder to write into")
     options = parser.parse_args(arguments)
-    for name, low, high in (("epochs", 1, 100_000), ("measurements", 2, 1000), ("seed", 0, 2**32)):
-        if not low <= getattr(options, name) <= high:
-            parser.error(f"--{name}: expected {low:,} to {high:,}, got {getattr(options, name):,}")
+    require_between(parser, options, epochs=(1, 100_000), measurements=(2, 1000), seed=(0, 2**32))
     if not 1e-6 <= options.noise <= 1e6:
         parser.error(f"--noise: expected 1e-06 to 1e+06, got {options.noise:g}")
     try:
@@ -187,12 +194,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 def _train(
     name: str,
     activation: type[nn.Module],
-    bins: Any,
+    bins: Bounds,
     bits: Tensor,
     labels: Tensor,
     options: argparse.Namespace,
 ) -> ip.Report:
-    """Trains a network; its rows at the measured epochs."""
+    """Trains a network and returns its rows at the measured epochs."""
     torch.manual_seed(options.seed)
     model = Network(activation, options.noise, options.seed)
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
@@ -224,8 +231,8 @@ def _epoch(
 
 
 @torch.no_grad()
-def measure(model: nn.Module, bins: Any, bits: Tensor, labels: Tensor) -> list[Row]:
-    """Both coordinates of every layer over all patterns, by bins and by nearest neighbours."""
+def measure(model: nn.Module, bins: Bounds, bits: Tensor, labels: Tensor) -> list[Row]:
+    """Measures both coordinates of each layer over all patterns, by bins and by neighbours."""
     histogram = ip.Histogram(BINS, bins, over="samples")
     binned = [ip.MutualInformation(histogram, reference=of) for of in ("input", "target")]
     with ip.probe(model, "layers.?", binned) as probe:
@@ -233,15 +240,15 @@ def measure(model: nn.Module, bins: Any, bits: Tensor, labels: Tensor) -> list[R
         model(bits)
     rows = probe.report().rows
 
-    of_label = ip.MutualInformation(OF_LABEL, reference="target")
+    of_label = ip.MutualInformation(KNN_OF_LABEL, reference="target")
     with ip.probe(model, "noises.?", of_label) as probe:
         probe.target(labels)
         model(bits)
     rows += probe.report().rows
 
-    # The number of the pattern says all that its bits say, and is a label.
+    # The number of the pattern carries the same information as its bits, and is a label.
     n = DRAWS * PATTERNS
-    of_pattern = ip.MutualInformation(OF_PATTERN, reference="target", samples=n)
+    of_pattern = ip.MutualInformation(KNN_OF_PATTERN, reference="target", samples=n)
     with ip.probe(model, "noises.?", of_pattern) as probe:
         probe.target(torch.arange(PATTERNS).repeat(DRAWS))
         model(bits.repeat(DRAWS, 1))
@@ -276,7 +283,7 @@ def _figure(reports: dict[str, ip.Report], entropy: float, options: argparse.Nam
 
 
 def _plane(ax: Axes, rows: list[Row], layer: str, entropy: float, epochs: int) -> PathCollection:
-    """A path for each layer; its points from dark to light with the epochs."""
+    """Draws a path for each layer, whose points go from dark to light with the epochs."""
     ax.axvline(math.log(PATTERNS), color="0.6", linestyle="--", linewidth=0.8)
     ax.axhline(entropy, color="0.6", linestyle="--", linewidth=0.8)
     ax.text(math.log(PATTERNS) - 0.1, 0, f"H(X) = {WIDTHS[0]} ln 2", color="0.4", ha="right")

@@ -34,6 +34,7 @@ from infoprobe.probing.measures import (
 )
 from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
+from infoprobe.rows import Row
 from infoprobe.taps.calls import tap
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
@@ -59,6 +60,7 @@ __all__ = [
     "Probe",
     "Rate",
     "Report",
+    "Row",
     "bottleneck_account",
     "check_invertible",
     "conditional_mutual_information",

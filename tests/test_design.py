@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-import pytest
-
 PAGE = (Path(__file__).parents[1] / "docs" / "design.md").read_text(encoding="utf-8")
 PACKAGE = Path(__file__).parents[1] / "infoprobe"
 

@@ -8,20 +8,20 @@ one, say how the loss falls with the epochs; all beside the published curves.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from autoencoders import timed_fit
+from drawing import tidy
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator
 from torch import Tensor
 
-import infoprobe as ip
-from paper.figures import COLOURS, DATASETS, tidy
+from paper.figures import COLOURS, DATASETS
 from paper.plan import Plan
 from paper.published import PUBLISHED
 from paper.tables import spread, table
@@ -90,12 +90,7 @@ def _kept(plan: Plan, family: str, size: int, images: Tensor) -> dict[str, Any]:
         torch.manual_seed(SEED)
         model = BUILDERS[plan.dataset, family](size)
         checkpoint = plan.artifacts / f"{name}.safetensors"
-        resumed = checkpoint.exists()
-        start = time.perf_counter()
-        history = ip.models.fit(
-            model, images, schedule, seed=SEED, autocast="auto", checkpoint=checkpoint
-        )
-        seconds = None if resumed else round(time.perf_counter() - start, 1)
+        history, seconds = timed_fit(model, images, schedule, SEED, checkpoint)
         return {
             "images": len(images),
             "epochs": schedule.epochs,

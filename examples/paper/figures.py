@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from drawing import tidy
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
@@ -81,11 +82,3 @@ def _curves(
     ax.set_xticks(range(len(places)), [place.label for place in places], rotation=50, ha="right")
     ax.set_xlim(-0.6, len(places) - 0.4)
     tidy(ax)
-
-
-def tidy(ax: Axes) -> None:
-    """Horizontal lines to read values by, and nothing else."""
-    ax.grid(axis="y", color="0.9", linewidth=0.8)
-    ax.set_axisbelow(True)
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)

@@ -12,14 +12,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 import infoprobe as ip
-from paper import digit, honest_page
+from paper import digit, honest_figure, honest_page
 from paper.controls import FINE, PAIRS, RENYI, compared, controls, interval
 from paper.digit import MEMORY, PAPER, batches, probed_layers
 from paper.plan import Plan
 from paper.published import PLACES
 from paper.training import FAMILIES, Trained, labelled
 
-figure, page = honest_page.figure, honest_page.page
+figure, page = honest_figure.figure, honest_page.page
 
 #: Every binned image vector as one symbol: the information that nothing is lost of.
 SYMBOLS = replace(FINE, over="samples", pseudocount=0.0)

@@ -80,3 +80,9 @@ def test_l1(dataset: str, family: str, bottleneck: int) -> float | None:
             share = math.log(bottleneck / low) / math.log(high / low)
             return float(at_low + share * (at_high - at_low))
     return None
+
+
+def code_place(dataset: str, family: str) -> int:
+    """Returns the number of the code among the places."""
+    labels = [place.label for place in PLACES[dataset, family]]
+    return labels.index("bottleneck" if family == "invertible" else "code")

@@ -25,3 +25,11 @@ def spread(values: Sequence[float | None], digits: int) -> str:
         number(value, digits) for value in (sum(known) / len(known), min(known), max(known))
     )
     return mean if low == high else f"{mean} ({low} to {high})"
+
+
+def interval(found: dict[str, float] | None, digits: int) -> str:
+    """A value, with the ends of its interval if they differ; a dash for no value."""
+    if found is None:
+        return "–"
+    value, low, high = (number(found[key], digits) for key in ("value", "low", "high"))
+    return value if low == high else f"{value} ({low} to {high})"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from autoencoders import timed_fit
 from torch import Tensor, nn
 
 import infoprobe as ip
@@ -99,12 +100,7 @@ def trained(
     torch.manual_seed(seed)
     model: nn.Module = BUILDERS[dataset, family](bottleneck)
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast
-    resumed = checkpoint.exists()
-    start = time.perf_counter()
-    history = ip.models.fit(
-        model, chosen, schedule, seed=seed, autocast="auto", checkpoint=checkpoint
-    )
-    seconds = None if resumed else round(time.perf_counter() - start, 1)
+    history, seconds = timed_fit(model, chosen, schedule, seed, checkpoint)
     model.eval()
     if not notes.exists():
         error = test_l1(model, load(dataset, data_root, "test"))
@@ -142,6 +138,11 @@ def test_l1(model: nn.Module, images: Tensor) -> float:
             x = batch / 255
             total += float((model(x) - x).abs().double().sum())
     return total / images.numel()
+
+
+def distinct(x: Tensor) -> int:
+    """Returns how many of the samples (n, ...) are different."""
+    return len(np.unique(x.flatten(1).numpy(), axis=0))
 
 
 def _chosen(data: Tensor, images: int | None, seed: int) -> Tensor:

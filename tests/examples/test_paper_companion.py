@@ -1,26 +1,17 @@
-import importlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 import infoprobe as ip
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 FAMILIES = ("invertible", "classical")
 
 
-@pytest.fixture(scope="module")
-def images():
-    return ip.datasets.load("mnist5k", split="train")[0]
-
-
 @pytest.fixture
-def companion(monkeypatch, images):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    module = importlib.import_module("paper.companion")
-    monkeypatch.setattr(module, "load", lambda *_: images[:40])
+def companion(load_example, monkeypatch, mnist5k):
+    module = load_example("paper.companion")
+    monkeypatch.setattr(module, "load", lambda *_: mnist5k["train"][:40])
     monkeypatch.setattr(module, "SIZES", {"mnist": (2, 8), "cifar10": ()})
     short = {
         family: replace(schedule, epochs=epochs, milestones=())
@@ -31,23 +22,29 @@ def companion(monkeypatch, images):
     return module
 
 
-def full(family, history, dataset="mnist", seconds=None):
-    return importlib.import_module("paper.training").Trained(
-        name=family,
-        dataset=dataset,
-        family=family,
-        seed=0,
-        model=None,
-        schedule=ip.models.Schedule(epochs=len(history)),
-        history=history,
-        seconds=seconds,
-        test_l1=history[-1],
-        n_images=100,
-    )
+@pytest.fixture
+def full(load_example):
+    """Stands in for a model on the long schedule."""
+
+    def trained(family, history, dataset="mnist", seconds=None):
+        return load_example("paper.training").Trained(
+            name=family,
+            dataset=dataset,
+            family=family,
+            seed=0,
+            model=None,
+            schedule=ip.models.Schedule(epochs=len(history)),
+            history=history,
+            seconds=seconds,
+            test_l1=history[-1],
+            n_images=100,
+        )
+
+    return trained
 
 
 @pytest.fixture
-def plan(companion, tmp_path):
+def plan(companion, full, tmp_path):
     class Trained(companion.Plan):
         def models(self, family):
             history = [0.2, 0.03] if family == "invertible" else [0.3, 0.05, 0.03, 0.02]
@@ -86,7 +83,7 @@ def test_from_the_sweep_to_the_page(companion, plan, tmp_path, monkeypatch):
     assert "has the smaller error at 6 of 7 sizes (12, 16, 24, 32, 48, 64); from" in page
     assert "the first classical one has that first in epoch 3." in page
 
-    # What has been trained is read.
+    # What has been trained is only read.
     monkeypatch.setattr(companion, "BUILDERS", None)
     monkeypatch.setattr(companion, "_parameters", lambda: found["parameters"])
     assert companion.run(plan) == found
@@ -116,8 +113,8 @@ def test_parameters(companion):
         assert count == 12_549_379 + 18_433 * int(size)
 
 
-def test_epochs(companion):
-    """A loss that is never reached, and times where they are known."""
+def test_epochs(companion, full):
+    """One loss is never reached, and times are told only where they are known."""
 
     def found(loss, seconds):
         families = {

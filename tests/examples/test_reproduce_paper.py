@@ -1,4 +1,3 @@
-import importlib
 import json
 import math
 import re
@@ -10,26 +9,24 @@ import torch
 
 import infoprobe as ip
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 PAGES = Path(__file__).parents[2] / "docs" / "paper"
 FAMILIES = ("invertible", "classical")
 
 
 @pytest.fixture
-def example(monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    return importlib.import_module("reproduce_paper")
+def example(load_example):
+    return load_example("reproduce_paper")
 
 
 @pytest.fixture
-def paper(example):
-    """The modules of the example."""
-    return lambda name: importlib.import_module(f"paper.{name}")
+def paper(load_example):
+    """Imports a module of the example."""
+    return lambda name: load_example(f"paper.{name}")
 
 
 @pytest.fixture
 def few_images(monkeypatch):
-    """The images of each split, cut to an even choice of classes."""
+    """Cuts the images of each split to a few, evenly over the classes."""
     load = ip.datasets.load
 
     def few(*args):
@@ -144,7 +141,7 @@ class TestRun:
         titles = ("To the digit", "The same questions, asked honestly")
         assert all(f"![{title}]" in page for title in titles)
 
-        # Another run reads what this one left, and ends in the same files.
+        # Another run reads what this one left, and writes the same files.
         monkeypatch.setattr(ip, "probe", None)
         before = {path.name: path.read_bytes() for path in out.glob("*.json")}
         self.run(example, tmp_path, *parts)
@@ -174,7 +171,5 @@ class TestRun:
             (["--dataset", "mnist", "--out", __file__], "File exists"),
         ],
     )
-    def test_bad_arguments(self, example, capsys, arguments, message):
-        with pytest.raises(SystemExit):
-            example.main(arguments)
-        assert message in capsys.readouterr().err
+    def test_bad_arguments(self, example, assert_refused, arguments, message):
+        assert_refused(example, arguments, message)
