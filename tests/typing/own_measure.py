@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import assert_type
 
 import infoprobe as ip
+from infoprobe.probing.measures import Need, Reading, Sampling
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,11 @@ class Sparsity(ip.Measure):
     name: ClassVar[str] = "sparsity"
 
     @property
-    def needs(self) -> tuple[ip.Need, ...]:
-        return (ip.Samples("output", self.samples),)
+    def needs(self) -> tuple[Need, ...]:
+        return (Need("output", Sampling(self.samples)),)
 
-    def compute(self, output: Tensor) -> ip.Reading:
-        return ip.Reading(float((output == 0).double().mean()), findings=[])
+    def compute(self, output: Tensor) -> Reading:
+        return Reading(float((output == 0).double().mean()))
 
 
 def own_measure() -> None:
