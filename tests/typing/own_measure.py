@@ -26,7 +26,7 @@ class Sparsity(ip.Measure):
         return (Need("output", Sampling(self.samples)),)
 
     def compute(self, output: Tensor) -> Reading:
-        return Reading(float((output == 0).double().mean()))
+        return Reading(float((output == 0).double().mean()), findings=[])
 
 
 def own_measure() -> None:
