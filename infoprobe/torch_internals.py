@@ -176,12 +176,11 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     Raises:
         TorchChangedError: The module was compiled and does not say what from.
     """
-    original = getattr(module, "_orig_mod", None)
-    if isinstance(original, nn.Module):
-        return original
-    if type(module).__name__ == "OptimizedModule":
+    # Among its children, since attributes may be those of a module inside.
+    original = dict(module.named_children()).get("_orig_mod")
+    if original is None and type(module).__name__ == "OptimizedModule":
         raise TorchChangedError("OptimizedModule._orig_mod", "find the module that was compiled")
-    return None
+    return original
 
 
 def is_batch_norm(module: nn.Module) -> bool:

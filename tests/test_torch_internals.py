@@ -174,7 +174,12 @@ class TestModules:
     def test_compiled_from(self):
         model = nn.Linear(2, 2)
         assert torch_internals.compiled_from(torch.compile(model, backend="eager")) is model
-        for other in (model, nn.DataParallel(model), nn.Sequential(model)):
+
+        class PassesOn(nn.Module):
+            def __getattr__(self, name):
+                return getattr(torch.compile(model, backend="eager"), name)
+
+        for other in (model, nn.DataParallel(model), nn.Sequential(model), PassesOn()):
             assert torch_internals.compiled_from(other) is None
 
     @pytest.mark.parametrize(
