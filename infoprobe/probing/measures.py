@@ -16,26 +16,14 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.estimators import KNN, Critic, Gaussian, Histogram, MatrixRenyi
-from infoprobe.estimators.histogram.corrections import OF_ENTROPY
+from infoprobe.estimators import KNN, Histogram
 from infoprobe.estimators.histogram.counts import Counts
-from infoprobe.estimators.transport.transport import Transport
-from infoprobe.findings import Finding
+from infoprobe.estimators.protocols import estimate, kind_of, require_measure
 from infoprobe.probing.moments import Moments
-from infoprobe.trust.diagnose import diagnose, near_ceiling, of_atoms
 
 Role = Literal["output", "previous", "input", "target", "volume", "rate"]
 Reference = Literal["previous", "input", "target"]
 Kind = Literal["discrete", "differential", "exact"]
-
-# A divergence says so when more than this share of its reference lies where the output never is,
-# or more than this share of its value hinges on the edge at zero.
-_UNCOVERED = 0.01
-_AT_ZERO = 0.1
-_NEGLIGIBLE = 0.001  # nats
-
-_OF = {"previous": "the layer's input", "input": "the model's input", "target": "the target"}
 
 
 class Sampling(NamedTuple):
@@ -110,10 +98,7 @@ class Entropy:
 
     def compute(self, output: Any) -> Reading:
         """The entropy of the output, in nats."""
-        if isinstance(self.estimator, Transport):
-            return _transported(self.estimator, "entropy", output=output)
-        value = float(self.estimator.entropy(output))
-        return Reading(value, _diagnosis(self.estimator, output=output))
+        return _reading(self.estimator, "entropy", x=("output", output))
 
 
 @dataclass(frozen=True)
@@ -141,13 +126,6 @@ class Divergence:
 
     def __post_init__(self) -> None:
         _check(self, "kl_divergence")
-        if isinstance(self.estimator, Histogram) and self.estimator.correction in OF_ENTROPY:
-            raise ArgumentValueError(
-                "estimator",
-                f"expected one that gives probabilities, got correction="
-                f"{self.estimator.correction!r}, which corrects entropies alone. Use a "
-                "pseudocount, correction='james-stein' or None.",
-            )
         checks.require_one_of(self.reference, ["previous", "input"], "reference")
 
     @property
@@ -167,33 +145,9 @@ class Divergence:
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The divergence in nats, with findings where empty bins or the edge at zero decide it."""
-        if isinstance(self.estimator, Transport):
-            return _transported(
-                self.estimator, "kl_divergence", reference=reference, output=output
-            )
-        value = float(self.estimator.kl_divergence(reference, output))
-        if not isinstance(self.estimator, Histogram):
-            return Reading(value, _diagnosis(self.estimator, reference=reference, output=output))
-        findings = []
-        uncovered = float(self.estimator.uncovered(reference, output))
-        if math.isinf(value) or uncovered >= _UNCOVERED:
-            consequence = (
-                "the divergence is infinite. Histogram(pseudocount=...) makes it finite."
-                if math.isinf(value)
-                else "the pseudo-count and the amount of data decide this number."
-            )
-            findings.append(
-                f"{uncovered:.3%} of {_OF[self.reference]} lies in bins where the layer's output "
-                f"has no value: {consequence}"
-            )
-        if self.estimator.over == "values":
-            at_zero = float(self.estimator.kl_at_zero(reference, output))
-            if at_zero >= max(_AT_ZERO * value, _NEGLIGIBLE):
-                findings.append(
-                    f"{at_zero:.4f} nats of it only tell values within a bin above zero from "
-                    "those within a bin below: zero is an edge of the bins."
-                )
-        return Reading(value, findings)
+        return _reading(
+            self.estimator, "kl_divergence", p=("reference", reference), q=("output", output)
+        )
 
 
 @dataclass(frozen=True)
@@ -253,12 +207,9 @@ class MutualInformation:
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information in nats."""
-        if isinstance(self.estimator, Transport):
-            return _transported(
-                self.estimator, "mutual_information", reference=reference, output=output
-            )
-        value = float(self.estimator.mutual_information(reference, output))
-        return Reading(value, _diagnosis_of_pairs(self.estimator, reference, output, value))
+        return _reading(
+            self.estimator, "mutual_information", x=("reference", reference), y=("output", output)
+        )
 
 
 class _LogDeterminant:
@@ -345,12 +296,7 @@ Measure = Entropy | Divergence | MutualInformation | EntropyChange | Rate
 
 
 def _check(measure: Entropy | Divergence | MutualInformation, method: str) -> None:
-    if not callable(getattr(type(measure.estimator), method, None)):
-        raise ArgumentTypeError(
-            "estimator",
-            f"expected one that has {method}(), such as ip.Histogram(...) or "
-            f"ip.KNN(...), got {measure.estimator!r} of type {type(measure.estimator).__name__}.",
-        )
+    require_measure(measure.estimator, method)
     checks.require_integer(measure.samples, 2, None, "samples")
     object.__setattr__(measure, "samples", int(measure.samples))
     if measure.project is not None:
@@ -366,51 +312,14 @@ def _keeping(measure: Entropy | Divergence) -> Keeping:
 
 
 def _kind(estimator: Any) -> Kind:
-    return "discrete" if isinstance(estimator, (Histogram, MatrixRenyi)) else "differential"
+    return kind_of(estimator) or "differential"
 
 
-def _diagnosis(estimator: Any, **tensors: Any) -> list[str]:
-    """What :func:`diagnose` finds in the tensors, each for itself."""
-    if not isinstance(estimator, _DIAGNOSED):
-        return []
-    return [
-        _sentences(found._replace(what=found.what.replace("x: ", f"{name}: ", 1)))
-        for name, x in tensors.items()
-        if isinstance(x, Tensor) and len(x) > 1
-        for found in diagnose(x, estimator)
-    ]
-
-
-def _diagnosis_of_pairs(
-    estimator: Any, reference: Tensor, output: Tensor, value: float
-) -> list[str]:
-    """What to know of a mutual information."""
-    if not isinstance(estimator, _DIAGNOSED):
-        return []
-    found = list(near_ceiling(estimator, reference, output, value))
-    if isinstance(estimator, KNN):
-        for name, x in (("reference", reference), ("output", output)):
-            if x.is_floating_point():
-                found += of_atoms(estimator, x.flatten(1) if x.dim() > 1 else x[:, None], name)
-    return [
-        _sentences(finding._replace(what=finding.what.removeprefix("x, y: "))) for finding in found
-    ]
-
-
-def _transported(estimator: Transport, measure: str, **tensors: Tensor) -> Reading:
-    """A reading from one fit, with what it says of itself."""
-    report = estimator.report(measure, *tensors.values())
-    findings = [
-        _sentences(finding)
-        for name, carried in zip(tensors, report.transported.values(), strict=False)
-        for finding in carried.findings(name)
-    ]
-    stderr = report.transported["x"].bound.stderr if measure == "entropy" else None
-    return Reading(float(report.value), findings, None if stderr is None else float(stderr))
-
-
-def _sentences(finding: Finding) -> str:
-    return f"{finding.what}. {finding.remedy}"
-
-
-_DIAGNOSED = (Histogram, KNN, Gaussian, MatrixRenyi, Critic)
+def _reading(estimator: Any, measure: str, **tensors: tuple[str, Any]) -> Reading:
+    """An estimate, with findings that call the arguments what a row calls them."""
+    value, stderr, found = estimate(estimator, measure, *(x for _, x in tensors.values()))
+    findings = []
+    for finding in found:
+        names = [tensors[name][0] for name in finding.argument.split(", ") if name in tensors]
+        findings.append(str(finding._replace(argument=", ".join(names))))
+    return Reading(float(value), findings, None if stderr is None else float(stderr))

@@ -16,7 +16,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import infoprobe as ip
-from infoprobe.estimators.histogram.counts import Counts, DyadicGrid, UniformGrid, count
+from infoprobe.estimators.histogram.counts import Counts, count
+from infoprobe.estimators.histogram.grids import DyadicGrid, UniformGrid
 
 BLOCK = 1 << 17
 H = ip.Histogram(64, pseudocount=1)

@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 import infoprobe as ip
 from infoprobe.estimators.histogram import corrections, histogram, tables
-from infoprobe.estimators.histogram.counts import UniformGrid, count
+from infoprobe.estimators.histogram.counts import count
+from infoprobe.estimators.histogram.grids import UniformGrid
 from tests import textbook
 
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)

@@ -46,7 +46,7 @@ class Given(Transport):
     map: Any = IDENTITY
     seen: Any = None
 
-    def _fit(self, x, stop, seed):
+    def fit_map(self, x, stop, seed):
         if self.seen is not None:
             self.seen.append((x, stop, seed))
         return self.map
