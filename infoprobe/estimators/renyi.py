@@ -224,7 +224,7 @@ class MatrixRenyi:
         finding = Finding(
             "warning",
             f"the entropy is {share:.1%} of ln n: the kernel takes "
-            f"{'all samples for different' if narrow else 'all samples for equal'}",
+            f"{'all samples to be different' if narrow else 'all samples to be equal'}",
             share,
             f"Use a {'larger' if narrow else 'smaller'} bandwidth than "
             f"{float(self.kernel_width(tensors[0])):.3g}, or bandwidth='median'.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -49,3 +50,29 @@ JENSEN_SHANNON = Bound(
 def smile(clip: float) -> Bound:
     """The bound of Song & Ermon (2020), with scores of the product clipped at ±``clip``."""
     return Bound(lambda scores: _log_mean_exp(scores.clamp(-clip, clip)), _donsker_varadhan)
+
+
+class Roles(NamedTuple):
+    """The bounds that one estimate takes.
+
+    Attributes:
+        objective: What the critic is trained by.
+        criterion: What its weights are chosen by.
+        value: What is reported.
+    """
+
+    objective: Bound
+    criterion: Bound
+    value: Bound
+
+
+def roles_of(bound: str, clip: float) -> Roles:
+    """The bounds that an estimate of the bound of this name takes."""
+    if bound == "smile":
+        # It is no bound, so that the weights with the greatest value need not be the best.
+        return Roles(JENSEN_SHANNON, JENSEN_SHANNON, smile(clip))
+    if bound == "jsd":
+        return Roles(JENSEN_SHANNON, BOUNDS["nwj"], BOUNDS["nwj"])
+    if bound == "dv":
+        return Roles(BOUNDS["nwj"], BOUNDS["nwj"], BOUNDS["dv"])
+    return Roles(BOUNDS[bound], BOUNDS[bound], BOUNDS[bound])

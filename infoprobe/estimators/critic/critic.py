@@ -14,23 +14,19 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import MUTUAL_INFORMATION
 from infoprobe.estimators.ceilings import near_ceiling
-from infoprobe.estimators.critic.bounds import BOUNDS, JENSEN_SHANNON, Bound, smile
+from infoprobe.estimators.critic.bounds import Roles, roles_of
 from infoprobe.estimators.critic.networks import (
-    Head,
-    InnerProduct,
     Pair,
-    PairCritic,
     SampleCritic,
+    pair_cap,
+    pair_critic,
     perceptron,
 )
-from infoprobe.estimators.training import batches_of, drawing_weights, linear_layer, train
+from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
+from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
-_MOST_VALIDATION = 2000  # samples, of which all pairs are looked at
-_OUTLIER = 5.0  # standard deviations beyond which a value is clipped
 _CHECK = 50  # training steps from one look at the validation samples to the next
-
-Split = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -183,13 +179,20 @@ class Critic:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
-        split = training, _, _ = self._split(len(x), "x, y", generator)
-        x = _standardised(x, x[training], "x")
-        y = _standardised(y, y[training], "y").to(x.device)
+        parts = training, _, _ = self._split(len(x), "x, y", generator)
+        x = standardised(x, x[training], "x")
+        y = standardised(y, y[training], "y").to(x.device)
         with drawing_weights(self.seed):
-            critic = self._pair_critic(x.shape[1], y.shape[1], cap=_pair_cap(len(split[-1])))
+            critic = pair_critic(
+                x.shape[1],
+                y.shape[1],
+                separable=self.critic == "separable",
+                hidden=self.hidden,
+                embedding=self.embedding,
+                cap=pair_cap(len(parts[-1])),
+            )
         batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
-        return self._estimate(critic, [(x[i], y[i]) for i in split], batches)
+        return self._estimate(critic, [(x[i], y[i]) for i in parts], batches)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
@@ -221,7 +224,7 @@ class Critic:
         split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
         q = q.to(p.device)
         pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
-        p, q = _standardised(p, pooled, "p, q"), _standardised(q, pooled, "p, q")
+        p, q = standardised(p, pooled, "p, q"), standardised(q, pooled, "p, q")
         with drawing_weights(self.seed):
             single = perceptron(p.shape[1], self.hidden, self.hidden, 1)
         critic = SampleCritic(single, cap=math.log(len(split_q[-1])))
@@ -242,10 +245,10 @@ class Critic:
             ValueError: ``n`` samples are too few to be split.
         """
         checks.require_integer(n, 0, None, "n")
-        held_out = self._sizes(n, "n")[-1]
+        held_out = sizes(n, self.validation, self.held_out, "n")[-1]
         if self.bound == "infonce":
             return math.log(held_out)
-        return 1 + _pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
+        return 1 + pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None
@@ -265,35 +268,12 @@ class Critic:
     def _generator(self) -> torch.Generator:
         return torch.Generator("cpu").manual_seed(self.seed)
 
-    def _sizes(self, n: int, name: str) -> tuple[int, int, int]:
-        """How many of ``n`` samples are for training, validation and the value."""
-        smallest = min(self.validation, self.held_out, 1 - self.validation - self.held_out)
-        needed = math.ceil(3 / smallest)  # leaves two, whichever way shares are rounded
-        if n < needed:
-            raise ArgumentValueError(
-                name,
-                f"expected at least {needed:,} samples with "
-                f"validation={self.validation} and held_out={self.held_out}, got {n:,}. "
-                "A neural bound is worth little below some thousands.",
-            )
-        validation = min(round(n * self.validation), _MOST_VALIDATION)
-        held_out = round(n * self.held_out)
-        return n - validation - held_out, validation, held_out
+    @property
+    def _roles(self) -> Roles:
+        return roles_of(self.bound, self.clip)
 
     def _split(self, n: int, name: str, generator: torch.Generator) -> Split:
-        """The indices of the three parts of ``n`` samples."""
-        order = torch.randperm(n, generator=generator, device="cpu")
-        training, validation, held_out = torch.split(order, list(self._sizes(n, name)))
-        return training, validation, held_out
-
-    def _pair_critic(self, x_width: int, y_width: int, cap: float) -> PairCritic:
-        if self.critic == "separable":
-            widths = (self.hidden, self.hidden, self.embedding)
-            encoders = perceptron(x_width, *widths, zero=False), perceptron(y_width, *widths)
-            return PairCritic(*encoders, score=InnerProduct(), width=1, cap=cap)
-        # The first layer of a network of (x, y) is a sum of one of x and one of y.
-        first = linear_layer(x_width, self.hidden), linear_layer(y_width, self.hidden)
-        return PairCritic(*first, score=Head(self.hidden), width=self.hidden, cap=cap)
+        return split(n, self.validation, self.held_out, name, generator)
 
     def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
         """The value of the held-out part, once the other two have trained the critic."""
@@ -302,27 +282,15 @@ class Critic:
         with torch.autocast(device.type, enabled=False):
             with torch.inference_mode(False), torch.enable_grad():
                 self._train(critic.to(device), training, validation, batches)
-            value: Tensor = critic(self._bounds[-1], *held_out)
+            value: Tensor = critic(self._roles.value, *held_out)
         self._require_finite(value, "of the held-out samples")
         return value
-
-    @property
-    def _bounds(self) -> tuple[Bound, Bound, Bound]:
-        """What the critic is trained by, what its weights are chosen by, and what is reported."""
-        if self.bound == "smile":
-            # Not a bound, so that the weights with the greatest value need not be the best.
-            return JENSEN_SHANNON, JENSEN_SHANNON, smile(self.clip)
-        if self.bound == "jsd":
-            return JENSEN_SHANNON, BOUNDS["nwj"], BOUNDS["nwj"]
-        if self.bound == "dv":
-            return BOUNDS["nwj"], BOUNDS["nwj"], BOUNDS["dv"]
-        return (BOUNDS[self.bound],) * 3
 
     def _train(
         self, critic: nn.Module, training: Pair, validation: Pair, batches: Iterator[Pair]
     ) -> None:
         """Trains the critic, and leaves it with the weights that were best in validation."""
-        objective, criterion, _ = self._bounds
+        objective, criterion, _ = self._roles
         a, b = (samples.detach() for samples in training)
 
         def loss() -> Tensor:
@@ -356,29 +324,3 @@ class Critic:
                 f"lower learning_rate than {self.learning_rate}."
             )
         return current
-
-
-def _pair_cap(held_out: int) -> float:
-    """Above the scores of pairs: the logarithm of how many held-out pairs do not belong."""
-    return math.log(held_out * (held_out - 1))
-
-
-def _standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
-    """``x`` as float32, less the training samples' mean and over their standard deviation.
-
-    Features that are constant in training, of which a critic has learned nothing, become 0, and
-    outliers are clipped.
-    """
-    low, high = training.detach().aminmax(dim=0)
-    constant = low == high
-    span = torch.where(constant, 1, high - low)
-    if not span.isfinite().all():
-        raise ArgumentValueError(
-            name,
-            f"the values span {low.min().item()} to {high.max().item()}, which overflows "
-            f"{x.dtype}. Rescale them.",
-        )
-    unit = ((training.detach() - low) / span).double()  # whose squares are within range
-    deviation = torch.where(constant, math.inf, unit.std(0))
-    standardised = ((x - low) / span - unit.mean(0)) / deviation
-    return standardised.clamp(-_OUTLIER, _OUTLIER).float()

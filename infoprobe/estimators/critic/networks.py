@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from infoprobe.estimators.critic.bounds import Bound
 from infoprobe.estimators.training import linear_layer
 
-Pair = tuple[Tensor, Tensor]
+Pair: TypeAlias = tuple[Tensor, Tensor]
 
 _BLOCK = 1 << 22  # numbers that the scores of a block of pairs may take
 
@@ -56,7 +58,7 @@ class PairCritic(nn.Module):
 
     def _rows(self, bound: Bound, u: Tensor, v: Tensor, first: int) -> Pair:
         """The scores of some samples with their partners, and their rows' numbers."""
-        scores = _capped(self.score(u, v), self.cap)
+        scores = capped(self.score(u, v), self.cap)
         others = scores if bound.own else _without_partners(scores, first)
         return scores.diagonal(first), bound.rows(others)
 
@@ -103,11 +105,11 @@ class SampleCritic(nn.Module):
 
     def forward(self, bound: Bound, p: Tensor, q: Tensor) -> Tensor:
         """The bound, from samples of P and of Q."""
-        joint, product = (_capped(self.network(x).squeeze(-1), self.cap) for x in (p, q))
+        joint, product = (capped(self.network(x).squeeze(-1), self.cap) for x in (p, q))
         return bound.value(joint, bound.rows(product.unsqueeze(0)))
 
 
-def _capped(scores: Tensor, cap: float) -> Tensor:
+def capped(scores: Tensor, cap: float) -> Tensor:
     """Scores in float64, those far below ``cap`` as they are, and all others below it."""
     return cap - nn.functional.softplus(cap - scores.double())
 
@@ -122,3 +124,30 @@ def perceptron(*widths: int, zero: bool = True) -> nn.Sequential:
     for layer in linear[1:]:
         layers += [nn.SiLU(), layer]
     return nn.Sequential(*layers)
+
+
+def pair_critic(
+    x_width: int, y_width: int, *, separable: bool, hidden: int, embedding: int, cap: float
+) -> PairCritic:
+    """A critic of pairs of samples (n, x_width) and (n, y_width), which is 0 everywhere at first.
+
+    Arguments:
+        x_width: The features of one variable.
+        y_width: The features of the other.
+        separable: Whether each has a network of its own, rather than one network for the pair.
+        hidden: Units in each hidden layer.
+        embedding: The length of the codes of separate networks.
+        cap: What the scores are kept below.
+    """
+    if separable:
+        widths = (hidden, hidden, embedding)
+        encoders = perceptron(x_width, *widths, zero=False), perceptron(y_width, *widths)
+        return PairCritic(*encoders, score=InnerProduct(), width=1, cap=cap)
+    # The first layer of a network of (x, y) is a sum of one of x and one of y.
+    first = linear_layer(x_width, hidden), linear_layer(y_width, hidden)
+    return PairCritic(*first, score=Head(hidden), width=hidden, cap=cap)
+
+
+def pair_cap(held_out: int) -> float:
+    """The cap of the scores of pairs: ln of how many held-out pairs do not belong together."""
+    return math.log(held_out * (held_out - 1))

@@ -64,7 +64,7 @@ def information_with_labels(
         raise ArgumentValueError(
             names[0],
             f"expected more than k={k} samples of each label, but "
-            f"{len(rare)} of {len(values)} have fewer: {', '.join(map(str, rare[:5]))}"
+            f"{len(rare)} of {len(values)} have no more than that: {', '.join(map(str, rare[:5]))}"
             f"{', ...' if rare[5:] else ''}. Leave them out, or use a smaller k.",
         )
     return ksg.with_labels(samples, labels, k, metric)

@@ -243,33 +243,6 @@ class TestReproducible:
         assert z.isfinite().all()
 
 
-@pytest.fixture
-def bars(monkeypatch):
-    """All progress bars there were: their lengths, names, and steps."""
-    made = []
-
-    class Bar:
-        def __init__(self, total, name, *, shown):
-            self.total, self.name, self.steps, self.closed = total, name, 0, False
-            if shown:
-                made.append(self)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.closed = True
-
-        def update(self):
-            self.steps += 1
-
-        def set_postfix(self, **postfix):
-            assert set(postfix) == {"stop", "best"}
-
-    monkeypatch.setattr(module, "progress_bar", Bar)
-    return made
-
-
 def test_keeps_to_the_time(monkeypatch, bars):
     ticks = itertools.count()
     clock = types.SimpleNamespace(monotonic=lambda: 0.01 * next(ticks))  # a look, a tick
