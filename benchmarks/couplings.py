@@ -24,7 +24,8 @@ def subnet(inputs: int, outputs: int) -> nn.Module:
 class Couplings(Transport):
     """Transport by eight affine couplings with random permutations, trained by Adam."""
 
-    def _fit(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+    def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+        """The couplings of the best weights for the stopping samples."""
         torch.manual_seed(seed)
         mean, deviation = x.mean(0), x.std(0)
         inn = ff.SequenceINN(x.shape[1])

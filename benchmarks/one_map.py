@@ -23,6 +23,7 @@ from timing import about
 from torch import Tensor
 
 import infoprobe as ip
+from infoprobe.estimators.transport.folds import split
 from infoprobe.estimators.transport.transport import Transport
 
 D = 20
@@ -81,9 +82,9 @@ def through_one(
 ) -> float:
     """The divergence of samples that maps, fitted to the others, carry: a map for each fold."""
     values = []
-    for i, fold in enumerate(estimator._split(p)):
+    for i, fold in enumerate(split(p, estimator.folds, estimator.seed)):
         with torch.no_grad():
-            fitted = estimator._fit(
+            fitted = estimator.fit_map(
                 data(p[fold.fit], q[fold.fit]), data(p[fold.stop], q[fold.stop]), i
             )
             carried = [fitted(x[fold.measure].double())[0] for x in (p, q)]

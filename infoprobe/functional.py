@@ -11,20 +11,31 @@ from typing import Any
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators import KNN, Histogram
+from infoprobe.estimators.protocols import (
+    ConditionalInformationEstimator,
+    CrossEntropyEstimator,
+    DivergenceEstimator,
+    EntropyEstimator,
+    InformationEstimator,
+    JensenShannonEstimator,
+    TotalCorrelationEstimator,
+    method_of,
+)
 
 _HISTOGRAM = Histogram()
 _KNN = KNN()
 
 
-def entropy(x: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
-    r"""Entropy of ``x``.
+def entropy(x: Any, estimator: EntropyEstimator = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+    r"""Estimates the entropy of ``x``.
 
     Arguments:
-        x: Samples along the first axis; what the rest means is up to the estimator.
+        x: Samples along the first axis, any tensor or array; what the rest means is up to the
+            estimator.
         estimator: Says which random variable, and how it is estimated.
-        base: Base of the logarithm: ``math.e`` for nats, 2 for bits.
+        base: The base of the logarithm: ``math.e`` for nats, 2 for bits.
 
     Returns:
         A 0-dim float64 tensor on the device of ``x``.
@@ -38,47 +49,83 @@ def entropy(x: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Ten
         >>> float(ip.entropy([0.0, 1.0, 2.0, 3.0], base=2))
         2.0
     """
-    return _measure("entropy", estimator, base, x)
+    _require(base, estimator, "entropy")
+    return _in_base(base, estimator.entropy(x))
 
 
-def cross_entropy(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
-    """Cross-entropy of ``q`` relative to ``p``. Otherwise as :func:`entropy`."""
-    return _measure("cross_entropy", estimator, base, p, q)
+def cross_entropy(
+    p: Any, q: Any, estimator: CrossEntropyEstimator = _HISTOGRAM, *, base: float = math.e
+) -> Tensor:
+    """Estimates the cross-entropy of ``q`` relative to ``p``.
 
-
-def kl_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
-    r"""Relative entropy :math:`KL(P \| Q)` of two samples. Otherwise as :func:`entropy`.
-
-    Infinite under the default estimator where ``p`` has values in a bin that ``q`` leaves empty.
+    The other arguments, the result and the errors are those of :func:`entropy`.
     """
-    return _measure("kl_divergence", estimator, base, p, q)
+    _require(base, estimator, "cross_entropy")
+    return _in_base(base, estimator.cross_entropy(p, q))
 
 
-def js_divergence(p: Any, q: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e) -> Tensor:
-    """Jensen-Shannon divergence between two samples. Otherwise as :func:`entropy`."""
-    return _measure("js_divergence", estimator, base, p, q)
+def kl_divergence(
+    p: Any, q: Any, estimator: DivergenceEstimator = _HISTOGRAM, *, base: float = math.e
+) -> Tensor:
+    r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
+
+    It is infinite under the default estimator where ``p`` has values in a bin that ``q`` leaves
+    empty. The other arguments, the result and the errors are those of :func:`entropy`.
+    """
+    _require(base, estimator, "kl_divergence")
+    return _in_base(base, estimator.kl_divergence(p, q))
+
+
+def js_divergence(
+    p: Any, q: Any, estimator: JensenShannonEstimator = _HISTOGRAM, *, base: float = math.e
+) -> Tensor:
+    """Estimates the Jensen-Shannon divergence of two samples.
+
+    The other arguments, the result and the errors are those of :func:`entropy`.
+    """
+    _require(base, estimator, "js_divergence")
+    return _in_base(base, estimator.js_divergence(p, q))
 
 
 def mutual_information(
-    x: Any, y: Any, estimator: Any = _HISTOGRAM, *, base: float = math.e
+    x: Any, y: Any, estimator: InformationEstimator = _HISTOGRAM, *, base: float = math.e
 ) -> Tensor:
-    """Mutual information of two variables sampled in pairs. Otherwise as :func:`entropy`."""
-    return _measure("mutual_information", estimator, base, x, y)
+    """Estimates the mutual information of two variables that were sampled in pairs.
+
+    The other arguments, the result and the errors are those of :func:`entropy`.
+    """
+    _require(base, estimator, "mutual_information")
+    return _in_base(base, estimator.mutual_information(x, y))
 
 
 def conditional_mutual_information(
-    x: Any, y: Any, z: Any, estimator: Any = _KNN, *, base: float = math.e
+    x: Any,
+    y: Any,
+    z: Any,
+    estimator: ConditionalInformationEstimator = _KNN,
+    *,
+    base: float = math.e,
 ) -> Tensor:
-    """Mutual information of x and y given z, sampled together. Otherwise as :func:`entropy`."""
-    return _measure("conditional_mutual_information", estimator, base, x, y, z)
+    """Estimates the mutual information of x and y given z, which were sampled together.
+
+    The other arguments, the result and the errors are those of :func:`entropy`.
+    """
+    _require(base, estimator, "conditional_mutual_information")
+    return _in_base(base, estimator.conditional_mutual_information(x, y, z))
 
 
-def total_correlation(x: Any, estimator: Any = _KNN, *, base: float = math.e) -> Tensor:
-    """Total correlation of the features of ``x``. Otherwise as :func:`entropy`."""
-    return _measure("total_correlation", estimator, base, x)
+def total_correlation(
+    x: Any, estimator: TotalCorrelationEstimator = _KNN, *, base: float = math.e
+) -> Tensor:
+    """Estimates the total correlation of the features of ``x``.
+
+    The other arguments, the result and the errors are those of :func:`entropy`.
+    """
+    _require(base, estimator, "total_correlation")
+    return _in_base(base, estimator.total_correlation(x))
 
 
-def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
+def _require(base: float, estimator: object, measure: str) -> None:
     checks.require_real(base, -math.inf, "base")
     if base <= 0 or base == 1:
         raise ArgumentValueError(
@@ -86,12 +133,8 @@ def _measure(name: str, estimator: Any, base: float, *tensors: Any) -> Tensor:
             f"expected a positive number other than 1, got {base!r}. "
             "Use math.e for nats or 2 for bits.",
         )
-    method = getattr(estimator, name, None)
-    if method is None or isinstance(estimator, type):
-        raise ArgumentTypeError(
-            "estimator",
-            f"expected an instance that offers {name}(), such as ip.Histogram(), "
-            f"got {estimator!r}.",
-        )
-    value: Tensor = method(*tensors)
+    method_of(estimator, measure)
+
+
+def _in_base(base: float, value: Tensor) -> Tensor:
     return value if base == math.e else value / math.log(base)

@@ -3,18 +3,25 @@ r"""Closed forms for Gaussian data, free of the bias that fitting a covariance b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY
+from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.findings import Finding
 
 # A feature whose part that the others do not explain is below this many roundings is redundant.
 _ROUNDINGS = 64
+
+# From how many nats on it is worth a finding that a feature is not Gaussian.
+_EXCESS = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,8 @@ class Gaussian:
     """
 
     shrinkage: float | Literal["ledoit-wolf"] | None = None
+
+    kind: ClassVar[Literal["differential"]] = "differential"
 
     def __post_init__(self) -> None:
         if isinstance(self.shrinkage, str):
@@ -169,6 +178,49 @@ class Gaussian:
             (whole.marginal(i).entropy() for i in torch.split(features, 1)), -whole.entropy()
         )
 
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        arguments = ARGUMENTS[measure]
+        if arguments is not ENTROPY and not arguments.independent:
+            return []
+        found: list[Finding] = []
+        for name, tensor in zip(arguments.names, tensors, strict=True):
+            x = checks.samples(tensor, name)
+            found += [*atoms_of_features(x, name), *self._unlike_gaussians(x, name)]
+        return found
+
+    def _unlike_gaussians(self, x: Tensor, name: str) -> Iterator[Finding]:
+        n, d = x.shape
+        if n <= d and self.shrinkage is None:
+            yield Finding(
+                "error",
+                f"{n:,} samples cannot tell the covariance of {d:,} features",
+                n / d,
+                "Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
+                name,
+            )
+        alone = feature_entropies(x, 3)
+        missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
+        finite = alone.isfinite()
+        excess = float(missing[finite].amax()) if finite.any() else 0.0
+        if excess >= _EXCESS:
+            yield Finding(
+                "warning",
+                f"a feature has {excess:.2f} nats less entropy than a Gaussian as wide",
+                excess,
+                "A Gaussian's entropy is then an upper bound, and information between features "
+                "may be missed. Use ip.KNN(calibration='copula').",
+                name,
+            )
+
     def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
         checks.require_same_width(p=p, q=q)
@@ -207,7 +259,7 @@ class Gaussian:
         return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 
-def refuse_redundant(x: Tensor, name: str) -> None:
+def require_independent_features(x: Tensor, name: str) -> None:
     """Raises a ValueError if a feature of (n, d) is a linear combination of others."""
     _ = Gaussian()._fit(x, name).log_det
 

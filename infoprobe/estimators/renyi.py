@@ -3,16 +3,23 @@ r"""Matrix-based Rényi entropies: functionals of the spectrum of a kernel matri
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION
+from infoprobe.estimators.ceilings import near_ceiling
+from infoprobe.findings import Finding
 
 _RULES = ["median", "scott", "tapia"]
+
+# The share of ln n from which an entropy tells of the kernel alone; one minus it at the other end.
+_EXTREME = 0.95
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,8 @@ class MatrixRenyi:
     bandwidth: Literal["median", "scott", "tapia"] | float = "median"
     _: KW_ONLY
     gamma: float = 1.0
+
+    kind: ClassVar[Literal["discrete"]] = "discrete"
 
     def __post_init__(self) -> None:
         _positive(self.alpha, "alpha")
@@ -182,6 +191,46 @@ class MatrixRenyi:
         errors as in :meth:`entropy`.
         """
         return self._kernel(checks.samples(x, "x"), "x")[1]
+
+    def ceiling(self, n: int) -> float:
+        r"""What the mutual information of ``n`` samples hardly exceeds: :math:`\ln n`.
+
+        Raises:
+            TypeError: ``n`` is no integer.
+            ValueError: ``n`` is less than 2.
+        """
+        checks.require_integer(n, 2, None, "n")
+        return math.log(n)
+
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        if value is None:
+            return []
+        n = len(tensors[0])
+        if measure == MUTUAL_INFORMATION.measure:
+            return list(near_ceiling(float(value), self.ceiling(n), n))
+        share = float(value) / math.log(n)
+        if measure != ENTROPY.measure or 1 - _EXTREME < share < _EXTREME:
+            return []
+        narrow = share >= _EXTREME
+        finding = Finding(
+            "warning",
+            f"the entropy is {share:.1%} of ln n: the kernel takes "
+            f"{'all samples to be different' if narrow else 'all samples to be equal'}",
+            share,
+            f"Use a {'larger' if narrow else 'smaller'} bandwidth than "
+            f"{float(self.kernel_width(tensors[0])):.3g}, or bandwidth='median'.",
+            "x",
+        )
+        return [finding]
 
     def _exponents(self, **variables: Any) -> list[Tensor]:
         """Of each variable, -ln K of all pairs i < j, on the device of the first."""

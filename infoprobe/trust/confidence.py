@@ -12,19 +12,17 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-
-# Measures of two independent samples; others take variables that were sampled together.
-_OF_TWO_SAMPLES = ("cross_entropy", "kl_divergence", "js_divergence")
+from infoprobe.estimators.arguments import ARGUMENTS
 
 
 class ConfidenceInterval(NamedTuple):
-    """An estimate and how far to trust it, all float64.
+    """An estimate and how far to trust it, 0-dim float64 tensors in the unit of the measure.
 
     Attributes:
-        value: From all samples.
+        value: The estimate from all samples.
         stderr: Its standard error.
         low: The lower end of the interval.
-        high: The upper end.
+        high: The upper end of the interval.
     """
 
     value: Tensor
@@ -45,21 +43,22 @@ def confidence_interval(
 
     .. math:: \hat\theta \pm z\, \mathrm{se}, \qquad \Phi(z) = (1 + level) / 2
 
-    What is drawn anew are samples, along the first axis: pixels of one image stay together.
-    Variables of one measure are drawn together, and the two samples of a divergence each by
-    itself. (Any other callable: together if equally many, otherwise each by itself.)
+    Samples are drawn anew along the first axis: the pixels of one image stay together. The
+    variables of one measure are drawn together, and the two samples of a divergence each by
+    itself. (The arguments of any other callable are drawn together if they have equally many
+    samples, and otherwise each by itself.)
 
     Arguments:
         measure: A method such as ``ip.KNN().entropy``, or any function of tensors.
         tensors: Its arguments, each (n, ...).
-        level: The probability that the interval should have of covering what the measure
-            estimates on average.
+        level: The probability with which the interval should cover what the measure estimates on
+            average.
         resamples: How many times to estimate again.
         method: ``"subsample"`` takes half of the samples, without repetition; the standard error
             is the standard deviation of the estimates from halves (the delete-half jackknife).
             ``"bootstrap"`` draws n samples with repetition, which duplicates samples: not for
             estimators of continuous variables by neighbours.
-        generator: Of the draws; ``None`` for one that starts from seed 0. Torch's global
+        generator: Draws the samples; ``None`` for one that starts from seed 0. Torch's global
             generator is not used.
 
     Limits:
@@ -159,7 +158,8 @@ def _again(measure: Callable[..., Tensor], drawn: Sequence[Tensor], method: str)
 def _together(measure: Callable[..., Tensor], samples: Sequence[Tensor]) -> bool:
     while isinstance(measure, functools.partial):
         measure = measure.func
-    if getattr(measure, "__name__", "") in _OF_TWO_SAMPLES:
+    arguments = ARGUMENTS.get(getattr(measure, "__name__", ""))
+    if arguments is not None and arguments.independent:
         return False
     return len({len(x) for x in samples}) == 1
 

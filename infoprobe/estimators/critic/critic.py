@@ -2,29 +2,31 @@ r"""Neural lower bounds: a network learns to tell what belongs together from wha
 
 from __future__ import annotations
 
-import copy
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.networks import batches_of, drawing_weights, linear_layer
-from infoprobe.progress import progress_bar
+from infoprobe.estimators.arguments import MUTUAL_INFORMATION
+from infoprobe.estimators.ceilings import near_ceiling
+from infoprobe.estimators.critic.bounds import Roles, roles_of
+from infoprobe.estimators.critic.networks import (
+    Pair,
+    SampleCritic,
+    pair_cap,
+    pair_critic,
+    perceptron,
+)
+from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
+from infoprobe.estimators.training import batches_of, drawing_weights, train
+from infoprobe.findings import Finding
 
-_BLOCK = 1 << 22  # numbers that the scores of a block of pairs may take
-_MOST_VALIDATION = 2000  # samples, of which all pairs are looked at
-_OUTLIER = 5.0  # standard deviations beyond which a value is clipped
 _CHECK = 50  # training steps from one look at the validation samples to the next
-
-Pair = tuple[Tensor, Tensor]
-Split = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,8 @@ class Critic:
     seed: int = 0
     progress: bool = False
 
+    kind: ClassVar[Literal["differential"]] = "differential"
+
     def __post_init__(self) -> None:
         checks.require_one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
         checks.require_one_of(self.critic, ["separable", "concatenated"], "critic")
@@ -175,13 +179,20 @@ class Critic:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
-        split = training, _, _ = self._split(len(x), "x, y", generator)
-        x = _standardised(x, x[training], "x")
-        y = _standardised(y, y[training], "y").to(x.device)
+        parts = training, _, _ = self._split(len(x), "x, y", generator)
+        x = standardised(x, x[training], "x")
+        y = standardised(y, y[training], "y").to(x.device)
         with drawing_weights(self.seed):
-            critic = self._pair_critic(x.shape[1], y.shape[1], cap=_pair_cap(len(split[-1])))
+            critic = pair_critic(
+                x.shape[1],
+                y.shape[1],
+                separable=self.critic == "separable",
+                hidden=self.hidden,
+                embedding=self.embedding,
+                cap=pair_cap(len(parts[-1])),
+            )
         batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
-        return self._estimate(critic, [(x[i], y[i]) for i in split], batches)
+        return self._estimate(critic, [(x[i], y[i]) for i in parts], batches)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
@@ -213,10 +224,10 @@ class Critic:
         split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
         q = q.to(p.device)
         pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
-        p, q = _standardised(p, pooled, "p, q"), _standardised(q, pooled, "p, q")
+        p, q = standardised(p, pooled, "p, q"), standardised(q, pooled, "p, q")
         with drawing_weights(self.seed):
-            network = _network(p.shape[1], self.hidden, self.hidden, 1)
-        critic = _SampleCritic(network, cap=math.log(len(split_q[-1])))
+            single = perceptron(p.shape[1], self.hidden, self.hidden, 1)
+        critic = SampleCritic(single, cap=math.log(len(split_q[-1])))
         batches_p = batches_of(len(split_p[0]), self.batch, generator)
         batches_q = batches_of(len(split_q[0]), self.batch, generator)
         batches = zip(batches_p, batches_q, strict=True)
@@ -234,43 +245,35 @@ class Critic:
             ValueError: ``n`` samples are too few to be split.
         """
         checks.require_integer(n, 0, None, "n")
-        held_out = self._sizes(n, "n")[-1]
+        held_out = sizes(n, self.validation, self.held_out, "n")[-1]
         if self.bound == "infonce":
             return math.log(held_out)
-        return 1 + _pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
+        return 1 + pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
+
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        if value is None or measure != MUTUAL_INFORMATION.measure:
+            return []
+        n = len(tensors[0])
+        return list(near_ceiling(float(value), self.ceiling(n), n))
 
     def _generator(self) -> torch.Generator:
         return torch.Generator("cpu").manual_seed(self.seed)
 
-    def _sizes(self, n: int, name: str) -> tuple[int, int, int]:
-        """How many of ``n`` samples are for training, validation and the value."""
-        smallest = min(self.validation, self.held_out, 1 - self.validation - self.held_out)
-        needed = math.ceil(3 / smallest)  # leaves two, whichever way shares are rounded
-        if n < needed:
-            raise ArgumentValueError(
-                name,
-                f"expected at least {needed:,} samples with "
-                f"validation={self.validation} and held_out={self.held_out}, got {n:,}. "
-                "A neural bound is worth little below some thousands.",
-            )
-        validation = min(round(n * self.validation), _MOST_VALIDATION)
-        held_out = round(n * self.held_out)
-        return n - validation - held_out, validation, held_out
+    @property
+    def _roles(self) -> Roles:
+        return roles_of(self.bound, self.clip)
 
     def _split(self, n: int, name: str, generator: torch.Generator) -> Split:
-        """The indices of the three parts of ``n`` samples."""
-        order = torch.randperm(n, generator=generator, device="cpu")
-        training, validation, held_out = torch.split(order, list(self._sizes(n, name)))
-        return training, validation, held_out
-
-    def _pair_critic(self, x_width: int, y_width: int, cap: float) -> _PairCritic:
-        if self.critic == "separable":
-            widths = (self.hidden, self.hidden, self.embedding)
-            encoders = _network(x_width, *widths, zero=False), _network(y_width, *widths)
-            return _PairCritic(*encoders, score=_InnerProduct(), width=1, cap=cap)
-        # The first layer of a network of (x, y) is a sum of one of x and one of y.
-        first = linear_layer(x_width, self.hidden), linear_layer(y_width, self.hidden)
-        return _PairCritic(*first, score=_Head(self.hidden), width=self.hidden, cap=cap)
+        return split(n, self.validation, self.held_out, name, generator)
 
     def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
         """The value of the held-out part, once the other two have trained the critic."""
@@ -279,48 +282,38 @@ class Critic:
         with torch.autocast(device.type, enabled=False):
             with torch.inference_mode(False), torch.enable_grad():
                 self._train(critic.to(device), training, validation, batches)
-            value: Tensor = critic(self._bounds[-1], *held_out)
+            value: Tensor = critic(self._roles.value, *held_out)
         self._require_finite(value, "of the held-out samples")
         return value
-
-    @property
-    def _bounds(self) -> tuple[_Bound, _Bound, _Bound]:
-        """What the critic is trained by, what its weights are chosen by, and what is reported."""
-        if self.bound == "smile":
-            # Not a bound, so that the weights with the greatest value need not be the best.
-            return _JENSEN_SHANNON, _JENSEN_SHANNON, _smile(self.clip)
-        if self.bound == "jsd":
-            return _JENSEN_SHANNON, _BOUNDS["nwj"], _BOUNDS["nwj"]
-        if self.bound == "dv":
-            return _BOUNDS["nwj"], _BOUNDS["nwj"], _BOUNDS["dv"]
-        return (_BOUNDS[self.bound],) * 3
 
     def _train(
         self, critic: nn.Module, training: Pair, validation: Pair, batches: Iterator[Pair]
     ) -> None:
         """Trains the critic, and leaves it with the weights that were best in validation."""
-        objective, criterion, _ = self._bounds
+        objective, criterion, _ = self._roles
         a, b = (samples.detach() for samples in training)
-        optimizer = torch.optim.Adam(critic.parameters(), lr=self.learning_rate)
-        best, best_step, weights = -math.inf, 0, critic.state_dict()
-        with progress_bar(self.steps, f"Critic({self.bound!r})", shown=self.progress) as bar:
-            for step in range(self.steps + 1):
-                if step % _CHECK == 0 or step == self.steps:
-                    with torch.no_grad():
-                        value = critic(criterion, *validation)
-                    current = self._require_finite(value, f"in validation at step {step:,}")
-                    if current > best:
-                        best, best_step = current, step
-                        weights = copy.deepcopy(critic.state_dict())
-                    bar.set_postfix(validation=f"{current:.4f}", best=f"{best:.4f}")
-                    if step == self.steps or step - best_step >= self.patience:
-                        break
-                i, j = next(batches)
-                optimizer.zero_grad()
-                (-critic(objective, a[i], b[j])).backward()
-                optimizer.step()
-                bar.update()
-        critic.load_state_dict(weights)
+
+        def loss() -> Tensor:
+            i, j = next(batches)
+            value: Tensor = critic(objective, a[i], b[j])
+            return -value
+
+        def score(step: int) -> float:
+            value = critic(criterion, *validation)
+            return self._require_finite(value, f"in validation at step {step:,}")
+
+        train(
+            critic,
+            torch.optim.Adam(critic.parameters(), lr=self.learning_rate),
+            loss,
+            score,
+            steps=self.steps,
+            check_every=_CHECK,
+            patience=self.patience,
+            learning_rate=lambda step, done: self.learning_rate,
+            name=f"Critic({self.bound!r})",
+            progress=self.progress,
+        )
         critic.requires_grad_(False)
 
     def _require_finite(self, value: Tensor, where: str) -> float:
@@ -331,168 +324,3 @@ class Critic:
                 f"lower learning_rate than {self.learning_rate}."
             )
         return current
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """A bound in terms of scores of samples of the joint distribution and of the product.
-
-    Attributes:
-        rows: From the scores (r, k) of the product, one number for each row.
-        value: From the scores (m,) of the joint distribution and those numbers, the bound.
-        own: Whether the row of a sample holds its own partner among its others.
-    """
-
-    rows: Callable[[Tensor], Tensor]
-    value: Callable[[Tensor, Tensor], Tensor]
-    own: bool = False
-
-
-def _log_mean_exp(scores: Tensor) -> Tensor:
-    return scores.logsumexp(-1) - math.log(scores.shape[-1])
-
-
-def _donsker_varadhan(joint: Tensor, rows: Tensor) -> Tensor:
-    return joint.mean() - _log_mean_exp(rows)
-
-
-_softplus = nn.functional.softplus
-
-_BOUNDS = {
-    "infonce": _Bound(_log_mean_exp, lambda joint, rows: (joint - rows).mean(), own=True),
-    "dv": _Bound(_log_mean_exp, _donsker_varadhan),
-    "nwj": _Bound(_log_mean_exp, lambda joint, rows: 1 + joint.mean() - _log_mean_exp(rows).exp()),
-}
-
-_JENSEN_SHANNON = _Bound(
-    lambda scores: _softplus(scores).mean(-1),
-    lambda joint, rows: -_softplus(-joint).mean() - rows.mean(),
-)
-
-
-def _smile(clip: float) -> _Bound:
-    return _Bound(lambda scores: _log_mean_exp(scores.clamp(-clip, clip)), _donsker_varadhan)
-
-
-class _PairCritic(nn.Module):
-    """Scores all pairs of the samples of two variables.
-
-    Arguments:
-        encode_x: Of one variable.
-        encode_y: Of the other.
-        score: From both codes, (r, e) and (m, e), the scores (r, m).
-        width: How many numbers a pair takes on the way to its score.
-        cap: What the scores are kept below.
-    """
-
-    def __init__(
-        self, encode_x: nn.Module, encode_y: nn.Module, score: nn.Module, width: int, cap: float
-    ) -> None:
-        super().__init__()
-        self.encode_x, self.encode_y, self.score = encode_x, encode_y, score
-        self.width, self.cap = width, cap
-
-    def forward(self, bound: _Bound, x: Tensor, y: Tensor) -> Tensor:
-        """The bound, from blocks of rows; where a gradient is taken, they are scored again."""
-        u, v = self.encode_x(x), self.encode_y(y)
-        size = max(1, _BLOCK // (len(v) * self.width))
-        if size >= len(u):
-            return bound.value(*self._rows(bound, u, v, 0))
-        blocks = [
-            checkpoint(
-                self._rows,
-                bound,
-                u[first : first + size],
-                v,
-                first,
-                use_reentrant=False,
-                preserve_rng_state=False,
-            )
-            for first in range(0, len(u), size)
-        ]
-        return bound.value(*(torch.cat(part) for part in zip(*blocks, strict=True)))
-
-    def _rows(self, bound: _Bound, u: Tensor, v: Tensor, first: int) -> Pair:
-        """The scores of some samples with their partners, and their rows' numbers."""
-        scores = _capped(self.score(u, v), self.cap)
-        others = scores if bound.own else _without_partners(scores, first)
-        return scores.diagonal(first), bound.rows(others)
-
-
-def _without_partners(scores: Tensor, first: int) -> Tensor:
-    """Scores (r, m - 1) of the rows from ``first`` on, without those on the diagonal."""
-    row = torch.arange(first, first + len(scores), device=scores.device).unsqueeze(1)
-    column = torch.arange(scores.shape[1] - 1, device=scores.device)
-    return torch.where(column < row, scores[:, :-1], scores[:, 1:])
-
-
-class _InnerProduct(nn.Module):
-    def forward(self, u: Tensor, v: Tensor) -> Tensor:
-        return u @ v.T
-
-
-class _Head(nn.Module):
-    """What follows the first layer of a network of pairs."""
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.rest = nn.Sequential(nn.SiLU(), _network(hidden, hidden, 1))
-
-    def forward(self, u: Tensor, v: Tensor) -> Tensor:
-        scores: Tensor = self.rest(u.unsqueeze(1) + v).squeeze(-1)
-        return scores
-
-
-class _SampleCritic(nn.Module):
-    """Scores single samples: those of P are the joint ones, those of Q the product's."""
-
-    def __init__(self, network: nn.Module, cap: float) -> None:
-        super().__init__()
-        self.network, self.cap = network, cap
-
-    def forward(self, bound: _Bound, p: Tensor, q: Tensor) -> Tensor:
-        joint, product = (_capped(self.network(x).squeeze(-1), self.cap) for x in (p, q))
-        return bound.value(joint, bound.rows(product.unsqueeze(0)))
-
-
-def _pair_cap(held_out: int) -> float:
-    """Above the scores of pairs: the logarithm of how many held-out pairs do not belong."""
-    return math.log(held_out * (held_out - 1))
-
-
-def _capped(scores: Tensor, cap: float) -> Tensor:
-    """Scores in float64, those far below ``cap`` as they are, and all others below it."""
-    return cap - _softplus(cap - scores.double())
-
-
-def _network(*widths: int, zero: bool = True) -> nn.Sequential:
-    """Linear layers with activations in between; ``zero`` makes all that comes out 0 at first."""
-    linear = [linear_layer(*pair) for pair in itertools.pairwise(widths)]
-    if zero:
-        for parameter in linear[-1].parameters():
-            nn.init.zeros_(parameter)
-    layers: list[nn.Module] = [linear[0]]
-    for layer in linear[1:]:
-        layers += [nn.SiLU(), layer]
-    return nn.Sequential(*layers)
-
-
-def _standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
-    """``x`` as float32, less the training samples' mean and over their standard deviation.
-
-    Features that are constant in training, of which a critic has learned nothing, become 0, and
-    outliers are clipped.
-    """
-    low, high = training.detach().aminmax(dim=0)
-    constant = low == high
-    span = torch.where(constant, 1, high - low)
-    if not span.isfinite().all():
-        raise ArgumentValueError(
-            name,
-            f"the values span {low.min().item()} to {high.max().item()}, which overflows "
-            f"{x.dtype}. Rescale them.",
-        )
-    unit = ((training.detach() - low) / span).double()  # whose squares are within range
-    deviation = torch.where(constant, math.inf, unit.std(0))
-    standardised = ((x - low) / span - unit.mean(0)) / deviation
-    return standardised.clamp(-_OUTLIER, _OUTLIER).float()

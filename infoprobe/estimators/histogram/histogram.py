@@ -3,30 +3,30 @@ r"""Entropies, divergences and mutual information of the bin that a value falls 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.histogram import corrections, tables
-from infoprobe.estimators.histogram.counts import (
-    Counts,
-    DyadicGrid,
-    Grid,
-    UniformGrid,
-    count,
-    share,
+from infoprobe.estimators.arguments import ARGUMENTS
+from infoprobe.estimators.histogram import corrections, diagnosis, divergences
+from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, explicit_range
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.tables import Table
+from infoprobe.estimators.histogram.tabulation import (
+    counts_of,
+    counts_of_all,
+    pooled,
+    tabulate,
+    tabulate_pairs,
 )
-from infoprobe.estimators.histogram.tables import Table, joint_tally, tally
+from infoprobe.findings import Finding
 
 _MAX_BINS = 1 << 24
-# With up to so many cells for each pair, a joint histogram is faster than sorting the pairs.
-_DENSE = 2
 
 
 @dataclass(frozen=True)
@@ -134,12 +134,14 @@ class Histogram:
     """
 
     bins: int = 256
-    range: Literal["dyadic", "minmax", "own"] | tuple[float, float] = "dyadic"
-    over: Literal["values", "units", "samples"] = "values"
+    range: Range = "dyadic"
+    over: Over = "values"
     pseudocount: float = 0.0
     correction: Literal["miller-madow", "james-stein", "chao-shen", "grassberger"] | None = None
     _: KW_ONLY
-    outside: Literal["raise", "clip", "drop"] = "raise"
+    outside: Outside = "raise"
+
+    kind: ClassVar[Literal["discrete"]] = "discrete"
 
     def __post_init__(self) -> None:
         checks.require_integer(self.bins, 1, _MAX_BINS, "bins")
@@ -160,7 +162,7 @@ class Histogram:
                     f"edge, got {self.bins}. Use range='minmax' for a single bin.",
                 )
         else:
-            object.__setattr__(self, "range", _explicit_range(self.range))
+            object.__setattr__(self, "range", explicit_range(self.range))
         checks.require_real(self.pseudocount, 0, "pseudocount")
         checks.require_one_of(
             self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
@@ -193,7 +195,7 @@ class Histogram:
             ValueError: ``x`` is empty, not finite, outside an explicit range, or counts on other
                 bins than this estimator's.
         """
-        return _total(self._entropy(table) for (table,) in self._tables(x=x))
+        return _total(self._entropy(table) for (table,) in tabulate(self._binning, x=x))
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
         r"""Cross-entropy :math:`H(P, Q) = -\sum_i \hat p_i \ln \hat q_i = H(P) + KL(P \| Q)`.
@@ -207,7 +209,7 @@ class Histogram:
             ValueError: An argument is empty, not finite, outside an explicit range, or counts on
                 other bins than this estimator's; or the ``correction`` gives no probabilities.
         """
-        return self._divergence(_cross_entropy, p, q)
+        return self._divergence(divergences.cross_entropy, p, q)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q) = \sum_i \hat p_i \ln (\hat p_i / \hat q_i)`.
@@ -216,7 +218,7 @@ class Histogram:
         or ``correction="james-stein"`` fills it. Arguments and errors as in
         :meth:`cross_entropy`.
         """
-        return self._divergence(_relative_entropy, p, q)
+        return self._divergence(divergences.relative_entropy, p, q)
 
     def js_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Jensen-Shannon divergence :math:`\tfrac12 KL(P \| M) + \tfrac12 KL(Q \| M)`.
@@ -224,13 +226,13 @@ class Histogram:
         Here :math:`M = (P + Q) / 2`. It is symmetric, and at most :math:`\ln 2` (for each unit).
         Arguments and errors as in :meth:`cross_entropy`.
         """
-        return self._divergence(_jensen_shannon, p, q)
+        return self._divergence(divergences.jensen_shannon, p, q)
 
     def mutual_information(self, x: Any, y: Any) -> Tensor:
         r"""Mutual information :math:`I(X; Y) = H(X) + H(Y) - H(X, Y)` from a joint histogram.
 
-        Over values, the pairs are the values at the same place in ``x`` and ``y``; over units
-        likewise, a joint histogram for each unit, summed up. Their bins are shared as in
+        Over values, the pairs are the values at the same place in ``x`` and ``y``; over units too,
+        with a joint histogram for each unit, summed up. Their bins are shared as in
         :meth:`kl_divergence`, and a pseudo-count is added to each of the :math:`B^2` cells of a
         joint histogram. Over samples, the pairs are the symbols of ``x`` and ``y``. These are
         two variables of their own, such as an activation and a label, that may have different
@@ -252,7 +254,7 @@ class Histogram:
             >>> h.mutual_information([[0.1, 7], [0.2, 7], [9, 8], [9, 1]], label)
             tensor(0.6931, dtype=torch.float64)
         """
-        return _total(self._information(*three) for three in self._joint_tables(x, y))
+        return _total(self._information(*three) for three in tabulate_pairs(self._binning, x, y))
 
     def uncovered(self, p: Any, q: Any) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.
@@ -262,7 +264,7 @@ class Histogram:
         """
         counts = [
             torch.stack([(a.counts * (b.counts == 0)).sum(), a.counts.sum()])
-            for a, b in self._tables(p=p, q=q)
+            for a, b in tabulate(self._binning, p=p, q=q)
         ]
         alone, total = torch.stack(counts).sum(0).to(torch.float64).unbind()
         return alone / total
@@ -282,26 +284,25 @@ class Histogram:
                 "over",
                 f"kl_at_zero looks at one pooled histogram, got {self.over!r}. Use over='values'.",
             )
-        a, b = self._counts(p=p, q=q)
-        p, q = (self._probability(_pooled(counts)).squeeze(0) for counts in (a, b))
-        whole = _relative_entropy(p, q)
+        a, b = counts_of_all(self._binning, p=p, q=q)
+        p, q = (self._probability(pooled(counts)).squeeze(0) for counts in (a, b))
+        whole = divergences.relative_entropy(p, q)
         (edge,) = (a.grid.edges()[1:-1] == 0).nonzero(as_tuple=True)
         if a.grid != b.grid or not len(edge):
             return torch.zeros_like(whole)
         left = int(edge)
-        return whole - _relative_entropy(_merged(p, left), _merged(q, left))
+        p, q = divergences.merged(p, left), divergences.merged(q, left)
+        return whole - divergences.relative_entropy(p, q)
 
     @property
     def uncorrected(self) -> Histogram:
-        """The same bins, plainly counted: estimators that agree in this can share counts."""
+        """The same bins without correction: equal for estimators that can share counts."""
         return dataclasses.replace(self, pseudocount=0.0, correction=None)
 
     @property
     def streams(self) -> bool:
         """Whether data may come in batches: over values, with ``"dyadic"`` and ``(low, high)``."""
-        return self.over == "values" and (
-            self.range == "dyadic" or not isinstance(self.range, str)
-        )
+        return self._binning.streams
 
     def count(self, x: Any) -> Counts:
         """Counts of ``x`` that can stand for it in every method, and be added up over batches.
@@ -319,22 +320,38 @@ class Histogram:
             ValueError: ``x`` is empty, not finite, or outside an explicit range; or ``range`` or
                 ``over`` needs all the data at once.
         """
-        self._require_streaming()
-        return self._count(_values(x, "x"))
+        self._binning.require_streaming()
+        return counts_of(self._binning, x, "x")
 
-    def _require_streaming(self) -> None:
-        if self.over != "values":
+    def require_measure(self, measure: str) -> None:
+        """Raises a ValueError if a ``correction`` of entropies alone stands against the method.
+
+        Arguments:
+            measure: The name of the method.
+        """
+        if ARGUMENTS[measure].independent and self.correction in corrections.OF_ENTROPY:
             raise ArgumentValueError(
-                "over",
-                f"{self.over!r} needs all the data at once, since counts know of no "
-                f"{self.over}. Use over='values', or pass the tensors themselves.",
+                "estimator",
+                f"expected one that gives probabilities, got correction={self.correction!r}, "
+                "which corrects entropies alone. Use a pseudocount, correction='james-stein' or "
+                "None.",
             )
-        if not self.streams:
-            raise ArgumentValueError(
-                "range",
-                f"{self.range!r} needs all the values at once, so counts cannot be added "
-                "up over batches. Use range='dyadic' or an explicit (low, high).",
-            )
+
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        return [] if value is None else diagnosis.diagnose(self, measure, tensors, float(value))
+
+    @property
+    def _binning(self) -> Binning:
+        return Binning(self.bins, self.range, self.over, self.outside)
 
     def _require_probabilities(self) -> None:
         if self.correction in corrections.OF_ENTROPY:
@@ -343,19 +360,6 @@ class Histogram:
                 f"{self.correction!r} corrects entropies and gives no probabilities, "
                 "which this measure compares. Use correction='james-stein', a pseudocount, or "
                 "correction=None.",
-            )
-
-    def _check_grid(self, counts: Counts, name: str) -> None:
-        self._require_streaming()
-        if isinstance(self.range, str):
-            same = isinstance(counts.grid, DyadicGrid) and counts.grid.bins == self.bins
-        else:
-            same = counts.grid == UniformGrid(*self.range, self.bins)
-        if not same:
-            raise ArgumentValueError(
-                name,
-                f"expected counts made by an estimator with bins={self.bins} and "
-                f"range={self.range!r}, got counts on {counts.grid}. Count again with this one.",
             )
 
     # From tables of counts to numbers, one for each row.
@@ -376,7 +380,8 @@ class Histogram:
     def _divergence(self, of: Callable[[Tensor, Tensor], Tensor], p: Any, q: Any) -> Tensor:
         self._require_probabilities()
         return _total(
-            of(self._probability(a), self._probability(b)) for a, b in self._tables(p=p, q=q)
+            of(self._probability(a), self._probability(b))
+            for a, b in tabulate(self._binning, p=p, q=q)
         )
 
     def _information(self, x: Table, y: Table, joint: Table) -> Tensor:
@@ -397,286 +402,6 @@ class Histogram:
         of_x, of_y, of_both = entropies
         return of_x + of_y - of_both
 
-    # From arguments to tables of counts.
-
-    def _tables(self, **arguments: Any) -> Iterator[list[Table]]:
-        """A table for each argument, cell for cell, on the device of the first.
-
-        Over units they come in parts, each with the rows of other units.
-        """
-        if self.over == "values":
-            yield [_pooled(counts) for counts in self._counts(**arguments)]
-            return
-        samples = [self._samples(x, name) for name, x in arguments.items()]
-        checks.require_same_width(**{x.name: x.tensor for x in samples})
-        if self.over == "units":
-            yield from self._unit_tables(samples)
-        else:
-            labels = all(x.labels for x in samples)
-            samples = [self._kept(x._replace(labels=labels))[0] for x in samples]
-            symbols, cells = self._symbols(samples)
-            yield [tally([of_x], cells) for of_x in symbols]
-
-    def _unit_tables(self, samples: Sequence[_Argument]) -> Iterator[list[Table]]:
-        self._check_inside(*samples)
-        for parts in tables.columns([x.tensor for x in samples], cells=self.bins):
-            found = []
-            for x, part, grids in zip(samples, parts, self._grids(parts), strict=True):
-                places = map(self._indexer(grids, part.device), tables.rows(part))
-                table = tally(places, tables.cells_of(grids, part.device))
-                self._check_left(table.counts, x.name)
-                found.append(table)
-            yield found
-
-    def _joint_tables(self, x: Any, y: Any) -> Iterator[list[Table]]:
-        """The tables of x, of y and of their pairs, in parts as in :meth:`_tables`."""
-        for name, argument in (("x", x), ("y", y)):
-            if isinstance(argument, Counts):
-                raise ArgumentValueError(
-                    name,
-                    "expected a tensor or an array, got counts, which do not know which "
-                    "values belong together. Pass the values themselves.",
-                )
-        if self.over == "values":
-            yield from self._pairs(_values(x, "x"), _values(y, "y"))
-        elif self.over == "units":
-            yield from self._pairs(self._samples(x, "x"), self._samples(y, "y"))
-        else:
-            yield self._pairs_of_symbols(self._samples(x, "x"), self._samples(y, "y"))
-
-    def _pairs(self, x: _Argument, y: _Argument) -> Iterator[list[Table]]:
-        if x.tensor.shape != y.tensor.shape:
-            raise ArgumentValueError(
-                "x, y",
-                f"expected the same shape, since {self.over} are taken in pairs, got "
-                f"{tuple(x.tensor.shape)} and {tuple(y.tensor.shape)}. Pass what belongs "
-                "together, or use over='samples' for variables of different width.",
-            )
-        self._check_inside(x, y)
-        if self.over == "values":
-            x, y = (z._replace(tensor=z.tensor.reshape(-1, 1)) for z in (x, y))
-        n = len(x.tensor)
-        dense = self.bins**2 <= _DENSE * n
-        for parts in tables.columns(
-            [x.tensor, y.tensor], self.bins**2 if dense else max(n, self.bins)
-        ):
-            grids = self._grids(parts)
-            of_x, of_y = (self._indexer(grid, parts[0].device) for grid in grids)
-            blocks = zip(*(tables.rows(part) if dense else [part] for part in parts), strict=True)
-            places = ((of_x(a), of_y(b)) for a, b in blocks)
-            x_cells, y_cells = (tables.cells_of(grid, parts[0].device) for grid in grids)
-            found = joint_tally(places, x_cells, y_cells, dense)
-            self._check_left(found[0].counts, "x, y")
-            yield found
-
-    def _pairs_of_symbols(self, x: _Argument, y: _Argument) -> list[Table]:
-        checks.require_same_length(x=x.tensor, y=y.tensor)
-        x, y = self._kept(x, y)
-        (of_x,), x_cells = self._symbols([x])
-        (of_y,), y_cells = self._symbols([y])
-        y_cells, of_y = y_cells.to(of_x.device), of_y.to(of_x.device)
-        dense = float(x_cells * y_cells) <= _DENSE * len(of_x)
-        return joint_tally([(of_x, of_y)], x_cells, y_cells, dense)
-
-    def _samples(self, x: Any, name: str) -> _Argument:
-        if isinstance(x, Counts):
-            self._require_streaming()
-        tensor = checks.as_tensor(x, name).detach()
-        labels = self.over == "samples" and tensor.dim() == 1 and not tensor.is_floating_point()
-        tensor = checks.samples(tensor, name)
-        return _Argument(name, tensor, *checks.extent(tensor, name), labels)
-
-    def _kept(self, *samples: _Argument) -> list[_Argument]:
-        """The samples of all arguments, less those that are outside the range in any."""
-        binned = [x for x in samples if not x.labels]
-        self._check_inside(*binned)
-        if self.outside != "drop":
-            return list(samples)
-        low, high = cast("tuple[float, float]", self.range)
-        keep = torch.ones(len(samples[0].tensor), dtype=torch.bool, device="cpu")
-        for x in binned:
-            least, greatest = x.tensor.amin(1).double().cpu(), x.tensor.amax(1).double().cpu()
-            keep &= (least >= low) & (greatest <= high)
-        self._check_left(keep.unsqueeze(0), ", ".join(x.name for x in samples))
-        return [x._replace(tensor=x.tensor[keep.to(x.tensor.device)]) for x in samples]
-
-    def _symbols(self, samples: Sequence[_Argument]) -> tuple[Sequence[Tensor], Tensor]:
-        """The symbols (n, 1) of each argument, numbered from 0, and how many there are (1, 1)."""
-        device = samples[0].tensor.device
-        lengths = [len(x.tensor) for x in samples]
-        if samples[0].labels:
-            symbols = tables.numbered(torch.cat([x.tensor.to(device) for x in samples]))
-        else:
-            grids = self._shared([(x.low, x.high) for x in samples])
-            indexers = [self._indexer([grid], device) for grid in grids]
-            blocks = (
-                torch.cat([index(part) for index, part in zip(indexers, parts, strict=True)])
-                for parts in tables.columns([x.tensor for x in samples], cells=sum(lengths))
-            )
-            symbols = tables.symbols(blocks, self.bins)
-        cells = (symbols.max() + 1).to(torch.float64).reshape(1, 1)
-        return torch.split(symbols, lengths), cells
-
-    def _counts(self, **arguments: Any) -> list[Counts]:
-        """The counts of one or two arguments over values, on the device of the first."""
-        for name, x in arguments.items():
-            if isinstance(x, Counts):
-                self._check_grid(x, name)
-        values = {
-            name: x if isinstance(x, Counts) else _values(x, name) for name, x in arguments.items()
-        }
-        if self.streams:
-            counted = [v if isinstance(v, Counts) else self._count(v) for v in values.values()]
-        else:
-            given = cast("list[_Argument]", list(values.values()))
-            grids = self._shared([(v.low, v.high) for v in given])
-            counted = [count(v.tensor, grid) for v, grid in zip(given, grids, strict=True)]
-        device = counted[0].values.device
-        counted = [c.to(device) for c in counted]
-        if self.streams and len(counted) == 2:
-            counted = list(share(*counted))
-        for name, c in zip(values, counted, strict=True):
-            self._check_left(c.values.unsqueeze(0), name)
-        return counted
-
-    def _count(self, x: _Argument) -> Counts:
-        """Counts of a single argument over values."""
-        return count(self._inside(x), self._grid(x.low, x.high))
-
-    # Bins, and what lies outside of them.
-
-    def _grid(self, low: float, high: float) -> Grid:
-        """The grid for values from ``low`` to ``high``."""
-        if self.range == "dyadic":
-            return DyadicGrid.spanning(low, high, self.bins)
-        if not isinstance(self.range, str):
-            return UniformGrid(*self.range, self.bins)
-        if not math.isfinite(high - low):
-            raise ArgumentValueError(
-                "range",
-                f"the values span {low} to {high}, which overflows float64. "
-                "Rescale them, or use range='dyadic'.",
-            )
-        return UniformGrid(low, high, self.bins)
-
-    def _shared(self, extents: Sequence[tuple[float, float]]) -> list[Grid]:
-        """The grid of each argument: the same for all, unless each has its own."""
-        if self.range == "own":
-            return [self._grid(*extent) for extent in extents]
-        lows, highs = zip(*extents, strict=True)
-        return [self._grid(min(lows), max(highs))] * len(extents)
-
-    def _grids(self, parts: Sequence[Tensor]) -> list[tuple[Grid, ...]]:
-        """The grids of each argument, one for each of its columns."""
-        extents = (
-            zip(part.amin(0).tolist(), part.amax(0).tolist(), strict=True) for part in parts
-        )
-        by_column = [self._shared(column) for column in zip(*extents, strict=True)]
-        return list(zip(*by_column, strict=True))
-
-    def _indexer(self, grids: Sequence[Grid], device: torch.device) -> Callable[[Tensor], Tensor]:
-        """What finds the places of values (n, columns) on the grids; -1 for one to be dropped."""
-        index = tables.indexer(grids, device)
-        if isinstance(self.range, str):
-            return index
-        low, high = self.range
-
-        def within(x: Tensor) -> Tensor:
-            x = x.to(torch.float64)  # where the edges are what the user wrote
-            places = index(x.clamp(low, high))
-            if self.outside == "drop":
-                places.masked_fill_((x < low) | (x > high), -1)
-            return places
-
-        return within
-
-    def _inside(self, x: _Argument) -> Tensor:
-        self._check_inside(x)
-        if isinstance(self.range, str):
-            return x.tensor
-        low, high = self.range
-        if low <= x.low and x.high <= high:
-            return x.tensor
-        values = x.tensor.to(torch.float64)
-        if self.outside == "clip":
-            return values.clamp(low, high)
-        return values[(values >= low) & (values <= high)]
-
-    def _check_inside(self, *arguments: _Argument) -> None:
-        if isinstance(self.range, str) or self.outside != "raise":
-            return
-        low, high = self.range
-        for x in arguments:
-            if x.low < low or x.high > high:
-                values = x.tensor.to(torch.float64)
-                outside = ((values < low) | (values > high)).to(torch.float64).mean()
-                raise ArgumentValueError(
-                    x.name,
-                    f"expected values within range=({low}, {high}), got values from "
-                    f"{x.low!r} to {x.high!r}, {float(outside):.3%} of them outside. Widen the "
-                    "range, or pass outside='clip' or outside='drop'.",
-                )
-
-    def _check_left(self, counts: Tensor, name: str) -> None:
-        """Raises if a row has no count."""
-        if self.outside == "drop" and not bool(counts.any(1).all()):
-            where = " in a unit" if self.over == "units" else ""
-            raise ArgumentValueError(
-                name,
-                f"expected values within range={self.range}, but outside='drop' left "
-                f"none{where}. Widen the range.",
-            )
-
-
-class _Argument(NamedTuple):
-    """A checked argument: its values, exact in floating point, and their extent."""
-
-    name: str
-    tensor: Tensor
-    low: float
-    high: float
-    labels: bool = False
-
-
-def _values(x: Any, name: str) -> _Argument:
-    tensor = checks.exact_float(checks.as_tensor(x, name).detach(), name)
-    return _Argument(name, tensor, *checks.extent(tensor, name))
-
-
-def _explicit_range(value: Any) -> tuple[float, float]:
-    try:
-        low, high = (float(edge) for edge in value)
-    except (TypeError, ValueError) as error:
-        raise ArgumentValueError(
-            "range",
-            f"expected 'dyadic', 'minmax', 'own' or a pair (low, high) of numbers, got {value!r}.",
-        ) from error
-    if not (math.isfinite(high - low) and low < high):
-        raise ArgumentValueError("range", f"expected finite low < high, got ({low}, {high}).")
-    return low, high
-
-
-def _pooled(counts: Counts) -> Table:
-    return Table(counts.values.unsqueeze(0), tables.cells_of([counts.grid], counts.values.device))
-
-
-def _merged(p: Tensor, i: int) -> Tensor:
-    """Probabilities with the bins ``i`` and ``i + 1`` as one."""
-    return torch.cat([p[:i], p[i : i + 2].sum(0, keepdim=True), p[i + 2 :]])
-
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
     return torch.cat(list(parts)).sum()
-
-
-def _cross_entropy(p: Tensor, q: Tensor) -> Tensor:
-    return -torch.xlogy(p, q).sum(-1)
-
-
-def _relative_entropy(p: Tensor, q: Tensor) -> Tensor:
-    return torch.where(p > 0, p * (p / q).log(), 0.0).sum(-1)
-
-
-def _jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
-    mixture = (p + q) / 2
-    return (_relative_entropy(p, mixture) + _relative_entropy(q, mixture)) / 2

@@ -1,17 +1,17 @@
-"""Places of values in histograms, many histograms at once, and tables of their counts."""
+"""Tables of counts: many histograms at once, from the places of values among their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe.estimators.histogram.counts import DyadicGrid, Grid, UniformGrid
+from infoprobe.estimators.histogram.grids import Grid
 
-# So many values, and cells of histograms, are in work at a time.
+# The most values, and cells of histograms, that are in work at a time.
 _BLOCK = 1 << 17
 _BLOCK_CUDA = 1 << 22
 # Symbols are numbered anew before their numbers reach this.
@@ -68,7 +68,7 @@ def joint_tally(
         blocks: Places of x and of y as in :func:`tally`; a pair is left out if either is. Unless
             ``dense``, all at once.
         x_cells: How many cells each row of x has: (rows, 1), float64.
-        y_cells: Likewise.
+        y_cells: How many cells each row of y has: (rows, 1), float64.
         dense: Whether to count in all cells of the pairs, or to list those that occur.
     """
     cells = [x_cells, y_cells, x_cells * y_cells]
@@ -101,7 +101,7 @@ class _Counts:
 
 
 class _Runs:
-    """How often each place has occurred, for those that have: all at once."""
+    """How often each place has occurred, for places that have: given all at once."""
 
     def add(self, places: Tensor) -> None:
         n, rows = places.shape
@@ -124,9 +124,11 @@ def _block(device: torch.device) -> int:
 
 
 def columns(samples: Sequence[Tensor], cells: int) -> Iterator[tuple[Tensor, ...]]:
-    """Some columns of each argument at a time, given the cells that each column will take.
+    """Some columns of each argument at a time, all on the device of the first.
 
-    All on the device of the first.
+    Arguments:
+        samples: The arguments, (n, d) each.
+        cells: How many cells of histograms each column will take.
     """
     device = samples[0].device
     width = max(1, _block(device) // cells)
@@ -135,7 +137,7 @@ def columns(samples: Sequence[Tensor], cells: int) -> Iterator[tuple[Tensor, ...
 
 
 def rows(x: Tensor) -> Sequence[Tensor]:
-    """Some rows at a time."""
+    """Some rows of samples (n, d) at a time."""
     return torch.split(x, max(1, _block(x.device) // x.shape[1]))
 
 
@@ -143,54 +145,6 @@ def cells_of(grids: Sequence[Grid], device: torch.device) -> Tensor:
     """The number of cells of each grid: (rows, 1), float64."""
     sizes = [grid.size for grid in grids]
     return torch.tensor(sizes, dtype=torch.float64, device=device).unsqueeze(1)
-
-
-def indexer(grids: Sequence[Grid], device: torch.device) -> Callable[[Tensor], Tensor]:
-    """What does for all columns at once what the ``index`` of each grid does for its column."""
-    if all(grid == grids[0] for grid in grids):
-        return grids[0].index
-    if isinstance(grids[0], DyadicGrid):
-        return _dyadic_indexer(cast("Sequence[DyadicGrid]", grids), device)
-    return _uniform_indexer(cast("Sequence[UniformGrid]", grids), device)
-
-
-def _dyadic_indexer(
-    grids: Sequence[DyadicGrid], device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    numbers = [(2.0**-grid.exponent, grid.first) for grid in grids]
-    scale, first = _as_rows(numbers, device)
-    wide = scale < 1
-    some_wide = bool(wide.any())
-
-    def index(x: Tensor) -> Tensor:
-        if some_wide:
-            x = torch.where(wide, x.floor(), x)
-        return (x * scale).floor_().sub_(first).to(torch.int32)
-
-    return index
-
-
-def _uniform_indexer(
-    grids: Sequence[UniformGrid], device: torch.device
-) -> Callable[[Tensor], Tensor]:
-    numbers = [(grid.low, grid.high, grid.size) for grid in grids]
-    low, high, size = _as_rows(numbers, device)
-    constant = low == high
-    span = torch.where(constant, 1.0, high - low)
-    step = span / size
-
-    def index(x: Tensor) -> Tensor:
-        x = x.to(torch.float64)
-        places = x.sub(low).div_(span).mul_(size).floor_().clamp_(max=size - 1)
-        places -= (x < places * step + low).to(torch.float64)
-        above = (x >= (places + 1) * step + low) & (places < size - 1)
-        return torch.where(constant, size // 2, places.add_(above)).to(torch.int32)
-
-    return index
-
-
-def _as_rows(columns: Sequence[tuple[float, ...]], device: torch.device) -> Sequence[Tensor]:
-    return torch.tensor(columns, dtype=torch.float64, device=device).T.contiguous().unbind()
 
 
 def symbols(blocks: Iterable[Tensor], size: int) -> Tensor:

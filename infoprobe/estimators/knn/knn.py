@@ -3,39 +3,36 @@ r"""Estimates from the distances to nearest neighbours."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.arguments import arguments_of
+from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn import kozachenko_leonenko, ksg, surrogates
-from infoprobe.estimators.knn.kozachenko_leonenko import refuse_atoms
+from infoprobe.estimators.knn import diagnosis, measures, surrogates
+from infoprobe.estimators.knn.atoms import require_no_atoms
+from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
+from infoprobe.estimators.knn.measures import KNNMeasure
+from infoprobe.estimators.special import digamma
+from infoprobe.findings import Finding
 from infoprobe.neighbors import METRICS, Metric
 
 # The entropy of a standard Gaussian.
 _STANDARD = math.log(2 * math.pi * math.e) / 2
 
-# The arguments of each measure.
-_ARGUMENTS = {
-    "entropy": ("x",),
-    "cross_entropy": ("p", "q"),
-    "kl_divergence": ("p", "q"),
-    "mutual_information": ("x", "y"),
-    "conditional_mutual_information": ("x", "y", "z"),
-    "total_correlation": ("x",),
-}
-
 
 class Bias(NamedTuple):
-    """A bias as measured on surrogates.
+    """A bias as measured on surrogates, 0-dim float64 tensors in nats.
 
     Attributes:
-        value: In nats.
-        stderr: The standard error over the surrogates; NaN with a single one.
+        value: The mean error over the surrogates.
+        stderr: Its standard error; NaN with a single surrogate.
     """
 
     value: Tensor
@@ -135,6 +132,8 @@ class KNN:
     repeats: int = 4
     seed: int = 0
 
+    kind: ClassVar[Literal["differential"]] = "differential"
+
     def __post_init__(self) -> None:
         checks.require_integer(self.k, 1, None, "k")
         checks.require_one_of(self.metric, METRICS, "metric")
@@ -154,13 +153,12 @@ class KNN:
             ValueError: ``x`` is not finite, has too few samples, constant features, or samples
                 that coincide with k others, where the estimate would be minus infinity.
         """
-        samples = self._prepare("entropy", x)
-        value = self._calibrated("entropy", samples)
+        value = self._estimate(measures.ENTROPY, x)
         if self.calibration != "copula":
             return value
         # The scores are standard Gaussian, feature by feature.
         alone = checks.continuous(x, "x").detach()
-        features = kozachenko_leonenko.feature_entropies(alone, self.k)
+        features = feature_entropies(alone, self.k)
         return value + (features - _STANDARD).sum()
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
@@ -175,7 +173,7 @@ class KNN:
             ValueError: As :meth:`entropy`; or p and q differ in d, or k samples of q coincide
                 with one of p.
         """
-        return self._calibrated("cross_entropy", self._prepare("cross_entropy", p, q))
+        return self._estimate(measures.CROSS_ENTROPY, p, q)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)` (Wang, Kulkarni & Verdú).
@@ -185,7 +183,7 @@ class KNN:
         where :math:`\nu_i` is the distance of the i-th sample of p to its k-th neighbour among
         the m samples of q. Arguments and errors as in :meth:`cross_entropy`.
         """
-        return self._calibrated("kl_divergence", self._prepare("kl_divergence", p, q))
+        return self._estimate(measures.KL_DIVERGENCE, p, q)
 
     def mutual_information(
         self, x: Any, y: Any, *, variant: Literal[1, 2] | None = None
@@ -198,7 +196,7 @@ class KNN:
         Arguments:
             x: Samples, (n, ...), or integer labels, (n,).
             y: Samples that belong to those of ``x``, or their labels.
-            variant: ``None`` for that of the estimator.
+            variant: ``None`` for the variant of the estimator.
 
         Raises:
             TypeError: An argument does not hold floating-point numbers, nor integer labels.
@@ -207,19 +205,17 @@ class KNN:
         """
         if variant is not None:
             checks.require_integer(variant, 1, 2, "variant")
-        if _is_discrete(x, "x") or _is_discrete(y, "y"):
-            return self._with_labels(x, y)
+        if is_discrete(x, "x") or is_discrete(y, "y"):
+            return information_with_labels(x, y, self.k, self.metric, self.calibration)
         estimator = self if variant is None else replace(self, variant=variant)
-        samples = self._prepare("mutual_information", x, y)
-        return estimator._calibrated("mutual_information", samples)
+        return estimator._estimate(measures.MUTUAL_INFORMATION, x, y)
 
     def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z)` (Frenzel & Pompe).
 
         Arguments and errors as in :meth:`mutual_information`, with continuous x, y and z.
         """
-        samples = self._prepare("conditional_mutual_information", x, y, z)
-        return self._calibrated("conditional_mutual_information", samples)
+        return self._estimate(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z)
 
     def total_correlation(self, x: Any) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
@@ -234,7 +230,17 @@ class KNN:
             ValueError: ``x`` is not finite, has too few samples, constant features, or more than
                 k equal values of one feature.
         """
-        return self._calibrated("total_correlation", self._prepare("total_correlation", x))
+        return self._estimate(measures.TOTAL_CORRELATION, x)
+
+    def ceiling(self, n: int) -> float:
+        r"""What the mutual information of ``n`` samples cannot exceed: :math:`\psi(n) - \psi(k)`.
+
+        Raises:
+            TypeError: ``n`` is no integer.
+            ValueError: ``n`` is less than 1.
+        """
+        checks.require_integer(n, 1, None, "n")
+        return digamma(n) - digamma(self.k)
 
     def bias(self, measure: str, *tensors: Any) -> Bias:
         """What the calibration subtracts, and its standard error over the surrogates.
@@ -252,76 +258,65 @@ class KNN:
             >>> bool(bias.stderr < 0.1 < bias.value)
             True
         """
-        checks.require_one_of(measure, _ARGUMENTS, "measure")
+        found = measures.MEASURES[arguments_of(measure, measures.MEASURES, tensors).measure]
         if self.calibration is None:
             raise ArgumentValueError(
                 "calibration",
                 "expected 'gaussian' or 'copula', got None, which knows no bias. "
                 "Set it on the estimator.",
             )
-        names = ", ".join(_ARGUMENTS[measure])
-        if len(tensors) != len(_ARGUMENTS[measure]):
-            raise ArgumentTypeError(
-                "tensors", f"expected the arguments {names} of {measure!r}, got {len(tensors)}."
-            )
-        return self._bias(measure, self._prepare(measure, *tensors))
+        return self._bias(found, self._prepare(found, tensors))
 
-    def _calibrated(self, measure: str, samples: list[Tensor]) -> Tensor:
-        value = self._raw(measure, samples)
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        return list(diagnosis.diagnose(self, measure, tensors, value))
+
+    def _estimate(self, measure: KNNMeasure, *tensors: Any) -> Tensor:
+        samples = self._prepare(measure, tensors)
+        value = measure.raw(self, *samples)
         return value if self.calibration is None else value - self._bias(measure, samples).value
 
-    def _bias(self, measure: str, samples: list[Tensor]) -> Bias:
+    def _bias(self, measure: KNNMeasure, samples: list[Tensor]) -> Bias:
         truth = self._of_gaussians(measure, samples)
-        draw = surrogates.separate if _ARGUMENTS[measure] == ("p", "q") else surrogates.paired
+        draw = surrogates.separate if measure.arguments.independent else surrogates.paired
         drawn = draw(samples, self.repeats, self.seed)
         if self.calibration == "copula":
             drawn = ([surrogates.normal_scores(x) for x in each] for each in drawn)
-        errors = torch.stack([self._raw(measure, each) - truth for each in drawn])
+        errors = torch.stack([measure.raw(self, *each) - truth for each in drawn])
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
         return Bias(errors.mean(), spread / math.sqrt(self.repeats))
 
-    def _of_gaussians(self, measure: str, samples: list[Tensor]) -> Tensor:
+    def _of_gaussians(self, measure: KNNMeasure, samples: list[Tensor]) -> Tensor:
         """What the measure would be, were the samples Gaussian."""
-        if self.calibration == "copula" and measure == "entropy":
+        if self.calibration == "copula" and measure is measures.ENTROPY:
             # With standard Gaussian features, whatever the variance of their scores.
             (x,) = samples
             return x.shape[1] * _STANDARD - Gaussian().total_correlation(x)
-        value: Tensor = getattr(Gaussian(), measure)(*samples)
-        return value
+        return measure.of_gaussians(*samples)
 
-    def _raw(self, measure: str, samples: list[Tensor]) -> Tensor:
-        """The measure without calibration."""
-        if measure == "mutual_information":
-            return ksg.multi_information(samples, self.k, self.metric, self.variant)
-        if measure == "total_correlation":
-            features = torch.split(samples[0], 1, 1)
-            return ksg.multi_information(features, self.k, self.metric, self.variant)
-        if measure == "conditional_mutual_information":
-            x, y, z = samples
-            return ksg.conditional(x, y, z, self.k, self.metric)
-        estimate = getattr(kozachenko_leonenko, measure)
-        value: Tensor = estimate(*samples, self.k, self.metric)
-        return value
-
-    def _prepare(self, measure: str, *tensors: Any) -> list[Tensor]:
-        names = _ARGUMENTS[measure]
-        samples = {n: checks.continuous(x, n) for n, x in zip(names, tensors, strict=True)}
-        device = samples[names[0]].device
-        samples = {name: x.to(device) for name, x in samples.items()}
-        if _counts(measure):
+    def _prepare(self, measure: KNNMeasure, tensors: Sequence[Any]) -> list[Tensor]:
+        samples = measure.arguments.samples(tensors)
+        names = measure.arguments.all_names
+        if not measure.differentiable:
             samples = {name: x.detach() for name, x in samples.items()}
-        if names == ("p", "q"):
-            checks.require_same_width(**samples)
-            checks.require_spread(samples["p"], "p, q", samples["q"])
+        if measure.arguments.independent:
+            checks.require_spread(samples["p"], names, samples["q"])
         else:
-            checks.require_same_length(**samples)
-            self._check_size(", ".join(names), *samples.values())
+            self._require_enough(names, *samples.values())
         for name, x in samples.items():
-            self._check_size(name, x)
-            self._check(x, name, measure)
+            self._require_enough(name, x)
+            self._require_continuous(x, name, measure)
         if self.calibration != "copula":
             return list(samples.values())
-        if names == ("p", "q"):
+        if measure.arguments.independent:
             raise ArgumentValueError(
                 "calibration",
                 "expected None or 'gaussian' for two samples, got 'copula': no "
@@ -329,7 +324,7 @@ class KNN:
             )
         return [surrogates.normal_scores(x) for x in samples.values()]
 
-    def _check_size(self, name: str, *samples: Tensor) -> None:
+    def _require_enough(self, name: str, *samples: Tensor) -> None:
         n, d = len(samples[0]), sum(x.shape[1] for x in samples)
         if n <= self.k:
             raise ArgumentValueError(
@@ -344,61 +339,11 @@ class KNN:
                 f"{n:,}. Pass more samples, fewer features, or calibration=None.",
             )
 
-    def _check(self, x: Tensor, name: str, measure: str) -> None:
+    def _require_continuous(self, x: Tensor, name: str, measure: KNNMeasure) -> None:
         checks.require_spread(x, name)
-        if "information" not in measure:
+        if not measure.arguments.of_pairs:
             checks.require_varying(x, name)
-        if measure == "total_correlation" or self.calibration == "copula":
-            refuse_atoms(torch.split(x, 1, 1), self.k, name)
-        elif "information" in measure:
-            refuse_atoms([x], self.k, name)
-
-    def _with_labels(self, x: Any, y: Any) -> Tensor:
-        if _is_discrete(x, "x") and _is_discrete(y, "y"):
-            raise ArgumentTypeError(
-                "x, y",
-                "expected at least one continuous variable, got integers on both sides. "
-                "Use ip.Histogram(over='samples') for two discrete variables.",
-            )
-        if self.calibration is not None:
-            raise ArgumentValueError(
-                "calibration",
-                f"expected None with labels, got {self.calibration!r}, which knows "
-                "no surrogates of them. Use KNN(calibration=None).",
-            )
-        if _is_discrete(x, "x"):
-            names, (labels, samples) = "xy", (x, y)
-        else:
-            names, (samples, labels) = "yx", (x, y)
-        labels = checks.as_tensor(labels, names[0])
-        if labels.dim() == 0 or labels.numel() != len(labels):
-            raise ArgumentValueError(
-                names[0],
-                f"expected a vector of integer labels (n,), got integers of shape "
-                f"{tuple(labels.shape)}. Of one-hot labels pass argmax(1); of integers that stand "
-                "for continuous values, x.double().",
-            )
-        samples = checks.continuous(samples, names[1])
-        labels = labels.to(samples.device).reshape(-1)
-        checks.require_same_length(**dict(sorted({names[1]: samples, names[0]: labels}.items())))
-        checks.require_spread(samples, names[1])
-        refuse_atoms([samples], self.k, names[1])
-        values, sizes = torch.unique(labels, return_counts=True)
-        rare = values[sizes <= self.k].tolist()
-        if rare:
-            raise ArgumentValueError(
-                names[0],
-                f"expected more than k={self.k} samples of each label, but "
-                f"{len(rare)} of {len(values)} have not: {', '.join(map(str, rare[:5]))}"
-                f"{', ...' if rare[5:] else ''}. Leave them out, or use a smaller k.",
-            )
-        return ksg.with_labels(samples, labels, self.k, self.metric)
-
-
-def _counts(measure: str) -> bool:
-    """Whether the measure rests on counts, which have no gradient."""
-    return "information" in measure or measure == "total_correlation"
-
-
-def _is_discrete(x: Any, name: str) -> bool:
-    return not checks.as_tensor(x, name).is_floating_point()
+        if measure is measures.TOTAL_CORRELATION or self.calibration == "copula":
+            require_no_atoms(torch.split(x, 1, 1), self.k, name)
+        elif measure.arguments.of_pairs:
+            require_no_atoms([x], self.k, name)

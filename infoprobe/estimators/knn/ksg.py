@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from infoprobe.estimators.knn.kozachenko_leonenko import digamma
+from infoprobe.estimators.special import digamma
 from infoprobe.neighbors import Metric, count_within, distances_to, search
 
 
@@ -50,7 +50,9 @@ def multi_information(
 
 
 def conditional(x: Tensor, y: Tensor, z: Tensor, k: int, metric: Metric) -> Tensor:
-    r"""Of x and y given z (Frenzel & Pompe 2007, equation 12; counts strictly less, plus one).
+    r"""Information of x and y given z (Frenzel & Pompe 2007, equation 12).
+
+    Neighbours are counted that are strictly nearer, and one is added.
 
     .. math::
         \psi(k) - \langle \psi(n_{xz} + 1) + \psi(n_{yz} + 1) - \psi(n_z + 1) \rangle
@@ -64,7 +66,7 @@ def conditional(x: Tensor, y: Tensor, z: Tensor, k: int, metric: Metric) -> Tens
 
 
 def with_labels(x: Tensor, labels: Tensor, k: int, metric: Metric) -> Tensor:
-    r"""Of continuous x and discrete labels (Ross 2014, equation 5).
+    r"""Information of continuous x and discrete labels (Ross 2014, equation 5).
 
     .. math::
         \psi(n) + \psi(k) - \langle \psi(n_{label}) \rangle - \langle \psi(m) \rangle

@@ -2,7 +2,6 @@ r"""A trained bijection: each feature's distribution, given those before it, mad
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.networks import batches_of, drawing_weights
+from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.estimators.transport.bijections import (
     Affine,
     Chain,
@@ -24,7 +23,6 @@ from infoprobe.estimators.transport.bijections import (
 from infoprobe.estimators.transport.negentropy import moments
 from infoprobe.estimators.transport.transport import Transport
 from infoprobe.estimators.transport.triangular import Triangular
-from infoprobe.progress import progress_bar
 
 _WARM_UP = 50  # training steps with a lower learning rate
 _CHECK = 25  # training steps from one look at the stopping samples to the next
@@ -130,7 +128,8 @@ class Flow(Transport):
                     name, f"expected a number above 0, got {getattr(self, name)!r}."
                 )
 
-    def _fit(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+    def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+        """A map fitted to samples ``x`` (n, d) and stopped by other samples, (m, d)."""
         begin = time.monotonic()
         if len(x) < self.components:
             raise ArgumentValueError(
@@ -155,43 +154,42 @@ class Flow(Transport):
         y, y_stop = outer(x)[0].float(), outer(stop)[0].float()
         with drawing_weights(seed):
             triangular = Triangular(y, self.components, self.hidden, self.dropout)
-        optimizer = torch.optim.Adam(triangular.parameters(), betas=(0.9, 0.99))
         batches = batches_of(len(y), self.batch, torch.Generator("cpu").manual_seed(seed))
         dropout = torch.Generator(y.device).manual_seed(seed)
-        best, best_step, weights = math.inf, 0, triangular.state_dict()
-        with progress_bar(self.steps, name, shown=self.progress) as bar:
-            for step in range(self.steps + 1):
-                # Whichever runs out first, the learning rate has fallen by then.
-                spent = time.monotonic() - begin
-                done = max(step / self.steps, spent / seconds if seconds > 0 else 1.0)
-                if step % _CHECK == 0 or done >= 1:
-                    with torch.no_grad():
-                        loss = float(-triangular.log_density(y_stop).mean())
-                    if not math.isfinite(loss):
-                        raise FloatingPointError(
-                            f"the likelihood of the stopping samples became {-loss} at step "
-                            f"{step:,}: training diverged. Pass a lower learning_rate than "
-                            f"{self.learning_rate}."
-                        )
-                    if loss < best:
-                        best, best_step = loss, step
-                        weights = copy.deepcopy(triangular.state_dict())
-                    bar.set_postfix(stop=f"{loss:.4f}", best=f"{best:.4f}")
-                    if done >= 1 or step - best_step >= self.steps / 3:
-                        break
-                warm_up = min(1.0, (step + 1) / _WARM_UP)
-                for group in optimizer.param_groups:
-                    group["lr"] = self.learning_rate * warm_up * (1 + math.cos(math.pi * done)) / 2
-                batch = y[next(batches)]
-                optimizer.zero_grad()
-                with torch.enable_grad():
-                    objective = -triangular.log_density(batch, dropout).mean()
-                torch.autograd.backward(objective)
-                optimizer.step()
-                bar.update()
-        triangular.load_state_dict(weights)
+
+        def loss() -> Tensor:
+            return -triangular.log_density(y[next(batches)], dropout).mean()
+
+        def score(step: int) -> float:
+            likelihood = float(triangular.log_density(y_stop).mean())
+            if not math.isfinite(likelihood):
+                raise FloatingPointError(
+                    f"the likelihood of the stopping samples became {likelihood} at step "
+                    f"{step:,}: training diverged. Pass a lower learning_rate than "
+                    f"{self.learning_rate}."
+                )
+            return likelihood
+
+        def learning_rate(step: int, done: float) -> float:
+            warm_up = min(1.0, (step + 1) / _WARM_UP)
+            return self.learning_rate * warm_up * (1 + math.cos(math.pi * done)) / 2
+
+        best = train(
+            triangular,
+            torch.optim.Adam(triangular.parameters(), betas=(0.9, 0.99)),
+            loss,
+            score,
+            steps=self.steps,
+            check_every=_CHECK,
+            patience=self.steps / 3,
+            learning_rate=learning_rate,
+            # Whichever of steps and time runs out first, the learning rate has fallen by then.
+            spent=lambda: (time.monotonic() - begin) / seconds if seconds > 0 else 1.0,
+            name=name,
+            progress=self.progress,
+        )
         flow = Chain(*outer, triangular).double().requires_grad_(False)
-        return best - float(outer(stop)[1].mean()), flow
+        return -best - float(outer(stop)[1].mean()), flow
 
 
 def _frames(x: Tensor, seed: int, deadline: float) -> Iterator[Affine]:

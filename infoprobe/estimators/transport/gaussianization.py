@@ -92,7 +92,8 @@ class Gaussianization(Transport):
         checks.require_one_of(self.rotation, [None, *ROTATIONS], "rotation")
         checks.require_integer(self.layers, 0, None, "layers")
 
-    def _fit(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+    def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
+        """A map fitted to samples ``x`` (n, d) and stopped by other samples, (m, d)."""
         generator = torch.Generator("cpu").manual_seed(seed)
         return fit(x, stop, rotation=self.rotation, layers=self.layers, generator=generator)
 

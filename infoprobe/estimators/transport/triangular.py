@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from infoprobe.estimators.networks import linear_layer
+from infoprobe.estimators.training import linear_layer
 
 _LOG_NORMAL = math.log(2 * math.pi) / 2  # minus the standard Gaussian's log-density at 0
 _SIGNIFICANT = 5.0  # standard errors from 0 of a regression coefficient to start with

@@ -1,15 +1,16 @@
-import contextlib
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from infoprobe.estimators import networks
-from infoprobe.estimators.critic import critic as module
+from infoprobe.estimators import training
+from infoprobe.estimators.critic import networks
+from infoprobe.estimators.critic.bounds import BOUNDS, JENSEN_SHANNON, roles_of, smile
 from infoprobe.estimators.critic.critic import Critic
+from infoprobe.estimators.critic.preparation import sizes, split, standardised
 
-BOUNDS = ["infonce", "dv", "nwj", "jsd", "smile"]
+NAMES = ["infonce", "dv", "nwj", "jsd", "smile"]
 
 
 def quick(bound="infonce", **settings):
@@ -40,38 +41,13 @@ def gaussian_log_ratio(x, y, rho):
 
 def bound_of(bound, scores):
     """A bound of a square matrix of scores, those that belong together on its diagonal."""
-    others = scores if bound.own else module._without_partners(scores, 0)
+    n = len(scores)
+    others = scores if bound.own else scores[~torch.eye(n, dtype=torch.bool)].view(n, n - 1)
     return bound.value(scores.diagonal(), bound.rows(others)).item()
 
 
-@pytest.fixture
-def bars(monkeypatch):
-    """The progress bars that training showed."""
-
-    class Bar:
-        steps, closed, postfix = 0, False, None
-
-        def update(self):
-            self.steps += 1
-
-        def set_postfix(self, **postfix):
-            self.postfix = postfix
-
-    made = []
-
-    @contextlib.contextmanager
-    def progress_bar(total, name, *, shown):
-        bar = Bar()
-        bar.total, bar.name = total, name
-        if shown:
-            made.append(bar)
-        try:
-            yield bar
-        finally:
-            bar.closed = True
-
-    monkeypatch.setattr(module, "progress_bar", progress_bar)
-    return made
+def pair_critic(*, separable):
+    return networks.pair_critic(3, 3, separable=separable, hidden=64, embedding=32, cap=9.0)
 
 
 SCORES = 2 * torch.randn(6, 6, generator=generator(), dtype=torch.float64)
@@ -84,19 +60,19 @@ class TestFormulas:
 
     def test_donsker_varadhan(self):
         expected = sum(JOINT) / 6 - math.log(sum(math.exp(t) for t in PRODUCT) / 30)
-        assert bound_of(module._BOUNDS["dv"], SCORES) == pytest.approx(expected)
+        assert bound_of(BOUNDS["dv"], SCORES) == pytest.approx(expected)
 
     def test_nguyen_wainwright_jordan(self):
         joint, product = ([1 + f for f in scores] for scores in (JOINT, PRODUCT))
         expected = sum(joint) / 6 - sum(math.exp(t - 1) for t in product) / 30
-        assert bound_of(module._BOUNDS["nwj"], SCORES) == pytest.approx(expected)
+        assert bound_of(BOUNDS["nwj"], SCORES) == pytest.approx(expected)
 
     def test_infonce(self):
         expected = 0.0
         for i in range(6):
             row = [math.exp(SCORES[i, j].item()) for j in range(6)]
             expected += (SCORES[i, i].item() - math.log(sum(row) / 6)) / 6
-        assert bound_of(module._BOUNDS["infonce"], SCORES) == pytest.approx(expected)
+        assert bound_of(BOUNDS["infonce"], SCORES) == pytest.approx(expected)
 
     def test_jensen_shannon(self):
         def softplus(t):
@@ -104,38 +80,38 @@ class TestFormulas:
 
         expected = -sum(softplus(-t) for t in JOINT) / 6
         expected -= sum(softplus(t) for t in PRODUCT) / 30
-        assert bound_of(module._JENSEN_SHANNON, SCORES) == pytest.approx(expected)
+        assert bound_of(JENSEN_SHANNON, SCORES) == pytest.approx(expected)
 
     def test_smile(self):
         low, high = math.exp(-1.5), math.exp(1.5)
         clipped = [min(max(math.exp(t), low), high) for t in PRODUCT]
         assert clipped != [math.exp(t) for t in PRODUCT]
         expected = sum(JOINT) / 6 - math.log(sum(clipped) / 30)
-        assert bound_of(module._smile(1.5), SCORES) == pytest.approx(expected)
+        assert bound_of(smile(1.5), SCORES) == pytest.approx(expected)
 
     def test_a_case_by_hand(self):
         # Partners score ln 3, the others 0.
         scores = math.log(3) * torch.eye(2, dtype=torch.float64)
-        values = {name: bound_of(bound, scores) for name, bound in module._BOUNDS.items()}
+        values = {name: bound_of(bound, scores) for name, bound in BOUNDS.items()}
         assert values == pytest.approx(
             {"infonce": math.log(3 / 2), "dv": math.log(3), "nwj": math.log(3)}
         )
         expected = -math.log(4 / 3) - math.log(2)
-        assert bound_of(module._JENSEN_SHANNON, scores) == pytest.approx(expected)
+        assert bound_of(JENSEN_SHANNON, scores) == pytest.approx(expected)
 
     def test_of_single_samples(self):
-        critic = module._SampleCritic(nn.Flatten(), cap=100.0)
+        critic = networks.SampleCritic(nn.Flatten(), cap=100.0)
         p, q = torch.tensor([[1.0], [2.0]]), torch.tensor([[0.0], [-1.0], [0.5]])
         mean_exp = (1 + math.exp(-1) + math.exp(0.5)) / 3
         expected = {"dv": 1.5 - math.log(mean_exp), "nwj": 2.5 - mean_exp}
         for name, value in expected.items():
-            assert critic(module._BOUNDS[name], p, q).item() == pytest.approx(value)
+            assert critic(BOUNDS[name], p, q).item() == pytest.approx(value)
 
     @pytest.mark.parametrize("name", ["infonce", "dv", "nwj", "smile"])
     def test_the_log_density_ratio_gives_the_truth(self, name):
         x, y = gaussians(2000, 2, 0.6, torch.float64)
         scores = gaussian_log_ratio(x, y, 0.6)
-        bound = module._smile(50.0) if name == "smile" else module._BOUNDS[name]
+        bound = smile(50.0) if name == "smile" else BOUNDS[name]
         truth = gaussian_information(2, 0.6)
         assert bound_of(bound, scores) == pytest.approx(truth, abs=0.03)
 
@@ -143,20 +119,20 @@ class TestFormulas:
     def test_which_is_where_training_leads(self, name):
         x, y = gaussians(2000, 2, 0.6, torch.float64)
         f = gaussian_log_ratio(x, y, 0.6)
-        bound = Critic(name)._bounds[0]
+        bound = roles_of(name, clip=5.0).objective
         best = bound_of(bound, f)
         for worse in (f + 0.3, f - 0.3, 1.3 * f, 0.7 * f):
             assert bound_of(bound, worse) < best - 0.003
 
     def test_dv_is_the_best_that_a_constant_makes_of_nwj(self):
-        dv, nwj = module._BOUNDS["dv"], module._BOUNDS["nwj"]
+        dv, nwj = BOUNDS["dv"], BOUNDS["nwj"]
         constants = torch.linspace(-5, 5, 2001, dtype=torch.float64)
         best = max(bound_of(nwj, SCORES + c) for c in constants)
         assert bound_of(dv, SCORES) == pytest.approx(best, abs=1e-4)
 
     def test_scores_stay_below_their_cap(self):
         scores = torch.tensor([-1e3, -5.0, 0.0, 9.0, 10.0, 1e3])
-        capped = module._capped(scores, 10.0)
+        capped = networks.capped(scores, 10.0)
         assert capped[:3].tolist() == pytest.approx([-1e3, -5.0, 0.0], abs=1e-4)
         assert capped[4].item() == pytest.approx(10 - math.log(2))
         assert (capped <= 10).all()
@@ -169,13 +145,13 @@ class TestBlocks:
     def test_give_what_the_whole_matrix_gives(self, kind, bound, monkeypatch):
         x, y = gaussians(50, 3, 0.9)
         x.requires_grad_()
-        critic = quick(critic=kind)._pair_critic(3, 3, cap=9.0)
+        critic = pair_critic(separable=kind == "separable")
         for parameter in critic.parameters():
             nn.init.normal_(parameter, std=0.3)
-        bound = module._smile(1.0) if bound == "smile" else module._BOUNDS[bound]
+        bound = smile(1.0) if bound == "smile" else BOUNDS[bound]
         results = []
         for block in (1 << 22, 50 * 64 * 7):  # all rows at once, and 7 of 50 (or 448)
-            monkeypatch.setattr(module, "_BLOCK", block // (1 if kind == "concatenated" else 64))
+            monkeypatch.setattr(networks, "_BLOCK", block // (1 if kind == "concatenated" else 64))
             value = critic(bound, x, y)
             results.append((value, torch.autograd.grad(value, x)[0]))
         assert results[0][0].item() != 0
@@ -183,19 +159,19 @@ class TestBlocks:
 
     def test_hold_each_row_once(self, monkeypatch):
         x, y = gaussians(50, 3, 0.9)
-        critic = quick()._pair_critic(3, 3, cap=9.0)
+        critic = pair_critic(separable=True)
         sizes = []
         rows = critic._rows
-        monkeypatch.setattr(module, "_BLOCK", 50 * 7)
+        monkeypatch.setattr(networks, "_BLOCK", 50 * 7)
         monkeypatch.setattr(
             critic, "_rows", lambda b, u, *r: sizes.append(len(u)) or rows(b, u, *r)
         )
-        critic(module._BOUNDS["dv"], x, y)
+        critic(BOUNDS["dv"], x, y)
         assert sizes == [7] * 7 + [1]
 
     def test_a_concatenated_critic_is_a_network_of_the_pair(self):
         x, y = gaussians(4, 3, 0.5)
-        critic = quick(critic="concatenated")._pair_critic(3, 3, cap=9.0)
+        critic = pair_critic(separable=False)
         nn.init.normal_(critic.score.rest[1][-1].weight)
         scores = critic.score(critic.encode_x(x), critic.encode_y(y))
         first = nn.Linear(6, 64)
@@ -214,7 +190,7 @@ class TestClosedForms:
         truth = gaussian_information(10, 0.6)  # 2.231; the best critic reads 2.165 off these
         assert truth - 0.25 < value < truth + 0.05
 
-    @pytest.mark.parametrize("bound", BOUNDS)
+    @pytest.mark.parametrize("bound", NAMES)
     def test_correlated_gaussians(self, bound):
         x, y = gaussians(4000, 3, 0.7)
         value = quick(bound).mutual_information(x, y).item()
@@ -228,7 +204,7 @@ class TestClosedForms:
         truth = gaussian_information(2, 0.8)  # 1.022
         assert truth - 0.2 < critic.mutual_information(x, y).item() < truth + 0.08
 
-    @pytest.mark.parametrize("bound", BOUNDS)
+    @pytest.mark.parametrize("bound", NAMES)
     def test_independent_variables(self, bound):
         x, y = gaussians(1000, 10, 0.0)
         assert quick(bound).mutual_information(x, y).item() == pytest.approx(0, abs=0.02)
@@ -276,21 +252,21 @@ class TestClosedForms:
 
 class TestTraining:
     def test_the_split(self):
-        assert Critic()._sizes(10_000, "x") == (7000, 1000, 2000)
-        assert Critic(validation=0.25, held_out=0.5)._sizes(1000, "x") == (250, 250, 500)
-        assert Critic()._sizes(100_000, "x") == (78_000, 2000, 20_000)
-        parts = Critic()._split(1000, "x", generator())
+        assert sizes(10_000, 0.1, 0.2, "x") == (7000, 1000, 2000)
+        assert sizes(1000, 0.25, 0.5, "x") == (250, 250, 500)
+        assert sizes(100_000, 0.1, 0.2, "x") == (78_000, 2000, 20_000)
+        parts = split(1000, 0.1, 0.2, "x", generator())
         assert torch.cat(parts).sort().values.tolist() == list(range(1000))
         assert parts[0].tolist() != list(range(700))
 
     def test_batches_pass_over_all_samples_in_a_new_order(self):
-        batches = networks.batches_of(10, 5, generator())
+        batches = training.batches_of(10, 5, generator())
         first, second = (torch.cat([next(batches), next(batches)]) for _ in range(2))
         assert first.sort().values.tolist() == second.sort().values.tolist() == list(range(10))
         assert first.tolist() != second.tolist()
-        batches = networks.batches_of(10, 4, generator())
+        batches = training.batches_of(10, 4, generator())
         assert [len(next(batches)) for _ in range(5)] == [4] * 5
-        assert len(next(networks.batches_of(10, 99, generator()))) == 10
+        assert len(next(training.batches_of(10, 99, generator()))) == 10
 
     def test_it_stops_early(self, bars):
         x, y = gaussians(500, 3, 0.0)
@@ -330,17 +306,17 @@ class TestTraining:
 
     def test_what_chooses_the_weights(self):
         # What is reported, but for the logarithm of a mean, and for what is no bound.
-        criteria = {bound: Critic(bound)._bounds[1] for bound in BOUNDS}
-        assert criteria["smile"] is module._JENSEN_SHANNON
-        assert criteria["infonce"] is module._BOUNDS["infonce"]
+        criteria = {bound: roles_of(bound, clip=5.0).criterion for bound in NAMES}
+        assert criteria["smile"] is JENSEN_SHANNON
+        assert criteria["infonce"] is BOUNDS["infonce"]
         for bound in ("dv", "nwj", "jsd"):
-            assert criteria[bound] is module._BOUNDS["nwj"]
+            assert criteria[bound] is BOUNDS["nwj"]
 
 
 class TestStandardised:
     def test_mean_and_deviation(self):
         x = 3 + 7 * torch.randn(1000, 2, generator=generator(), dtype=torch.float64)
-        z = module._standardised(x, x[:500], "x")
+        z = standardised(x, x[:500], "x")
         assert z.dtype == torch.float32
         expected = (x - x[:500].mean(0)) / x[:500].std(0)
         torch.testing.assert_close(z, expected.float())
@@ -349,21 +325,21 @@ class TestStandardised:
         x = torch.randn(10, 3, generator=generator())
         x[:, 1] = 0.1
         x[:5, 2] = 0.1
-        z = module._standardised(x, x[:5], "x")
+        z = standardised(x, x[:5], "x")
         assert (z[:, 0] != 0).all()
         assert (z[:, 1:] == 0).all()
 
     def test_outliers(self):
         x = torch.randn(1000, 1, generator=generator())
         x[7] = 1e9
-        z = module._standardised(x, x[10:], "x")
+        z = standardised(x, x[10:], "x")
         assert z[7].item() == 5.0
         assert z[8].item() == pytest.approx((x[8] - x[10:].mean()).item() / x[10:].std().item())
 
     @pytest.mark.parametrize("scale", [1e-200, 1e200])
     def test_any_scale(self, scale):
         x = torch.randn(100, 2, generator=generator(), dtype=torch.float64)
-        z, expected = (module._standardised(t, t, "x") for t in (x * scale, x))
+        z, expected = (standardised(t, t, "x") for t in (x * scale, x))
         torch.testing.assert_close(z, expected)
 
     def test_units_do_not_matter(self):

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from infoprobe.estimators.histogram.counts import Counts, DyadicGrid, UniformGrid, count, share
+from infoprobe.estimators.histogram.counts import Counts, count, share
+from infoprobe.estimators.histogram.grids import DyadicGrid, UniformGrid
 from tests import textbook
 
 FINITE32 = st.floats(allow_nan=False, allow_infinity=False, width=32)

@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import infoprobe as ip
-from infoprobe.estimators.histogram import corrections, histogram, tables
-from infoprobe.estimators.histogram.counts import UniformGrid, count
+from infoprobe.estimators.histogram import corrections, tables, tabulation
+from infoprobe.estimators.histogram.binning import Binning
+from infoprobe.estimators.histogram.counts import count
+from infoprobe.estimators.histogram.grids import UniformGrid
+from infoprobe.estimators.histogram.tabulation import counts_of_all, tabulate
 from tests import textbook
 
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
@@ -265,10 +268,10 @@ class TestOverUnits:
         x, y = pair
         y[:, 0] = x[0, 0]  # a constant unit
         with mock.patch.object(tables, "_BLOCK", block):
-            parts = list(ip.Histogram(bins, mode, "units")._tables(p=x, q=y[1:]))
-        each = ip.Histogram(bins, mode)
+            parts = list(tabulate(Binning(bins, mode, "units", "raise"), p=x, q=y[1:]))
+        each = Binning(bins, mode, "values", "raise")
         pooled = zip(columns(x), columns(y[1:]), strict=True)
-        expected = [each._counts(p=of_x, q=of_y) for of_x, of_y in pooled]
+        expected = [counts_of_all(each, p=of_x, q=of_y) for of_x, of_y in pooled]
         rows = [
             (counts, int(cells))
             for tables in parts
@@ -521,7 +524,7 @@ class TestMutualInformation:
                 + textbook.entropy(p.sum(1))
                 - textbook.entropy(p.flatten())
             )
-            with mock.patch.object(histogram, "_DENSE", 1e9 if dense else 0):
+            with mock.patch.object(tabulation, "_DENSE", 1e9 if dense else 0):
                 value = estimator.mutual_information(x, y).item()
             assert value == pytest.approx(expected, abs=1e-12)
 

@@ -1197,7 +1197,7 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"^y: expected a vector of integer labels"):
             KNN().mutual_information(x, torch.tensor(3))
         labels[:2] = torch.tensor([7, 8])
-        message = r"^y: expected more than k=3 samples of each label, but 2 of 5 have not: 7, 8"
+        message = r"^y: expected more than k=3 .* but 2 of 5 have no more than that: 7, 8"
         with pytest.raises(ValueError, match=message):
             KNN().mutual_information(x, labels)
         with pytest.raises(ValueError, match=r"^x: expected more than k=1 .* but 2 of 5"):

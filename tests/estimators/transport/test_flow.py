@@ -59,7 +59,7 @@ def jacobians(flow, x):
 
 def start(x_fit, x_stop):
     """The map before training: no time is left for a step."""
-    return Flow(seconds=1e-9)._fit(x_fit, x_stop, 0)
+    return Flow(seconds=1e-9).fit_map(x_fit, x_stop, 0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def start(x_fit, x_stop):
 )
 class TestChangeOfVariables:
     def test_log_determinants_are_those_of_the_jacobian(self, x):
-        flow = quick(components=3)._fit(x[:400], x[400:500], 0)
+        flow = quick(components=3).fit_map(x[:400], x[400:500], 0)
         some = x[500:510].double()
         _, log_det = flow(some)
         exact = torch.linalg.slogdet(jacobians(flow, some)).logabsdet
@@ -77,14 +77,14 @@ class TestChangeOfVariables:
         torch.testing.assert_close(log_det, exact, rtol=0, atol=1e-6)
 
     def test_of_a_sample_rest_only_on_it(self, x):
-        flow = quick()._fit(x[:400], x[400:500], 0)
+        flow = quick().fit_map(x[:400], x[400:500], 0)
         z, log_det = flow(x[500:])
         alone, log_det_alone = flow(x[503:504])
         torch.testing.assert_close(z[3:4], alone)
         torch.testing.assert_close(log_det[3:4], log_det_alone)
 
     def test_inverse(self, x):
-        flow = quick()._fit(x[:400], x[400:500], 0)
+        flow = quick().fit_map(x[:400], x[400:500], 0)
         some = x[500:].double()
         z, log_det = flow(some)
         back, log_det_back = flow.inverse(z)
@@ -94,7 +94,7 @@ class TestChangeOfVariables:
 
 def test_is_what_the_library_takes_for_a_bijection():
     x = banana(600, 4, dtype=torch.float64)
-    flow = quick()._fit(x[:400], x[400:500], 0)
+    flow = quick().fit_map(x[:400], x[400:500], 0)
     check = ip.check_invertible(flow, x[500:])
     assert not check.findings, check
     change = ip.entropy_change(flow, x[500:])
@@ -104,7 +104,7 @@ def test_is_what_the_library_takes_for_a_bijection():
 
 def test_far_from_all_samples_it_is_still_exact():
     x = banana(600, 3, dtype=torch.float64)
-    flow = quick()._fit(x[:400], x[400:500], 0)
+    flow = quick().fit_map(x[:400], x[400:500], 0)
     far = torch.tensor([[100.0, -50.0, 30.0], [1e4, 1e4, -1e4]], dtype=torch.float64)
     z, log_det = flow(far)
     assert z.isfinite().all()
@@ -168,7 +168,7 @@ def test_components_come_least_gaussian_first():
 class TestLearns:
     def test_a_banana(self):
         x = banana(6000, 2)
-        flow = Flow(hidden=32, steps=200)._fit(x[:3000], x[3000:3500], 0)
+        flow = Flow(hidden=32, steps=200).fit_map(x[:3000], x[3000:3500], 0)
         excess = float(negative_log_likelihood(flow, x[3500:])) - 2 * GAUSSIAN
         assert abs(excess) < 0.06  # 2,500 samples vary by 0.02
 
@@ -177,14 +177,14 @@ class TestLearns:
         x[:, 1] = x[:, 1] * 0.2 + torch.sin(3 * x[:, 0])
         settings = {"hidden": 64, "steps": 400}
         before = float(negative_log_likelihood(start(x[:3000], x[3000:3500]), x[3500:]))
-        flow = Flow(**settings)._fit(x[:3000], x[3000:3500], 0)
+        flow = Flow(**settings).fit_map(x[:3000], x[3000:3500], 0)
         truth = 2 * GAUSSIAN + math.log(0.2)
         assert before - truth > 0.8
         assert float(negative_log_likelihood(flow, x[3500:])) - truth < 0.2
 
     def test_turned_data_through_independent_components(self):
         x = rotated(laplace(4000, 3))
-        flow = quick()._fit(x[:3000], x[3000:3500], 0)
+        flow = quick().fit_map(x[:3000], x[3000:3500], 0)
         excess = float(negative_log_likelihood(flow, x[3500:])) - 3 * (1 + math.log(2))
         assert abs(excess) < 0.25  # 500 samples vary by 0.08
 
@@ -192,38 +192,38 @@ class TestLearns:
         x = banana(1000, 2)
         scale, shift = torch.tensor([1e-6, 1e6]), torch.tensor([3e-5, -2e7])
         flow, scaled = quick(), quick()
-        a = negative_log_likelihood(flow._fit(x[:600], x[600:800], 0), x[800:])
+        a = negative_log_likelihood(flow.fit_map(x[:600], x[600:800], 0), x[800:])
         y = x * scale + shift
-        b = negative_log_likelihood(scaled._fit(y[:600], y[600:800], 0), y[800:])
+        b = negative_log_likelihood(scaled.fit_map(y[:600], y[600:800], 0), y[800:])
         assert float(b) == pytest.approx(float(a), abs=0.05)
 
 
 class TestReproducible:
     def test_by_seed(self):
         x = rotated(banana(600, 3))
-        z, again, other = (quick()._fit(x[:400], x[400:], seed)(x)[0] for seed in (0, 0, 1))
+        z, again, other = (quick().fit_map(x[:400], x[400:], seed)(x)[0] for seed in (0, 0, 1))
         assert torch.equal(z, again)
         assert not torch.equal(z, other)
 
     def test_leaves_the_global_generator_alone(self):
         x = banana(600, 3)
         state = torch.get_rng_state()
-        quick()._fit(x[:400], x[400:], 0)
+        quick().fit_map(x[:400], x[400:], 0)
         assert torch.equal(state, torch.get_rng_state())
 
     def test_does_not_change_its_samples(self):
         x = banana(600, 3)
         before = x.clone()
-        quick()._fit(x[:400], x[400:], 0)(x)
+        quick().fit_map(x[:400], x[400:], 0)(x)
         assert torch.equal(x, before)
 
     def test_whatever_the_defaults(self):
         x = banana(600, 3)
-        expected = quick()._fit(x[:400], x[400:], 0)(x)[0]
+        expected = quick().fit_map(x[:400], x[400:], 0)(x)[0]
         torch.set_default_dtype(torch.float64)
         torch.set_default_device("meta")
         try:
-            z = quick()._fit(x[:400], x[400:], 0)(x)[0]
+            z = quick().fit_map(x[:400], x[400:], 0)(x)[0]
         finally:
             torch.set_default_dtype(torch.float32)
             torch.set_default_device(None)
@@ -231,43 +231,16 @@ class TestReproducible:
 
     def test_pickled_and_copied(self):
         x = banana(600, 3)
-        flow = quick()._fit(x[:400], x[400:], 0)
+        flow = quick().fit_map(x[:400], x[400:], 0)
         expected = flow(x)[0]
         assert torch.equal(pickle.loads(pickle.dumps(flow))(x)[0], expected)
         assert torch.equal(copy.deepcopy(flow)(x)[0], expected)
 
     def test_on_a_device(self, device):
         x = banana(600, 3).to(device)
-        z, log_det = quick()._fit(x[:400], x[400:], 0)(x)
+        z, log_det = quick().fit_map(x[:400], x[400:], 0)(x)
         assert z.device == log_det.device == x.device
         assert z.isfinite().all()
-
-
-@pytest.fixture
-def bars(monkeypatch):
-    """All progress bars there were: their lengths, names, and steps."""
-    made = []
-
-    class Bar:
-        def __init__(self, total, name, *, shown):
-            self.total, self.name, self.steps, self.closed = total, name, 0, False
-            if shown:
-                made.append(self)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.closed = True
-
-        def update(self):
-            self.steps += 1
-
-        def set_postfix(self, **postfix):
-            assert set(postfix) == {"stop", "best"}
-
-    monkeypatch.setattr(module, "progress_bar", Bar)
-    return made
 
 
 def test_keeps_to_the_time(monkeypatch, bars):
@@ -275,7 +248,7 @@ def test_keeps_to_the_time(monkeypatch, bars):
     clock = types.SimpleNamespace(monotonic=lambda: 0.01 * next(ticks))  # a look, a tick
     monkeypatch.setattr(module, "time", clock)
     x = banana(1000, 5)
-    Flow(hidden=16, steps=10**6, seconds=1.5, progress=True)._fit(x[:800], x[800:], 0)
+    Flow(hidden=16, steps=10**6, seconds=1.5, progress=True).fit_map(x[:800], x[800:], 0)
     first, second = bars
     assert 60 < first.steps <= 75
     assert 60 < second.steps <= 75
@@ -283,19 +256,19 @@ def test_keeps_to_the_time(monkeypatch, bars):
 
 def test_stops_early(bars):
     x = torch.randn(300, 2, generator=generator())
-    Flow(steps=600, progress=True)._fit(x[:200], x[200:], 0)
+    Flow(steps=600, progress=True).fit_map(x[:200], x[200:], 0)
     assert all(bar.steps < 600 for bar in bars)
 
 
 def test_training_that_diverges_is_an_error():
     x = banana(600, 3)
     with pytest.raises(FloatingPointError, match="Pass a lower learning_rate"):
-        quick(learning_rate=1e30)._fit(x[:400], x[400:], 0)
+        quick(learning_rate=1e30).fit_map(x[:400], x[400:], 0)
 
 
 def test_gradients_reach_the_samples_alone():
     x = banana(600, 3)
-    flow = quick()._fit(x[:400], x[400:], 0)
+    flow = quick().fit_map(x[:400], x[400:], 0)
     some = x[:5].clone().requires_grad_()
     flow(some)[1].sum().backward()
     assert some.grad.isfinite().all()
@@ -304,7 +277,7 @@ def test_gradients_reach_the_samples_alone():
 
 def test_shows_progress(bars):
     x = banana(600, 3)
-    quick(progress=True)._fit(x[:400], x[400:], 0)
+    quick(progress=True).fit_map(x[:400], x[400:], 0)
     assert [bar.name for bar in bars] == ["Flow, map 1 of 2", "Flow, map 2 of 2"]
     assert all(bar.total == 50 and 0 < bar.steps <= 50 and bar.closed for bar in bars)
 

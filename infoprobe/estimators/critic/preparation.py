@@ -1,0 +1,67 @@
+"""What a critic is given: samples, split and standardised."""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from infoprobe.errors import ArgumentValueError
+
+_MOST_VALIDATION = 2000  # samples, of which all pairs are looked at
+_OUTLIER = 5.0  # standard deviations beyond which a value is clipped
+
+Split: TypeAlias = tuple[Tensor, Tensor, Tensor]
+
+
+def sizes(n: int, validation: float, held_out: float, name: str) -> tuple[int, int, int]:
+    """How many of ``n`` samples are for training, validation and the value.
+
+    Raises:
+        ValueError: There are too few samples for these shares.
+    """
+    smallest = min(validation, held_out, 1 - validation - held_out)
+    needed = math.ceil(3 / smallest)  # leaves two, whichever way shares are rounded
+    if n < needed:
+        raise ArgumentValueError(
+            name,
+            f"expected at least {needed:,} samples with "
+            f"validation={validation} and held_out={held_out}, got {n:,}. "
+            "A neural bound is worth little below some thousands.",
+        )
+    validating = min(round(n * validation), _MOST_VALIDATION)
+    valued = round(n * held_out)
+    return n - validating - valued, validating, valued
+
+
+def split(
+    n: int, validation: float, held_out: float, name: str, generator: torch.Generator
+) -> Split:
+    """The indices of the three parts of ``n`` samples, drawn at random."""
+    order = torch.randperm(n, generator=generator, device="cpu")
+    parts = torch.split(order, list(sizes(n, validation, held_out, name)))
+    training, validating, valued = parts
+    return training, validating, valued
+
+
+def standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
+    """``x`` as float32, less the training samples' mean and over their standard deviation.
+
+    Features that are constant in training, of which a critic has learned nothing, become 0, and
+    outliers are clipped.
+    """
+    low, high = training.detach().aminmax(dim=0)
+    constant = low == high
+    span = torch.where(constant, 1, high - low)
+    if not span.isfinite().all():
+        raise ArgumentValueError(
+            name,
+            f"the values span {low.min().item()} to {high.max().item()}, which overflows "
+            f"{x.dtype}. Rescale them.",
+        )
+    unit = ((training.detach() - low) / span).double()  # whose squares are within range
+    deviation = torch.where(constant, math.inf, unit.std(0))
+    standardised = ((x - low) / span - unit.mean(0)) / deviation
+    return standardised.clamp(-_OUTLIER, _OUTLIER).float()

@@ -1,0 +1,47 @@
+"""What the methods of a histogram are given, checked: values or samples, and their extent."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from infoprobe import checks
+
+
+class Argument(NamedTuple):
+    """A checked argument.
+
+    Attributes:
+        name: What the method calls it.
+        tensor: Its values, exact in floating point: of any shape, or samples (n, d).
+        low: The least value.
+        high: The greatest value.
+        labels: Whether each of its n integers is a symbol by itself, whatever the bins.
+    """
+
+    name: str
+    tensor: Tensor
+    low: float
+    high: float
+    labels: bool = False
+
+
+def values(x: Any, name: str) -> Argument:
+    """An argument whose values are pooled, of any shape."""
+    tensor = checks.exact_float(checks.as_tensor(x, name).detach(), name)
+    return Argument(name, tensor, *checks.extent(tensor, name))
+
+
+def samples(x: Any, name: str, *, symbols: bool) -> Argument:
+    """An argument of samples, (n, d).
+
+    Arguments:
+        x: The argument as given.
+        name: What the method calls it.
+        symbols: Whether a sample is one symbol, so that a vector of integers holds labels.
+    """
+    tensor = checks.as_tensor(x, name).detach()
+    labels = symbols and tensor.dim() == 1 and not tensor.is_floating_point()
+    tensor = checks.samples(tensor, name)
+    return Argument(name, tensor, *checks.extent(tensor, name), labels)

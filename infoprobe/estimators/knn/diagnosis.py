@@ -1,0 +1,105 @@
+"""What stands in the way of trusting a number from nearest neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY, MUTUAL_INFORMATION
+from infoprobe.estimators.ceilings import near_ceiling
+from infoprobe.estimators.features import atoms_of_features
+from infoprobe.estimators.knn.atoms import tied
+from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.findings import Finding
+from infoprobe.neighbors import nearest_neighbors
+
+if TYPE_CHECKING:
+    from infoprobe.estimators.knn.knn import KNN
+
+# From how many nats on a bias is worth a finding.
+_BIAS = 0.1
+
+
+def diagnose(
+    estimator: KNN, measure: str, tensors: Sequence[Any], value: Tensor | None
+) -> Iterator[Finding]:
+    """The findings on a measure of tensors; ``value`` is ``None`` where it was refused."""
+    arguments = ARGUMENTS[measure]
+    samples = {
+        name: checks.samples(x, name)
+        for name, x in zip(arguments.names, tensors, strict=True)
+        if not (arguments.of_pairs and is_discrete(x, name))
+    }
+    if arguments is MUTUAL_INFORMATION:
+        if value is not None:
+            n = len(tensors[0])
+            yield from near_ceiling(float(value), estimator.ceiling(n), n)
+        for name, x in samples.items():
+            yield from atoms_of_features(x, name)
+    if arguments is ENTROPY or arguments.independent:
+        for name, x in samples.items():
+            yield from _ties(estimator, x, name)
+            yield from atoms_of_features(x, name)
+            yield from _dimensions(estimator, x, name)
+    if arguments.independent:
+        yield from _twins(samples["p"], samples["q"])
+
+
+def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+    at_least_k = float(tied(x, estimator.k).double().mean())
+    share = at_least_k or float(tied(x, 1).double().mean())
+    if share:
+        yield Finding(
+            "error" if at_least_k else "warning",
+            f"{share:.1%} of the samples coincide with at least "
+            f"k={estimator.k if at_least_k else 1} others",
+            share,
+            "Dequantise the data, remove duplicates, or use an estimator of discrete "
+            "variables such as ip.Histogram.",
+            name,
+        )
+
+
+def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+    n, d = x.shape
+    if estimator.calibration is not None:
+        return
+    if n < d + 3:
+        yield Finding(
+            "warning",
+            f"{n:,} samples are too few in {d:,} dimensions to tell how far the estimate is off",
+            n / d,
+            "Pass more samples or fewer features; do not trust the estimate.",
+            name,
+        )
+        return
+    calibrated = replace(estimator, calibration="gaussian", repeats=1)
+    try:
+        bias = float(calibrated.bias("entropy", x).value)
+    except ValueError:
+        return  # There are no Gaussian data like these, such as of features that are redundant.
+    if abs(bias) >= _BIAS:
+        yield Finding(
+            "warning",
+            f"the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
+            f"{bias:+.2f} nats",
+            bias,
+            "Use KNN(calibration='gaussian') or 'copula'. More samples hardly help.",
+            name,
+        )
+
+
+def _twins(p: Tensor, q: Tensor) -> Iterator[Finding]:
+    share = float((nearest_neighbors(q, 1, p).distances == 0).double().mean())
+    if share:
+        yield Finding(
+            "warning",
+            f"{share:.1%} of the samples of the first are samples of the second, too",
+            share,
+            "A divergence needs samples that are independent: split the data first.",
+            "p, q",
+        )

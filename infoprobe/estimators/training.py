@@ -1,0 +1,96 @@
+"""Networks that are trained in passing: their layers, weights and batches, and the training."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from infoprobe.progress import progress_bar
+
+
+def linear_layer(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer in float32 on the CPU, whatever the user's defaults."""
+    return nn.Linear(inputs, outputs, device="cpu", dtype=torch.float32)
+
+
+@contextlib.contextmanager
+def drawing_weights(seed: int) -> Iterator[None]:
+    """Seeds weights that are drawn on the CPU to be trained, and restores the generators.
+
+    ``torch.manual_seed`` would seed the generators of other devices too.
+    """
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def batches_of(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Indices of ``n`` samples in batches without end, in a new order each time."""
+    size = min(size, n)
+    while True:
+        order = torch.randperm(n, generator=generator, device="cpu")
+        yield from torch.split(order, size)[: n // size]
+
+
+def train(
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loss: Callable[[], Tensor],
+    score: Callable[[int], float],
+    *,
+    steps: int,
+    check_every: int,
+    patience: float,
+    learning_rate: Callable[[int, float], float],
+    spent: Callable[[], float] = lambda: 0.0,
+    name: str,
+    progress: bool,
+) -> float:
+    """Trains a network, and leaves it with the weights of the best score.
+
+    Arguments:
+        network: What is trained.
+        optimizer: Of its parameters.
+        loss: Takes the next batch and returns what the step is to lower, a 0-dim tensor.
+        score: How good the weights are at a step, greater for better; raises an error where
+            training diverged. It is asked without gradients.
+        steps: The most training steps.
+        check_every: The steps from one score to the next.
+        patience: The steps without a better score after which training ends.
+        learning_rate: The learning rate of a step, from its number and the part of training that
+            is done, in [0, 1].
+        spent: The part of the time allowed for training that has passed; training ends at 1.
+        name: What the progress bar calls it.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The best score.
+    """
+    best, best_step, weights = -math.inf, 0, network.state_dict()
+    with progress_bar(steps, name, shown=progress) as bar:
+        for step in range(steps + 1):
+            done = max(step / steps, spent())
+            if step % check_every == 0 or done >= 1:
+                with torch.no_grad():
+                    current = score(step)
+                if current > best:
+                    best, best_step = current, step
+                    weights = copy.deepcopy(network.state_dict())
+                bar.set_postfix(score=f"{current:.4f}", best=f"{best:.4f}")
+                if done >= 1 or step - best_step >= patience:
+                    break
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, done)
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                lowered = loss()
+            torch.autograd.backward(lowered)
+            optimizer.step()
+            bar.update()
+    network.load_state_dict(weights)
+    return best

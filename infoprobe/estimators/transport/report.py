@@ -1,0 +1,119 @@
+"""What an estimate through invertible maps reports of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from infoprobe.findings import Finding
+
+# From how many nats on what a map left, or made worse, is worth a finding.
+_LEFT = 0.1
+
+
+class UpperBound(NamedTuple):
+    """A bound from samples, 0-dim float64 tensors in nats.
+
+    Attributes:
+        value: In expectation not below the truth.
+        stderr: Its standard error.
+    """
+
+    value: Tensor
+    stderr: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Transported:
+    r"""A variable and the maps that carry it, each fitted without the samples that it measures.
+
+    Attributes:
+        maps: One for each fold: modules whose ``forward(x)`` gives :math:`z = f(x)`, (n, d), and
+            :math:`\ln |\det J_f|`, (n,), and whose ``inverse(z)`` the same of the inverse.
+        n_fit: How many samples each map was fitted to; the least of all folds.
+        n_stop: How many told it when to stop; the least of all folds.
+        n: How many were measured, in all folds.
+        d: How many features they have.
+        bound: The held-out negative log-likelihood :math:`-E \ln q(X)` of the density
+            :math:`q(x) = \varphi(f(x))\, |\det J_f(x)|` that a map makes of a standard Gaussian
+            one: an upper bound of h(X) in expectation.
+        gain: By how many nats this bound is below the one that a Gaussian with the mean and
+            covariance of the same samples gives.
+        gain_stderr: The standard error of that.
+        entropy: :math:`h(X)` itself, 0-dim float64. It is below the bound by what the residual
+            estimator finds: by how much mean and covariance of f(X) are off, and its
+        negentropy: How much less entropy f(X) has than a Gaussian with its covariance, in nats,
+            as far as the residual estimator sees it. Near 0, nothing is left to find.
+    """
+
+    maps: tuple[nn.Module, ...]
+    n_fit: int
+    n_stop: int
+    n: int
+    d: int
+    bound: UpperBound
+    gain: float
+    gain_stderr: float
+    entropy: Tensor
+    negentropy: float
+
+    def findings(self, name: str) -> list[Finding]:
+        """What stands in the way of trusting a number that was measured after this transport."""
+        found = []
+        if self.negentropy >= _LEFT + 2 * float(self.bound.stderr):
+            found.append(
+                Finding(
+                    "warning",
+                    f"{self.negentropy:.2f} nats of negentropy remain after transport",
+                    self.negentropy,
+                    "The residual estimator may have missed as much again: pass more samples, "
+                    "or a map that can do more.",
+                    name,
+                )
+            )
+        if self.gain <= -_LEFT - 2 * self.gain_stderr:
+            found.append(
+                Finding(
+                    "warning",
+                    f"the map did not help: on held-out samples a Gaussian fits better, "
+                    f"by {-self.gain:.2f} nats",
+                    self.gain,
+                    "Pass more samples, or use ip.KNN(calibration='gaussian') without transport.",
+                    name,
+                )
+            )
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"Transported({len(self.maps)} maps {type(self.maps[0]).__name__}, d={self.d:,}, "
+            f"fitted to {self.n_fit:,} samples and stopped by {self.n_stop:,}, "
+            f"measured on {self.n:,}: bound {float(self.bound.value):.4f} "
+            f"± {float(self.bound.stderr):.4f}, gain {self.gain:+.4f} ± {self.gain_stderr:.4f}, "
+            f"negentropy left {self.negentropy:+.4f})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TransportReport:
+    """An estimate and how it came about.
+
+    Attributes:
+        measure: The name of the method.
+        value: What the method returns: a 0-dim float64 tensor in nats.
+        transported: The variables that were carried, by the names of the arguments.
+        findings: Reasons not to trust the value; empty where none was found.
+    """
+
+    measure: str
+    value: Tensor
+    transported: dict[str, Transported]
+    findings: list[Finding]
+
+    def __repr__(self) -> str:
+        lines = [f"{self.measure}: {float(self.value):.4f} nats"]
+        lines += [f"  {name}: {variable!r}" for name, variable in self.transported.items()]
+        lines += [f"  {finding}" for finding in self.findings]
+        return "\n".join(lines)
