@@ -88,7 +88,7 @@ class TestNumbers:
             model(x)
         (row,) = probe.report().rows
         assert row["value"] > 0.3
-        assert "nats of it only tell values within a bin above zero" in row["findings"][0]
+        assert "nats come only from the bin edge at zero" in row["findings"][0]
 
     def test_no_grad_inference_mode_and_autocast_agree_with_the_estimator(self):
         model, x = small_model(), torch.randn(100, 6)

@@ -19,7 +19,7 @@ class Sparsity(ip.Measure):
 
     samples: int = 4096
 
-    name: ClassVar[str] = "sparsity"
+    name: ClassVar[str] = "typed_sparsity"
 
     @property
     def needs(self) -> tuple[Need, ...]:

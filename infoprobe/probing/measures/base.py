@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.probing.kept.base import Reduction
@@ -49,12 +50,16 @@ class Reading(NamedTuple):
             estimate: The estimate.
             roles: For each argument of the estimator's method, what it is to the layer.
         """
-        findings = [
-            str(finding._replace(argument=roles.get(finding.argument, "")))
-            for finding in estimate.findings
-        ]
+        findings = []
+        for finding in estimate.findings:
+            names = [roles.get(name, name) for name in finding.argument.split(", ")]
+            findings.append(str(finding._replace(argument=" and ".join(names))))
         stderr = None if estimate.stderr is None else float(estimate.stderr)
         return cls(float(estimate.value), findings, stderr)
+
+
+# The classes of measures by their names.
+_NAMES: dict[str, str] = {}
 
 
 class Measure(ABC):
@@ -64,7 +69,7 @@ class Measure(ABC):
     define :attr:`name`, :attr:`needs` and :meth:`compute`.
 
     Attributes:
-        name: The name of the measure in reports.
+        name: The name of the measure in reports, which no other measure has.
         unit: The unit of its values.
     """
 
@@ -74,6 +79,13 @@ class Measure(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" in vars(cls):
+            whose = _NAMES.setdefault(cls.name, f"{cls.__module__}.{cls.__qualname__}")
+            if whose != f"{cls.__module__}.{cls.__qualname__}":
+                raise ArgumentValueError(
+                    "name",
+                    f"expected a name that no other measure has, got {cls.name!r}, the name of "
+                    f"{whose}. Reports tell measures apart by their names: choose another one.",
+                )
             register_label(cls.name, cls.label)
 
     @classmethod

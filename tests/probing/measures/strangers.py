@@ -36,7 +36,7 @@ class Sparsity(ip.Measure):
 
     samples: int = 100
 
-    name: ClassVar[str] = "sparsity"
+    name: ClassVar[str] = "share_of_zeros"
     unit: ClassVar[str] = "share"
     kind: ClassVar[None] = None
 

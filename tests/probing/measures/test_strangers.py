@@ -74,7 +74,7 @@ class TestMeasure:
         x = data(50)
         with ip.probe(model := rectified(), measures=[Sparsity(), ip.Entropy()]) as probe:
             model(x)
-        rows = [row for row in probe.report().rows if row["measure"] == "sparsity"]
+        rows = [row for row in probe.report().rows if row["measure"] == "share_of_zeros"]
         share = float((x.relu() == 0).double().mean())
         assert [row["value"] for row in rows] == [0, share]
         assert rows[1]["stderr"] == pytest.approx((share * (1 - share) / 200) ** 0.5)
@@ -89,7 +89,7 @@ class TestMeasure:
     def test_label_in_table_plot_and_page(self, tmp_path):
         report = probed(rectified(), [data(50)], [Sparsity(), ip.Entropy()]).report()
         assert "share of zeros" in repr(report)
-        assert report.plot("sparsity").get_ylabel() == "share of zeros (share)"
+        assert report.plot("share_of_zeros").get_ylabel() == "share of zeros (share)"
         report.to_html(tmp_path / "report.html")
         assert "share of zeros" in (tmp_path / "report.html").read_text()
 
@@ -102,6 +102,12 @@ class TestMeasure:
         with ip.probe(rectified(), measures=Sparsity()).track(every=1) as probe:
             probe.load_state_dict(save_and_load(a.state_dict()))
         assert probe.report().rows[1]["value"] == pytest.approx(share)
+
+    def test_a_name_that_another_measure_has(self):
+        with pytest.raises(ValueError, match="name: expected a name that no other measure has"):
+
+            class Entropy(ip.Measure):
+                name = "entropy"
 
     def test_an_error_in_it_stays_on_the_row(self):
         class Fails(Sparsity):

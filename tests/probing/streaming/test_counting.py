@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infoprobe as ip
-from infoprobe.estimators.histogram.counts import Counts, DyadicGrid, UniformGrid, count
+from infoprobe.estimators.histogram.counts import Counts, count
+from infoprobe.estimators.histogram.grids import DyadicGrid, UniformGrid
 from tests.probing.helpers import save_and_load
 
 BLOCK = 1 << 17
