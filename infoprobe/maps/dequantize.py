@@ -86,11 +86,13 @@ def dequantize(
             f"expected values from 0 to levels - 1 = {levels - 1:,}, got {low:,} to "
             f"{high:,}. Pass the number of levels that the images have.",
         )
-    parts = [_spread(block.to(torch.float64), levels, generator, dtype) for block in blocks]
+    parts = [
+        _spread_over_cells(block.to(torch.float64), levels, generator, dtype) for block in blocks
+    ]
     return torch.cat(parts).view(images.shape)
 
 
-def _spread(
+def _spread_over_cells(
     x: Tensor, levels: int, generator: torch.Generator | None, dtype: torch.dtype
 ) -> Tensor:
     source = x.device if generator is None else generator.device

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -15,13 +15,14 @@ from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, Measure
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.reporting.report import Report
-from infoprobe.taps.layout import Layer, LayerSpec, select_layers
+from infoprobe.taps.layout import LayerSpec, Layout
+from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
-from infoprobe.taps.transform_hooks import is_made_of_transforms
 
 _LARGEST_SEED = (1 << 32) - 1
 
@@ -120,7 +121,7 @@ def probe(
                 f"{measure!r} of type {type(measure).__name__}.",
             )
     recorder = Recorder(measures, values_per_batch, memory, int(seed))
-    return Probe(model, select_layers(model, layers), recorder)
+    return Probe(Layout.of(model).select(layers), recorder)
 
 
 class Probe:
@@ -130,12 +131,12 @@ class Probe:
     raised in it. The report stays readable afterwards.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
-        self._layers = [layer.name for layer in layers]
+    def __init__(self, layout: Layout, recorder: Recorder) -> None:
+        self._layers = [layer.name for layer in layout.chosen]
         self._recorder = recorder
         # What processes before and after this one had measured, to be added to which record.
         self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
-        self._tap = Tap(model, layers, recorder)
+        self._tap = Tap(layout, recorder)
 
     def __enter__(self) -> Probe:
         return self
@@ -329,9 +330,12 @@ class Probe:
         return merged
 
     def _warn_of_silent_layers(self, fired: set[str]) -> None:
-        # A layer may have made transforms, which are what is measured: name[0], name[1].
-        fired = fired | {name.partition("[")[0] for name in fired}
-        silent = [layer for layer in self._layers if layer not in fired]
+        # A layer may have made transforms, and then those are measured.
+        silent = [
+            layer
+            for layer in self._layers
+            if layer not in fired and not any(belongs_to(place, layer) for place in fired)
+        ]
         if not silent or not self._recorder.measures:
             return
         if not fired:

@@ -7,11 +7,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.maps import jacobians
-
-
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+from tests.maps.textbook_maps import normal
 
 
 def half_log_det(matrices):
@@ -96,7 +92,7 @@ class TestJacobian:
 
     @pytest.mark.parametrize("function", [lambda x: x.detach().tanh(), torch.round])
     def test_what_hides_from_autograd_is_told(self, function):
-        with pytest.warns(UserWarning, match=r"differs from what autograd's Jacobians .* detach"):
+        with pytest.warns(UserWarning, match=r"from what autograd's Jacobians predict .* detach"):
             ip.jacobian_spectrum(lambda x: function(30 * x), normal(500, 2) / 30)
 
     def test_half_of_a_derivative_hidden(self):
@@ -137,7 +133,7 @@ class TestJacobian:
         assert max(seen) <= 8
 
 
-class TestVolumes:
+class TestSpectra:
     @pytest.mark.parametrize(("outputs", "d"), [(1, 1), (3, 3), (7, 3), (100, 64), (64, 64)])
     def test_linear_maps(self, outputs, d):
         a = normal(outputs, d)

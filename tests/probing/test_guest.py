@@ -93,7 +93,7 @@ def _same(a, b):
 
 def quiet():
     """Nothing of ours is at work in this thread, nor in the compiler."""
-    return not calls._running.calls and compiled.suspension._users == 0
+    return not calls.running.calls and compiled.suspension._users == 0
 
 
 def entropy(report, layer, call=0):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import infoprobe as ip
-from infoprobe.taps.layout import select_layers
+from infoprobe.taps.layout import Layout
 
 H = ip.Histogram(64, pseudocount=1)
 MEASURES = [ip.Entropy(H), ip.Divergence(H, "previous"), ip.Divergence(H, "input")]
@@ -54,7 +54,7 @@ class Chain(nn.Module):
 
 
 def names(model, layers=None):
-    return [layer.name for layer in select_layers(model, layers)]
+    return [layer.name for layer in Layout.of(model).select(layers).chosen]
 
 
 def passes(probe):

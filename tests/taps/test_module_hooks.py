@@ -9,12 +9,12 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, MNISTAutoencoder, mnist_inn
-from infoprobe.taps.layout import all_layers, select_layers
-from infoprobe.taps.module_hooks import main_tensor
+from infoprobe.taps.layout import Layout
+from infoprobe.taps.tensors import main_tensor
 
 
 def names(model, layers=None):
-    return [layer.name for layer in select_layers(model, layers)]
+    return [layer.name for layer in Layout.of(model).select(layers).chosen]
 
 
 def fc(features_in, features_out):
@@ -143,7 +143,7 @@ class TestSelection:
             *("conv1.subnet2", "conv2.subnet2", "conv3.subnet2")
         ]
         assert names(model, "*") == names(model)
-        everything = [layer.name for layer in all_layers(model)]
+        everything = [layer.name for layer in Layout.of(model).layers]
         assert names(model, lambda name, module: True) == everything
         assert names(model, nn.Module)[:3] == ["(model)", "inn", "inn.module_list"]
 

@@ -10,14 +10,14 @@ from torch import nn
 from torch.distributions import transforms as tt
 
 import infoprobe as ip
-from infoprobe.taps.layout import select_layers
+from infoprobe.taps.layout import Layout
 
 H = ip.Histogram(64, pseudocount=1)
 MEASURES = [ip.Entropy(H), ip.Divergence(H, "previous"), ip.Divergence(H, "input")]
 
 
 def names(model, layers=None):
-    return [layer.name for layer in select_layers(model, layers)]
+    return [layer.name for layer in Layout.of(model).select(layers).chosen]
 
 
 def passes(probe):
@@ -105,7 +105,7 @@ class TestTransforms:
             *(("1", "inverse", 0), ("(model)", "inverse", 0)),
         ]
 
-    def test_volumes_do_not_count(self):
+    def test_log_determinants_do_not_count(self):
         transform, x = chain(), torch.randn(100)
         with ip.probe(transform, measures=ip.Entropy(H)) as probe:
             transform.log_abs_det_jacobian(x, transform(x))
