@@ -156,9 +156,9 @@ class ModuleTap:
         if own:
             self._pass_ends(call, "input" if call.direction == "forward" else "output", own)
         if (
-            call.place is not None
+            site.map is not None
+            and call.place is not None
             and self._calls.wants_log_determinants
-            and site.map is not None
             and not site.map.doubts.stochastic
         ):
             asking = site.map.library.with_log_determinant(kwargs, caller)

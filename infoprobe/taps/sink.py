@@ -37,7 +37,7 @@ def belongs_to(place: str, layer: str) -> bool:
     return place == layer or place.startswith(f"{layer}[")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False, slots=True)
 class Event:
     """A layer has returned, or a tensor has passed a point.
 

@@ -11,10 +11,7 @@ import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, MNISTAutoencoder, mnist_inn
 from infoprobe.taps.layout import Layout
 from infoprobe.taps.tensors import main_tensor
-
-
-def names(model, layers=None):
-    return [layer.name for layer in Layout.of(model).select(layers).chosen]
+from tests.taps.seen import names
 
 
 def fc(features_in, features_out):
