@@ -208,7 +208,7 @@ def _entropy_bound(
     else:
         note = (
             f"A tighter bound, from the covariance, needs more samples than the {d:,} coordinates "
-            f"of the latent; there are {n:,}."
+            f"of the latent, got {n:,}."
         )
     bound = m / 2 * math.log(2 * math.pi * math.e * energy / m) if energy else -math.inf
     return bound, "energy", note

@@ -39,8 +39,8 @@ def dequantize(
     flatters the model (Theis, van den Oord & Bethge, 2016).
 
     Arguments:
-        images: Whole numbers from 0 to ``levels - 1`` in an integer type, such as uint8; of any
-            shape.
+        images: Whole numbers from 0 to ``levels - 1``, of any shape, in an integer type such as
+            uint8.
         levels: The number of grey levels L, at least 2 and at most 65,536.
         generator: The generator that draws u; ``None`` for torch's global generator.
         dtype: ``torch.float32`` or ``torch.float64``. Near 1, single precision keeps only

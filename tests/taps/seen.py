@@ -1,7 +1,10 @@
-"""What tests of taps share: short names for what a probe has seen, and a flow."""
+"""What tests of taps share: short names for what a probe has seen, a flow and a graph."""
 
+import FrEIA.framework as Ff
+import FrEIA.modules as Fm
 import pytest
 import torch
+from torch import nn
 
 import infoprobe as ip
 from infoprobe.taps.layout import Layout
@@ -67,3 +70,17 @@ def nflow(context=None):
 
 
 NFLOW = [f"_transform._transforms.{i}" for i in range(4)]
+
+
+def fc(features_in, features_out):
+    return nn.Linear(features_in, features_out)
+
+
+def two_ended_graph():
+    """Two inputs, concatenated, coupled and split into two outputs, without names."""
+    a, b = Ff.InputNode(3), Ff.InputNode(5)
+    both = Ff.Node([a.out0, b.out0], Fm.Concat, {})
+    coupled = Ff.Node(both, Fm.GLOWCouplingBlock, {"subnet_constructor": fc}, name="couple")
+    split = Ff.Node(coupled, Fm.Split, {"section_sizes": [2, 6]})
+    ends = [Ff.OutputNode(split.out0), Ff.OutputNode(split.out1)]
+    return Ff.GraphINN([a, b, both, coupled, split, *ends])
