@@ -1,6 +1,6 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
-from infoprobe import datasets, models
+from infoprobe import datasets, libraries, models
 from infoprobe.estimators import (
     KNN,
     Critic,
@@ -22,7 +22,9 @@ from infoprobe.functional import (
 )
 from infoprobe.maps.bottleneck import BottleneckAccount, bottleneck_account
 from infoprobe.maps.dequantize import dequantize
-from infoprobe.maps.entropy_change import check_invertible, entropy_change, jacobian_spectrum
+from infoprobe.maps.entropy_change import entropy_change
+from infoprobe.maps.invertibility import check_invertible
+from infoprobe.maps.spectrum import jacobian_spectrum
 from infoprobe.neighbors import nearest_neighbors
 from infoprobe.probing.measures import (
     Divergence,
@@ -35,7 +37,7 @@ from infoprobe.probing.measures import (
 from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
 from infoprobe.rows import Row
-from infoprobe.taps.calls import tap
+from infoprobe.taps.points import tap
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
 
@@ -74,6 +76,7 @@ __all__ = [
     "jacobian_spectrum",
     "js_divergence",
     "kl_divergence",
+    "libraries",
     "models",
     "mutual_information",
     "nearest_neighbors",

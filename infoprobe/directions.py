@@ -1,4 +1,4 @@
-"""The two ways in which an invertible map runs."""
+"""The two directions in which an invertible map runs."""
 
 from __future__ import annotations
 

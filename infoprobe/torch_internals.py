@@ -11,7 +11,7 @@ import contextlib
 import functools
 import pkgutil
 from types import CodeType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -183,16 +183,16 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     return original
 
 
-def is_batch_norm(module: nn.Module) -> bool:
-    """Whether this is batch normalization of any kind.
+def is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:
+    """Whether this is batch normalization of any kind, all of which have the same attributes.
 
     Torch has no public name for all of its kinds.
     """
     return isinstance(module, _BATCH_NORM.value)
 
 
-def is_dropout(module: nn.Module) -> bool:
-    """Whether this is dropout of any kind.
+def is_dropout(module: nn.Module) -> TypeGuard[nn.Dropout]:
+    """Whether this is dropout of any kind, all of which have the same attributes.
 
     Torch has no public name for all of its kinds.
     """

@@ -1,4 +1,4 @@
-"""What maps report of their log-determinants, in one form."""
+"""The log-determinants that maps report, in one form."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from infoprobe.errors import ArgumentValueError
 
 
 class LogDeterminant(NamedTuple):
-    """What a map that ought to be invertible reports of its log|det J|.
+    """The log|det J| that an invertible layer reports of one call.
 
     Attributes:
-        value: Numbers in any form; ``None`` if it reports nothing.
-        doubt: Why it reports nothing, or why not to believe it; empty if all is well.
+        value: In nats, one number or one for each sample, in any form; ``None`` if the layer
+            reports none.
+        doubt: A sentence that says why the layer reports none, or why its value should not be
+            believed; empty if all is well.
     """
 
     value: Any
     doubt: str = ""
 
 
-def per_sample(claimed: Any, x: Tensor) -> Tensor:
+def per_sample(reported: Any, x: Tensor) -> Tensor:
     """A log-determinant in any form as one number for each sample of ``x``: (n,) float64.
 
     Raises:
         ValueError: It is neither one number nor one for each sample.
     """
-    value = torch.as_tensor(claimed, dtype=torch.float64, device=x.device).detach()
+    value = torch.as_tensor(reported, dtype=torch.float64, device=x.device).detach()
     if value.numel() not in (1, len(x)):
         raise ArgumentValueError(
             "module",

@@ -1,13 +1,33 @@
-"""Models within what torch wraps around them."""
+"""What torch wraps around models: compiled code and data parallelism."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from torch import nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from infoprobe.torch_internals import compiled_from
+
+T = TypeVar("T")
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model that ``torch.compile`` or data parallelism wraps, or the model itself."""
-    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
-        return unwrapped(model.module)
-    compiled = getattr(model, "_orig_mod", None)
-    return unwrapped(compiled) if isinstance(compiled, nn.Module) else model
+def is_wrapper(module: object) -> bool:
+    """Whether ``torch.compile`` or data parallelism made a module around another one."""
+    return isinstance(module, nn.Module) and _inner(module) is not None
+
+
+def unwrapped(module: T) -> T | nn.Module:
+    """The model inside all wrappers, or what is given if it is not wrapped."""
+    found: T | nn.Module = module
+    while isinstance(found, nn.Module) and (inner := _inner(found)) is not None:
+        found = inner
+    return found
+
+
+def _inner(module: nn.Module) -> nn.Module | None:
+    """The module that a wrapper is around."""
+    if isinstance(module, (DataParallel, DistributedDataParallel)):
+        wrapped: nn.Module = module.module
+        return wrapped
+    return compiled_from(module)

@@ -1,4 +1,4 @@
-"""What an invertible autoencoder throws away at its bottleneck, and what that costs."""
+"""What an invertible autoencoder discards at its bottleneck, and what that costs."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from infoprobe.estimators import Gaussian
 
 @dataclass(frozen=True, repr=False)
 class BottleneckAccount:
-    r"""What zero-padding throws away of the latent :math:`z = (k, r)`, kept and dropped.
+    r"""What zero-padding discards of the latent :math:`z = (k, r)`, kept and dropped.
 
     Attributes:
         n: The number of samples.
-        kept: How many coordinates of the latent are kept.
-        dropped: How many are replaced by zeros, m.
+        kept: The number of coordinates of the latent that are kept.
+        dropped: The number of coordinates that are replaced by zeros, m.
         energy: :math:`E \|r\|^2`, the mean squared distance from the latent to what replaces it.
-        energy_share: :math:`E \|r\|^2 / E \|z\|^2`.
-        entropy_bound: In nats, at least :math:`h(r|k)` for the given second moments.
-        bound_from: Which ones: ``"covariance"`` of kept and dropped coordinates, or, where it
-            cannot be had, the ``"energy"`` alone.
-        note: Why not the covariance; empty otherwise.
-        l1: The mean absolute error of the reconstruction.
-        mse: Its mean squared error.
-        inversion_l1: The mean absolute error of the inverse of the latent without padding: what
-            rounding adds to ``l1``.
-        inversion_mse: The same, squared.
+        energy_share: The share of the energy that is dropped, :math:`E \|r\|^2 / E \|z\|^2`.
+        entropy_bound: An upper bound of :math:`h(r|k)` in nats, from second moments.
+        bound_from: Which second moments the bound comes from: the ``"covariance"`` of kept and
+            dropped coordinates, or, where it cannot be estimated, the ``"energy"`` alone.
+        note: The reason why the bound does not come from the covariance; empty if it does.
+        l1: The mean absolute error of the reconstruction, in units of x.
+        mse: The mean squared error of the reconstruction, in squared units of x.
+        inversion_l1: The mean absolute error of the inverse of the latent without padding, which
+            is what rounding adds to ``l1``.
+        inversion_mse: The mean squared error of the inverse of the latent without padding.
     """
 
     n: int
@@ -49,7 +49,7 @@ class BottleneckAccount:
     inversion_mse: float
 
     def lost_at(self, resolution: float) -> float:
-        r"""About the most nats that zero-padding loses of a latent known to a ``resolution``.
+        r"""Bounds the nats that zero-padding loses of a latent that is known to a resolution.
 
         .. math:: H(\lfloor r / \delta \rfloor \,|\, k) \approx h(r|k) - m \ln \delta
 
@@ -57,14 +57,17 @@ class BottleneckAccount:
         coordinate; with a coarser one the number is too low.
 
         Arguments:
-            resolution: In the units of the latent.
+            resolution: The width of the cells that can be told apart, in units of the latent.
+
+        Returns:
+            The approximate upper bound in nats.
         """
         checks.require_real(resolution, 0, "resolution")
         if not resolution > 0:
             raise ArgumentValueError(
                 "resolution",
-                "expected a positive number, got 0, at which a continuous latent "
-                "loses infinitely much. Pass the width of the cells that can be told apart.",
+                "expected a positive number, got 0, for which the loss of a continuous latent is "
+                "infinite. Pass the width of the cells that can be told apart.",
             )
         return self.entropy_bound - self.dropped * math.log(resolution)
 
@@ -85,47 +88,49 @@ class BottleneckAccount:
 
 
 def bottleneck_account(model: Any, x: Any, *, batch_size: int = 256) -> BottleneckAccount:
-    r"""What the bottleneck of an invertible autoencoder throws away, and what that costs.
+    r"""Computes what the bottleneck of an invertible autoencoder discards, and what that costs.
 
-    Zero-padding is its one lossy step. With the latent :math:`z = f(x) = (k, r)`, of which k is
-    kept, it drops the energy :math:`E \|r\|^2` and the entropy
+    Zero-padding is the one lossy step. From the latent :math:`z = f(x) = (k, r)` it keeps k, and
+    drops r with the energy :math:`E \|r\|^2` and the entropy
 
     .. math:: h(r|k) \le \tfrac m2 \ln 2 \pi e + \tfrac12 \ln |\Sigma_{r|k}|,
         \quad \Sigma_{r|k} = \Sigma_r - \Sigma_{rk} \Sigma_k^{-1} \Sigma_{kr},
 
-    an upper bound, reached by Gaussian latents alone: of all distributions with a covariance, the
-    Gaussian has the largest conditional entropy. The covariance needs more samples than the
-    latent has coordinates. With fewer, the bound is the weaker
-    :math:`\tfrac m2 \ln (2 \pi e\, E \|r\|^2 / m)`, which knows nothing but the energy; a shrunk
+    an upper bound, which only Gaussian latents reach: among all distributions with a given
+    covariance, the Gaussian has the largest conditional entropy. The covariance needs more
+    samples than the latent has coordinates. With fewer samples the bound is the weaker
+    :math:`\tfrac m2 \ln (2 \pi e\, E \|r\|^2 / m)`, which depends on the energy alone; a shrunk
     covariance would give a number that bounds nothing.
 
-    The entropy is not the information lost, which is infinite: a continuous r can be known to any
-    number of digits, and k tells only some of them. It says how the loss depends on the
-    resolution :math:`\delta` to which a latent is known, as :math:`h(r|k) - m \ln \delta`
-    (:meth:`BottleneckAccount.lost_at`). It can be negative, changes with the units of the latent,
-    and compares models of the same x at equal m once :math:`E \ln |\det J_f|`, by which f
-    stretches its latent, is taken off.
+    The entropy is not the information that is lost, which is infinite: a continuous r can be known
+    to any number of digits, and k tells only some of them. The entropy says how the loss depends
+    on the resolution :math:`\delta` to which a latent is known, as :math:`h(r|k) - m \ln \delta`
+    (:meth:`BottleneckAccount.lost_at`). It can be negative, and it changes with the units of the
+    latent. To compare models of the same x at equal m, subtract :math:`E \ln |\det J_f|`, by
+    which f stretches its latent.
 
     Arguments:
         model: With ``inn(x, jac=False)`` and ``inn(z, rev=True, jac=False)`` that return tuples
             whose first entry is the latent or the image, and a ``bottleneck`` that is called with
             latents and has ``code(z)`` and ``rest(z)``, such as
             :class:`infoprobe.models.InvertibleAutoencoder`.
-        x: Images (n, ...), floating-point, at least 2, in the precision and on the device of the
-            model. Of whole numbers, :func:`infoprobe.dequantize` them, or no entropy is finite.
-        batch_size: How many images pass through the model at a time.
+        x: At least 2 images (n, ...), floating-point, in the precision and on the device of the
+            model. Dequantize images of whole numbers with :func:`infoprobe.dequantize`: otherwise
+            no entropy is finite.
+        batch_size: The number of images that pass through the model at a time.
 
     Returns:
         The account; print it.
 
     Bias and limits:
-        Means over the samples, without bias, but for the entropy bound: from the covariance it is
-        unbiased for Gaussian latents (see :class:`~infoprobe.Gaussian`), from the energy too low
-        by about :math:`m / 4n` times the relative variance of :math:`\|r\|^2`. Memory: all
-        latents, and the square of the number of coordinates.
+        All figures are means over the samples, without bias, except for the entropy bound: from
+        the covariance it is unbiased for Gaussian latents (see :class:`~infoprobe.Gaussian`), from
+        the energy it is too low by about :math:`m / 4n` times the relative variance of
+        :math:`\|r\|^2`. The memory grows with all latents, and with the square of the number of
+        coordinates.
 
     Raises:
-        TypeError: The model has no such parts, or x holds no floating-point numbers.
+        TypeError: The model does not have these parts, or x does not hold floating-point numbers.
         ValueError: x has fewer than 2 samples or is not finite, or the latents are not.
 
     References:
@@ -182,6 +187,7 @@ def _check_model(model: Any) -> None:
 
 
 def _errors(image: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums of the absolute and of the squared errors."""
     difference = (image - batch).double()
     return difference.abs().sum(), difference.square().sum()
 
@@ -189,6 +195,7 @@ def _errors(image: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
 def _entropy_bound(
     kept: Tensor, rest: Tensor, energy: float
 ) -> tuple[float, Literal["covariance", "energy"], str]:
+    """The bound of h(rest | kept) in nats, what it comes from, and a note."""
     n, m = rest.shape
     d = kept.shape[1] + m
     if m == 0:

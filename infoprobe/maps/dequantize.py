@@ -1,4 +1,4 @@
-"""From images of whole numbers to samples that have a density."""
+"""Turns images of whole numbers into samples that have a density."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 # With more levels, float32 would have fewer than 256 values for each.
 _MOST_LEVELS = 1 << 16
 
-# Values that are worked on at a time, in double precision.
+# The number of values that are worked on at a time, in double precision.
 _BLOCK = 1 << 22
 
 
@@ -24,34 +24,34 @@ def dequantize(
     generator: torch.Generator | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    r"""Spreads whole numbers evenly over the interval that each stands for.
+    r"""Spreads whole numbers evenly over the intervals that they stand for.
 
     .. math:: y = (x + u) / L, \quad u \sim \mathcal U[0, 1)^d
 
-    with L levels. Whole numbers have no density, and every differential entropy of them is minus
+    with L levels. Whole numbers have no density, and their differential entropy is minus
     infinity; y has the density :math:`L^d\, P(x)` on the cell of x, so that exactly
 
     .. math:: h(Y) = H(X) - d \ln L.
 
-    A density model q of y is bounded by the discrete model that it stands for,
-    :math:`Q(x) = \int q((x + u) / L)\, du / L^d`: by Jensen's inequality
-    :math:`\mathbb E_u \ln q(y) - d \ln L \le \ln Q(x)`, so a likelihood in y never flatters the
-    model (Theis, van den Oord & Bethge, 2016).
+    A density model q of y stands for the discrete model
+    :math:`Q(x) = \int q((x + u) / L)\, du / L^d`, whose likelihood bounds it: by Jensen's
+    inequality :math:`\mathbb E_u \ln q(y) - d \ln L \le \ln Q(x)`, so a likelihood in y never
+    flatters the model (Theis, van den Oord & Bethge, 2016).
 
     Arguments:
-        images: Whole numbers from 0 to ``levels - 1`` in an integer type, such as uint8; any
-            shape.
+        images: Whole numbers from 0 to ``levels - 1``, of any shape, in an integer type such as
+            uint8.
         levels: The number of grey levels L, at least 2 and at most 65,536.
-        generator: Where u is drawn from; ``None`` for torch's global generator.
-        dtype: ``torch.float32`` or ``torch.float64``. Single precision keeps as little of u, near
-            1, as 24 bits less those of L: among many values of a single pixel some are equal.
+        generator: The generator that draws u; ``None`` for torch's global generator.
+        dtype: ``torch.float32`` or ``torch.float64``. Near 1, single precision keeps only
+            :math:`24 - \log_2 L` bits of u, so among many values of a single pixel some are equal.
 
     Returns:
         A tensor in [0, 1) of the same shape, on the same device. Rounding carries no value into
         another cell: ``(y.double() * levels).floor()`` gives the images back.
 
     Raises:
-        TypeError: The images are floating-point or boolean, which may have been scaled already.
+        TypeError: The images are floating-point or boolean; they may have been scaled already.
         ValueError: A value is below 0 or not below ``levels``.
 
     References:
@@ -74,7 +74,7 @@ def dequantize(
         raise ArgumentTypeError(
             "images",
             f"expected whole numbers in an integer type, got {images.dtype}. Pass the "
-            "images as they were stored, such as uint8; of scaled ones, "
+            "images as they were stored, such as uint8; if they were scaled, pass "
             "(x * 255).round().to(torch.uint8).",
         )
     blocks = torch.split(images.flatten(), _BLOCK)
@@ -86,13 +86,16 @@ def dequantize(
             f"expected values from 0 to levels - 1 = {levels - 1:,}, got {low:,} to "
             f"{high:,}. Pass the number of levels that the images have.",
         )
-    parts = [_spread(block.to(torch.float64), levels, generator, dtype) for block in blocks]
+    parts = [
+        _spread_over_cells(block.to(torch.float64), levels, generator, dtype) for block in blocks
+    ]
     return torch.cat(parts).view(images.shape)
 
 
-def _spread(
+def _spread_over_cells(
     x: Tensor, levels: int, generator: torch.Generator | None, dtype: torch.dtype
 ) -> Tensor:
+    """The values with noise, each inside its cell."""
     source = x.device if generator is None else generator.device
     noise = torch.rand(x.shape, dtype=torch.float64, device=source, generator=generator)
     y: Tensor = ((x + noise.to(x.device)) / levels).to(dtype)

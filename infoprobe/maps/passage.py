@@ -1,4 +1,4 @@
-"""A map and the samples that go through it, batch by batch, leaving no trace."""
+"""Samples go through a map, batch by batch, and leave no trace on it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.libraries import running as logdets
-from infoprobe.libraries.running import Tensors
-from infoprobe.maps.jacobians import LARGEST, Volumes, jacobian, slice_length, volumes
+from infoprobe.libraries.adapter import Conditions, Tensors
+from infoprobe.libraries.lookup import library_of, run
+from infoprobe.libraries.wrappers import unwrapped
+from infoprobe.maps.jacobians import LARGEST, Spectra, jacobian, slice_length, spectra
+from infoprobe.torch_internals import is_batch_norm, is_dropout
 
-# How far off a point may come back, relative to the spread of the samples, and still the map
-# counts as inverted; and how much of that a sample may depend on others.
+# A map counts as inverted if points come back this close, relative to the spread of the samples;
+# and a sample as independent of the others if its output moves no more than that with them.
 INVERTED = 1e-3
 
 
@@ -26,26 +28,26 @@ class Passage:
     """Samples and the map that they go through.
 
     Arguments:
-        module: The map, as in :func:`infoprobe.libraries.running.run`.
+        module: The map, as in :func:`infoprobe.libraries.lookup.run`.
         xs: The samples, each tensor (n, ...).
-        c: Conditions; tensors with n rows go along with the samples.
+        c: The conditions; tensors of length n are split along with the samples.
         rev: Whether the map runs backwards.
-        rows: How many samples may go through at a time.
+        rows: The number of samples that may go through at a time.
     """
 
     module: Any
     xs: Tensors
-    c: tuple[Any, ...]
+    c: Conditions
     rev: bool
     rows: int
 
     @classmethod
     def of(cls, module: Any, x: Any, c: Any, rev: bool, rows: int) -> Passage:
-        """A passage from what a caller gives, which is checked.
+        """A passage of what a caller gives, which is checked.
 
         Raises:
-            TypeError: The samples are no floating-point numbers.
-            ValueError: They are not finite, or the module is in a state in which it gives no map.
+            TypeError: The samples are not floating-point numbers.
+            ValueError: They are not finite, or the module is in a state in which it is not a map.
         """
         checks.require_integer(rows, 1, None, "batch_size")
         several = isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x)
@@ -54,7 +56,7 @@ class Passage:
         xs = tuple(_samples(part, label) for part, label in zip(parts, names, strict=True))
         checks.require_same_length(**dict(zip(names, xs, strict=True)))
         conditions = () if c is None else tuple(c) if isinstance(c, (tuple, list)) else (c,)
-        _ready(_owner(module))
+        _require_ready(_owner(module))
         return cls(module, xs, conditions, rev, rows)
 
     @property
@@ -70,39 +72,40 @@ class Passage:
     @property
     def sizes(self) -> tuple[int, int]:
         """The numbers of inputs and of outputs of a sample."""
-        values, _ = self.first(1).run(claim=False)
+        values, _ = self.first(1).run(log_determinant=False)
         return self.d, sum(value[0].numel() for value in values)
 
     def first(self, n: int) -> Passage:
-        """Of the first n samples alone."""
-        return self._rows(slice(0, n))
+        """The passage of the first n samples alone."""
+        return self._slice(slice(0, n))
 
     def parts(self) -> dict[str, Passage]:
-        """The way through each module of a FrEIA graph, forward, by the modules' names."""
-        found = logdets.inputs_of_parts(self.module, self.run)
+        """The passage through each map inside a network, forward, by the names of the maps."""
+        module = unwrapped(self.module)
+        found = library_of(module).parts(module, self.run)
         return {
-            name: Passage(part, xs, () if c is None else tuple(c), False, self.rows)
-            for name, (part, xs, c) in found.items()
+            name: Passage(part.module, part.inputs, part.conditions, False, self.rows)
+            for name, part in found.items()
         }
 
     def back(self, values: Tensors) -> Passage:
-        """The way back, of what the map gave."""
+        """The passage of the map's outputs in the other direction."""
         return Passage(self.module, values, self.c, not self.rev, self.rows)
 
     def batches(self, rows: int) -> Iterator[Passage]:
-        """The samples in parts of ``rows``."""
+        """The passages of ``rows`` samples at a time."""
         for start in range(0, self.n, rows):
-            yield self._rows(slice(start, start + rows))
+            yield self._slice(slice(start, start + rows))
 
-    def run(self, *, claim: bool = True) -> tuple[Tensors, Tensor | None]:
-        """What comes out, and what the map claims of log|det J|, (n,) or ``None``."""
+    def run(self, *, log_determinant: bool = True) -> tuple[Tensors, Tensor | None]:
+        """The outputs, and the log|det J| that the map reports in nats, (n,) or ``None``."""
         try:
             with torch.no_grad():
-                values, claimed = self._run(claim)
+                values, reported = self._run(log_determinant)
         except RuntimeError as error:
             if not _asks_for_gradients(error):
                 raise
-            values, claimed = self._run(claim)
+            values, reported = self._run(log_determinant)
         for value in values:
             if value.dim() == 0 or len(value) != self.n:
                 raise ArgumentValueError(
@@ -115,25 +118,27 @@ class Passage:
                     "x",
                     f"expected samples that the module maps to finite values, got "
                     f"{int((~value.isfinite()).sum()):,} of {value.numel():,} that are not. Leave "
-                    "out the samples from which they come, which may lie outside of its domain.",
+                    "out the samples from which they come: they may lie outside of its domain.",
                 )
-        return tuple(value.detach() for value in values), claimed
+        return tuple(value.detach() for value in values), reported
 
-    def _run(self, claim: bool) -> tuple[Tensors, Tensor | None]:
+    def _run(self, log_determinant: bool) -> tuple[Tensors, Tensor | None]:
         # Some modules write into what they are given; some log-determinants take gradients.
         xs = tuple(x.clone().requires_grad_().clone() for x in self.xs)
-        return logdets.run(self.module, xs, self.c, rev=self.rev, claim=claim)
+        return run(self.module, xs, self.c, rev=self.rev, log_determinant=log_determinant)
 
     def check_independence(self) -> None:
         """Raises a ValueError if a sample's output is random or depends on the others."""
         whole = self.first(self.rows)
         half = whole.first((whole.n + 1) // 2)
         for together, alone in zip(
-            whole.run(claim=False)[0], half.run(claim=False)[0], strict=True
+            whole.run(log_determinant=False)[0],
+            half.run(log_determinant=False)[0],
+            strict=True,
         ):
             together = together[: len(alone)]
             off = float((together - alone).abs().max())
-            if not off <= INVERTED * _spread(alone):
+            if not off <= INVERTED * _scale(alone):
                 raise ArgumentValueError(
                     "module",
                     "expected a map that treats each sample on its own and always in the "
@@ -141,8 +146,8 @@ class Passage:
                     "Switch off batch statistics, dropout and other noise: module.eval().",
                 )
 
-    def volumes(self) -> Volumes:
-        """Exact log volumes by autograd.
+    def spectra(self) -> Spectra:
+        """The singular values of the map's Jacobians at the samples, by autograd.
 
         Raises:
             ValueError: The samples have too many numbers.
@@ -156,15 +161,15 @@ class Passage:
                 "one by one: what they do to the entropy adds up.",
             )
         length = slice_length(inputs, outputs, self.rows)
-        parts = [batch._volumes() for batch in self.batches(length)]
-        return Volumes(*map(torch.cat, zip(*parts, strict=True)))
+        parts = [batch._spectra_at_once() for batch in self.batches(length)]
+        return Spectra(*map(torch.cat, zip(*parts, strict=True)))
 
-    def _volumes(self) -> Volumes:
-        if self.rev and self.inverts(values := self.run(claim=False)[0]):
+    def _spectra_at_once(self) -> Spectra:
+        if self.rev and self.inverts(values := self.run(log_determinant=False)[0]):
             there = self.back(values)
             if there.d == self.d:
                 # Autograd sees only the last step of an inverse that iterates.
-                found = there._volumes()
+                found = there._spectra_at_once()
                 return found._replace(
                     singular_values=1 / found.singular_values.flip(1),
                     log_volume=-found.log_volume,
@@ -174,26 +179,29 @@ class Passage:
         def function(rows: Tensor) -> Tensor:
             parts = torch.split(rows.clone(), [x[0].numel() for x in self.xs], 1)
             xs = tuple(part.view_as(x) for part, x in zip(parts, self.xs, strict=True))
-            values, _ = logdets.run(self.module, xs, self.c, rev=self.rev, claim=False)
+            values, _ = run(self.module, xs, self.c, rev=self.rev, log_determinant=False)
             return torch.cat([value.flatten(1) for value in values], 1)
 
-        return volumes(jacobian(function, flat, self.rows))
+        return spectra(jacobian(function, flat, self.rows))
 
     def inverts(self, values: Tensors) -> bool:
-        """Whether the way back from what the map gave leads to the samples."""
+        """Whether the way back from the map's outputs leads to the samples."""
         return self.inversion_errors(values)[1] <= INVERTED
 
     def inversion_errors(self, values: Tensors) -> tuple[float, float]:
-        """The largest |x - f^-1(f(x))|, and relative to the spread of x; infinite if undefined."""
-        returned = self.back(values).run(claim=False)[0]
+        """The largest |x - f^-1(f(x))|, and the same relative to the spread of x.
+
+        Both are infinite if what comes back has another shape.
+        """
+        returned = self.back(values).run(log_determinant=False)[0]
         if [x.shape for x in returned] != [x.shape for x in self.xs]:
             return float("inf"), float("inf")
         pairs = list(zip(self.xs, returned, strict=True))
         errors = [float((x.double() - y).abs().max()) for x, y in pairs]
-        ratios = [e / _spread(x) for e, (x, _) in zip(errors, pairs, strict=True)]
+        ratios = [e / _scale(x) for e, (x, _) in zip(errors, pairs, strict=True)]
         return max(errors), max(ratios)
 
-    def _rows(self, rows: slice) -> Passage:
+    def _slice(self, rows: slice) -> Passage:
         c = tuple(
             part[rows] if isinstance(part, Tensor) and part.dim() and len(part) == self.n else part
             for part in self.c
@@ -203,7 +211,7 @@ class Passage:
 
 @contextlib.contextmanager
 def undisturbed(passage: Passage) -> Iterator[None]:
-    """Leaves the random state, and the buffers of a module, as they were."""
+    """A ``with`` block after which the random state and a module's buffers are as before."""
     owner = _owner(passage.module)
     buffers = [(buffer, buffer.clone()) for buffer in owner.buffers()] if owner is not None else []
     device = passage.xs[0].device
@@ -228,8 +236,8 @@ def _samples(x: Any, name: str) -> Tensor:
     if not tensor.is_floating_point():
         raise ArgumentTypeError(
             name,
-            f"expected floating-point samples, got {tensor.dtype}. Volumes are those of "
-            "continuous variables: pass x.float(), of what the module works on.",
+            f"expected floating-point samples, got {tensor.dtype}. Only continuous variables "
+            "have log-determinants: pass x.float(), in the units that the module works on.",
         )
     if tensor.dim() == 0:
         raise ArgumentValueError(
@@ -239,36 +247,37 @@ def _samples(x: Any, name: str) -> Tensor:
     return tensor.detach()
 
 
-def _spread(x: Tensor) -> float:
-    """The root mean square deviation from the mean; of a constant its size, or 1."""
+def _scale(x: Tensor) -> float:
+    """The standard deviation of all numbers; of a constant its magnitude, or 1."""
     x = x.double()
     return float((x - x.mean()).square().mean().sqrt()) or float(x.abs().max()) or 1.0
 
 
 def _asks_for_gradients(error: BaseException | None) -> bool:
-    """Whether this error, or one that it came from, says that gradients are switched off."""
+    """Whether an error, or the error that caused it, says that gradients are switched off."""
     return error is not None and (
         "does not require grad" in str(error) or _asks_for_gradients(error.__cause__)
     )
 
 
 def _owner(module: Any) -> nn.Module | None:
-    """The module that this is, or whose method this is."""
+    """The module that a map is, or the module whose method it is."""
     owner = getattr(module, "__self__", module)
     return owner if isinstance(owner, nn.Module) else None
 
 
-def _ready(module: nn.Module | None) -> None:
-    """Raises a ValueError if running the module would initialise it, or give no map."""
+def _require_ready(module: nn.Module | None) -> None:
+    """Raises a ValueError if running the module would initialise it, or if it is not a map."""
     for name, part in module.named_modules() if module is not None else []:
         label = f"{name or 'module'} ({type(part).__name__})"
-        if any(map(nn.parameter.is_lazy, part.parameters(recurse=False))) or _uninitialised(part):
+        lazy = any(map(nn.parameter.is_lazy, part.parameters(recurse=False)))
+        if lazy or library_of(part).awaits_data(part):
             raise ArgumentValueError(
                 "module",
-                f"expected an initialised one, but {label} takes its parameters from the "
-                "first batch that it sees. Run it on such a batch first.",
+                f"expected an initialised module, but {label} takes its parameters from the "
+                "first batch that it sees. Run it on a batch first.",
             )
-        if _mixes(part):
+        if _mixes_samples(part):
             raise ArgumentValueError(
                 "module",
                 f"expected a map that treats each sample on its own and always in the "
@@ -277,20 +286,10 @@ def _ready(module: nn.Module | None) -> None:
             )
 
 
-def _uninitialised(part: nn.Module) -> bool:
-    """Whether this is an ActNorm, of any library, that has seen no data."""
-    done = [
-        not getattr(part, "init_on_next_batch", False),
-        bool(getattr(part, "is_initialized", True)),
-        bool(getattr(part, "data_dep_init_done", True)),
-        not part.training or bool(getattr(part, "initialized", True)),
-    ]
-    return "ActNorm" in type(part).__name__ and not all(done)
-
-
-def _mixes(part: nn.Module) -> bool:
-    if isinstance(part, nn.modules.batchnorm._BatchNorm):
+def _mixes_samples(part: nn.Module) -> bool:
+    """Whether a layer of torch's works with batch statistics, or draws random numbers."""
+    if is_batch_norm(part):
         return part.training or part.running_mean is None
-    if isinstance(part, nn.modules.dropout._DropoutNd):
+    if is_dropout(part):
         return part.training and part.p > 0
     return part.training and isinstance(part, nn.RReLU)

@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, Measure
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.reporting.report import Report
-from infoprobe.taps.layout import Layer, LayerSpec, select_layers
+from infoprobe.taps.layout import LayerSpec, Layout
+from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
-from infoprobe.taps.transform_hooks import is_made_of_transforms
 
 _LARGEST_SEED = (1 << 32) - 1
 
 
 def probe(
-    model: Any,
+    model: nn.Module | Transform | Distribution,
     layers: LayerSpec | Iterable[LayerSpec] | None = None,
     measures: Measure | Iterable[Measure] | None = None,
     *,
@@ -121,7 +123,7 @@ def probe(
             )
         distinct.setdefault(repr(measure.identity), measure)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
-    return Probe(model, select_layers(model, layers), recorder)
+    return Probe(Layout.of(model).select(layers), recorder)
 
 
 class Probe:
@@ -131,12 +133,12 @@ class Probe:
     whatever is raised in it. The report stays readable afterwards.
     """
 
-    def __init__(self, model: nn.Module, layers: Sequence[Layer], recorder: Recorder) -> None:
-        self._layers = [layer.name for layer in layers]
+    def __init__(self, layout: Layout, recorder: Recorder) -> None:
+        self._layers = [layer.name for layer in layout.chosen]
         self._recorder = recorder
         # A record of this process, and what the processes before and after it had measured.
         self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
-        self._tap = Tap(model, layers, recorder)
+        self._tap = Tap(layout, recorder)
 
     def __enter__(self) -> Probe:
         return self
@@ -333,9 +335,12 @@ class Probe:
         return merged
 
     def _warn_of_silent_layers(self, fired: set[str]) -> None:
-        # A layer may have made transforms, which are what is measured: name[0], name[1].
-        fired = fired | {name.partition("[")[0] for name in fired}
-        silent = [layer for layer in self._layers if layer not in fired]
+        # A layer may have made transforms, and then those are measured.
+        silent = [
+            layer
+            for layer in self._layers
+            if layer not in fired and not any(belongs_to(place, layer) for place in fired)
+        ]
         if not silent or not self._recorder.measures:
             return
         if not fired:

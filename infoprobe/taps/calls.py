@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.taps.frames import frame_of_call, is_running, running_modules
 from infoprobe.taps.sink import TAP, Event, Place, Sink
+from infoprobe.torch_internals import in_backward
 
 
 class Call:
     """One running call.
 
     Attributes:
-        owner: Whose call it is: a module or a transform.
-        path: The owner's name, empty for the model itself.
-        direction: Which way it runs.
+        owner: The module or transform that was called.
+        path: The owner's name; empty for the model itself.
+        direction: The direction in which the call runs.
         run: The pass that it belongs to.
-        frame: Where it runs, if a hook is to tell of its end.
+        frame: The frame in which it runs, if a hook tells of its end.
+        place: Where its tensors are reported; ``None`` if they are not.
+        number: Numbers the calls of this place in this pass and direction, from 0.
+        entered: What :meth:`Sink.enter` returned.
     """
 
     __slots__ = ("direction", "entered", "frame", "number", "owner", "path", "place", "run")
@@ -49,11 +52,11 @@ class Call:
 
 
 class _Run:
-    """A pass: what the sink calls it, and how often each place was called in it.
+    """A pass, and how often each place was called in it.
 
     Attributes:
-        token: What the sink calls it.
-        begun: Whether the sink was told of it.
+        token: The object that stands for the pass, as :meth:`Sink.begin` returned it.
+        begun: Whether the sink was told that it begins.
     """
 
     __slots__ = ("_calls", "begun", "token")
@@ -64,24 +67,33 @@ class _Run:
         self._calls: dict[tuple[Place, Direction], int] = {}
 
     def number(self, place: Place, direction: Direction) -> int:
-        """Counts a call of this place."""
+        """Counts a call of this place, and returns its number."""
         number = self._calls.get((place, direction), 0)
         self._calls[place, direction] = number + 1
         return number
 
 
 class _Running(threading.local):
-    """The passes that are running in this thread, of all probes."""
+    """The probed models that are running in this thread.
+
+    Attributes:
+        calls: The calls in each of them.
+    """
 
     def __init__(self) -> None:
         self.calls: list[Calls] = []
 
 
-_running = _Running()
+running = _Running()
 
 
 class _Thread(threading.local):
-    """What is running in this thread: calls, and whether they repeat earlier ones."""
+    """What is running in this thread.
+
+    Attributes:
+        stack: The calls, the innermost last.
+        repeats: Whether calls repeat earlier ones.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Call] = []
@@ -92,10 +104,11 @@ class Calls:
     """Tells a sink of the calls in a model, wherever a tap learns of them.
 
     The direction of a call is its own, if it has one, or that of the call around it. A pass
-    lasts from the outermost call until it returns. Each thread has passes of its own.
+    lasts from the beginning of the outermost call until its end. Each thread has passes of its
+    own.
 
     Arguments:
-        sink: Who is told.
+        sink: The sink that is told.
         paths: The names of the modules, empty for the model itself.
         taken: Names that points marked by :func:`tap` must not use.
     """
@@ -118,18 +131,18 @@ class Calls:
         """A call begins.
 
         Arguments:
-            owner: Whose call it is.
-            path: The owner's name, empty for the model itself.
-            place: Where the sink wants to know of what goes in and out, if it does.
-            direction: Which way; ``None`` for that of the call around it.
+            owner: The module or transform that is called.
+            path: The owner's name; empty for the model itself.
+            place: Where its tensors are reported; ``None`` if they are not.
+            direction: The direction of the call; ``None`` for that of the call around it.
             inputs: Gives the tensors that go in. ``None`` for a call that is given none, such as
                 one that draws samples: its pass begins with the first call in it that has a
-                direction of its own, and what goes into that one is the input.
-            hooked: Whether :meth:`leave` is up to a hook, which is not told of a
+                direction of its own, and what goes into that one is the input of the pass.
+            hooked: Whether a hook will call :meth:`leave`; hooks are not told of a
                 KeyboardInterrupt.
 
         Returns:
-            The call, for :meth:`leave`; ``None`` if the call is no part of a pass.
+            The call, for :meth:`leave`; ``None`` if the call does not belong to a pass.
         """
         if self._is_repetition():
             return None
@@ -144,8 +157,8 @@ class Calls:
             run.token = self._sink.begin(tensors, (stack[0].path if stack else path) or None)
             run.begun = True
         if not stack:
-            _running.calls.append(self)
-        call = Call(owner, path, direction, run, _frame_of_call() if hooked else None)
+            running.calls.append(self)
+        call = Call(owner, path, direction, run, frame_of_call() if hooked else None)
         stack.append(call)
         if place is not None and inputs is not None and run.token is not None:
             call.place = place
@@ -154,7 +167,7 @@ class Calls:
         return call
 
     def innermost(self) -> object:
-        """Whose call is the innermost that is running; ``None`` if none is."""
+        """The owner of the innermost running call; ``None`` if no call is running."""
         return self._thread.stack[-1].owner if self._thread.stack else None
 
     def running(self, owner: object) -> Call | None:
@@ -179,11 +192,11 @@ class Calls:
         kwargs: Mapping[str, Any] | None = None,
         log_determinant: LogDeterminant | None = None,
     ) -> None:
-        """A call ends, and with it all that were interrupted inside it.
+        """A call ends, and with it all calls that were interrupted inside it.
 
         Arguments:
-            call: What :meth:`enter` returned.
-            outputs: The tensors that it gave; ``None`` if it raised.
+            call: The call, as :meth:`enter` returned it.
+            outputs: The tensors that it returned; ``None`` if it raised.
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
             log_determinant: What an invertible layer reports of it.
@@ -224,13 +237,13 @@ class Calls:
 
         Arguments:
             owner: As in :meth:`enter`.
-            path: Likewise.
-            place: Likewise.
-            direction: Likewise.
-            inputs: Likewise.
-            run: What to run.
-            outputs: Gives the tensors in what it returns.
-            log_determinant: Gives what it reports of its log|det J|, from what it returns.
+            path: As in :meth:`enter`.
+            place: As in :meth:`enter`.
+            direction: As in :meth:`enter`.
+            inputs: As in :meth:`enter`.
+            run: Runs the call.
+            outputs: Gives the tensors in what the call returns.
+            log_determinant: Gives the log|det J| that the call reports, from what it returns.
         """
         call = self.enter(owner, path, place, direction, inputs, hooked=False)
         tensors: list[Tensor] | None = None
@@ -256,11 +269,11 @@ class Calls:
             self._thread.repeats = before
 
     def _is_repetition(self) -> bool:
-        # Activation checkpointing calls layers once more in the backward pass.
+        # Activation checkpointing calls layers again in the backward pass.
         return in_backward() or self._thread.repeats
 
     def pass_by(self, call: Call, place: Place, tensors: list[Tensor]) -> None:
-        """Some tensors pass a place that hands them on unchanged, at the call's begin or end."""
+        """Tensors pass a place that hands them on unchanged, as a call begins or ends."""
         run = call.run
         if run.token is not None:
             number = run.number(place, call.direction)
@@ -277,13 +290,13 @@ class Calls:
             self._sink.exit(run.token, event)
 
     def point(self, tensor: Tensor, name: str) -> None:
-        """A tensor passes a point that the user has marked; it belongs to the running call."""
+        """A tensor passes a point that the user has marked, inside the innermost call."""
         stack = [] if self._is_repetition() else self._stack()
         if not stack or stack[-1].run.token is None:
             return
         call = stack[-1]
-        running = (self._paths[m] for m in _running_modules() if m in self._paths)
-        path = next(running, call.path)  # of the innermost module, whether it has hooks or not
+        known = (self._paths[m] for m in running_modules() if m in self._paths)
+        path = next(known, call.path)  # of the innermost module, whether it has hooks or not
         name = f"{path}.{name}" if path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, TAP)
         number = call.run.number(place, call.direction)
@@ -293,81 +306,19 @@ class Calls:
         """Forgets all running calls, and the model."""
         self._thread = _Thread()
         self._paths = {}
-        if self in _running.calls:
-            _running.calls.remove(self)
+        if self in running.calls:
+            running.calls.remove(self)
 
     def _stack(self) -> list[Call]:
         """This thread's running calls, without those that a KeyboardInterrupt has ended."""
         stack = self._thread.stack
-        while stack and stack[-1].frame is not None and not _is_running(stack[-1].frame):
+        while stack and stack[-1].frame is not None and not is_running(stack[-1].frame):
             call = stack.pop()
             if not stack:
                 self._end(call.run)
         return stack
 
     def _end(self, run: _Run) -> None:
-        _running.calls.remove(self)
+        running.calls.remove(self)
         if run.token is not None:
             self._sink.end(run.token)
-
-
-def tap(tensor: Tensor, name: str) -> Tensor:
-    """Marks a tensor inside a forward pass, so that probes measure it like a layer's output.
-
-    For what no module returns: residual sums, attention weights, ``torch.relu(x)``. Without a
-    probe on the model that is running, and in compiled code, it does nothing.
-
-    Arguments:
-        tensor: Any tensor.
-        name: What the report calls it, after the name of the module in whose forward it stands
-            (``blocks.3.residual``).
-
-    Returns:
-        The same tensor.
-
-    Example:
-        >>> class Residual(torch.nn.Linear):
-        ...     def forward(self, x):
-        ...         return x + ip.tap(torch.relu(super().forward(x)), "branch")
-        >>> with ip.probe(model := Residual(3, 3)) as probe:
-        ...     _ = model(torch.randn(8, 3))
-        >>> sorted({row["layer"] for row in probe.report().rows})
-        ['(model)', 'branch']
-    """
-    if not torch.compiler.is_compiling():
-        for calls in list(_running.calls):
-            calls.point(tensor, name)
-    return tensor
-
-
-def in_backward() -> bool:
-    """Whether this thread is in a backward pass, where calls of layers repeat earlier ones."""
-    return torch._C._current_graph_task_id() != -1
-
-
-def _is_running(frame: FrameType) -> bool:
-    """Whether this is among the callers."""
-    caller: FrameType | None = sys._getframe(1)
-    while caller is not None and caller is not frame:
-        caller = caller.f_back
-    return caller is not None
-
-
-def _frame_of_call() -> FrameType | None:
-    """The frame of the innermost module's call, which calls hooks and forward."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code is not _CALL:
-        frame = frame.f_back
-    return frame
-
-
-def _running_modules() -> Iterator[nn.Module]:
-    """The modules that are being called, the innermost first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code is _CALL:
-            yield frame.f_locals["self"]
-        frame = frame.f_back
-
-
-_CALL = nn.Module._call_impl.__code__

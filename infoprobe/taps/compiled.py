@@ -8,10 +8,10 @@ import torch
 
 
 class _Suspension:
-    """Compiled code runs uncompiled as long as anybody asks for it.
+    """Lets compiled code run uncompiled as long as anybody needs that.
 
-    Code that was compiled before hooks were put on a model never calls them. The compiler's
-    stance is one for the whole process, so all users share it.
+    Code that was compiled before hooks were put on a model never calls them. The compiler has
+    one stance for the whole process, so all users share it.
     """
 
     def __init__(self) -> None:
@@ -19,16 +19,16 @@ class _Suspension:
         self._stance: Any = None
 
     def begin(self) -> None:
-        """Asks for it."""
+        """Counts one user more; the first one switches compiled code off."""
         self._users += 1
         if self._stance is None:
             self._stance = torch.compiler.set_stance("force_eager")
 
     def end(self) -> None:
-        """Does no longer ask."""
+        """Counts one user less; the last one restores the stance that was before."""
         self._users -= 1
         if self._users == 0:
-            self._stance.__exit__(None, None, None)  # to what it was
+            self._stance.__exit__(None, None, None)
             self._stance = None
 
 

@@ -1,4 +1,4 @@
-"""What hooks do not see of an invertible module: calls of ``inverse``, and of a flow's methods.
+"""What hooks do not see of an invertible module: calls of its inverse, and of a flow's methods.
 
 Normalizing flows (nflows, normflows, or anybody's own) have maps with a method ``inverse``, and
 methods such as ``log_prob`` and ``sample`` through which they are used without being called. As
@@ -10,99 +10,108 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError
-from infoprobe.libraries import freia
+from infoprobe.libraries import flows
+from infoprobe.libraries.adapter import as_tensors
+from infoprobe.libraries.doubts import Doubts
+from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.taps.calls import Calls
-from infoprobe.taps.layout import MODEL, Layer, has_inverse, unwrapped
-from infoprobe.taps.module_hooks import main_tensor, reported_log_determinant
-from infoprobe.taps.sink import Place
-
-# How one enters a flow without calling it: with a tensor, or to be given samples.
-_WITH_A_TENSOR = (
-    "log_prob",
-    "forward_kld",
-    "forward_and_log_det",
-    "inverse_and_log_det",
-    "transform_to_noise",
-)
-_SAMPLING = ("sample", "rsample", "sample_and_log_prob", "reverse_kld", "reverse_alpha_div")
+from infoprobe.taps.layout import Layer, Layout
+from infoprobe.taps.tensors import main_tensor
 
 
-def inputs(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """What goes into a map: its first argument, which several tensors make together."""
-    return freia.inputs(args, {}) or main_tensor(args) or main_tensor(kwargs)
-
-
-def outputs(output: Any) -> list[Tensor]:
-    """What comes out of a map: all of ``z`` in ``(z, log_det)``, or else the main tensor."""
-    several = isinstance(output, tuple) and output and isinstance(output[0], (list, tuple))
-    return (freia.inputs(output, {}) if several else None) or main_tensor(output)
-
-
-class InverseTap:
-    """Tells of the calls of ``inverse`` in a model, and of those that make use of them.
+class MethodTap:
+    """Tells of the calls of a model's inverse methods, and of the methods that use them.
 
     Arguments:
-        model: Where to listen.
-        layers: Which modules to report.
-        everything: All that there are.
-        calls: Who is told.
+        layout: The model, with its chosen layers.
+        calls: Where calls are told.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Iterable[Layer],
-        everything: Iterable[Layer],
-        calls: Calls,
-    ) -> None:
+    def __init__(self, layout: Layout, calls: Calls) -> None:
         self._calls = calls
         self._heard: list[tuple[_Method, Callable[..., Any]]] = []
-        chosen = {layer.module for layer in layers if layer.end is None}
-        maps = [x for x in everything if x.end is None and has_inverse(x.module)]
+        inverses = [
+            (layer, name)
+            for layer in layout.layers
+            if layer.end is None
+            for name in layer.library.inverse_methods(layer.module)
+        ]
         try:
-            for layer in maps:
-                place = Place(layer.name, layer.type) if layer.module in chosen else None
-                path = "" if layer.name == MODEL else layer.name
-                self._listen(layer.module, "inverse", path, place, "inverse", inputs)
-            if maps:
-                root = unwrapped(model)
-                for name in (*_WITH_A_TENSOR, *_SAMPLING):
-                    if callable(getattr(type(root), name, None)):
-                        given = None if name in _SAMPLING else _first(getattr(root, name))
-                        self._listen(root, name, "", None, None, given)
+            for layer, name in inverses:
+                self._listen(layer.module, name, self._inverse(layout, layer))
+            root: nn.Module = unwrapped(layout.model)
+            for name in (*flows.WITH_A_TENSOR, *flows.SAMPLING) if inverses else ():
+                if callable(getattr(type(root), name, None)):
+                    sampling = name in flows.SAMPLING
+                    given = None if sampling else _first_parameter(getattr(root, name))
+                    self._listen(root, name, self._entrance(root, given))
         except BaseException:
             self.remove()
             raise
 
-    def _listen(
-        self,
-        module: nn.Module,
-        name: str,
-        path: str,
-        place: Place | None,
-        direction: Direction | None,
-        given: Callable[[tuple[Any, ...], Mapping[str, Any]], list[Tensor]] | None,
-    ) -> None:
+    def _inverse(self, layout: Layout, layer: Layer) -> Callable[..., Any]:
+        """Listens to a method that runs a map backwards."""
+        module, library = layer.module, layer.library
+        place, doubts = layout.place(layer), Doubts.of(module)
+
         def listener(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-            tensors = None if given is None else functools.partial(given, args, kwargs)
-            run = functools.partial(run, *args, **kwargs)
+            def inputs() -> list[Tensor]:
+                own = library.inputs(module, args, kwargs)
+                return own or main_tensor(args) or main_tensor(kwargs)
+
+            def outputs(output: Any) -> list[Tensor]:
+                return library.outputs(module, "inverse", output) or main_tensor(output)
+
+            def log_determinant(output: Any) -> LogDeterminant:
+                found = library.reported(module, "inverse", args, kwargs, output)
+                return doubts.judge(found, "inverse")
+
             return self._calls.around(
-                module, path, place, direction, tensors, run, outputs, reported_log_determinant
+                module,
+                layer.prefix,
+                place,
+                "inverse",
+                inputs,
+                functools.partial(run, *args, **kwargs),
+                outputs,
+                log_determinant,
             )
 
+        return listener
+
+    def _entrance(
+        self, root: nn.Module, given: Callable[..., list[Tensor]] | None
+    ) -> Callable[..., Any]:
+        """Listens to a method of the model in which its maps run."""
+
+        def listener(run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+            return self._calls.around(
+                root,
+                "",
+                None,
+                None,
+                None if given is None else functools.partial(given, args, kwargs),
+                functools.partial(run, *args, **kwargs),
+                main_tensor,
+                lambda output: None,
+            )
+
+        return listener
+
+    def _listen(self, module: nn.Module, name: str, listener: Callable[..., Any]) -> None:
         method = _Method.of(module, name)
         method.listeners.append(listener)
         self._heard.append((method, listener))
 
     def remove(self) -> None:
-        """Listens no longer; methods that nobody else listens to are again what they were."""
+        """Stops listening; methods that nobody else listens to are again what they were."""
         while self._heard:
             method, listener = self._heard.pop()
             method.listeners.remove(listener)
@@ -110,14 +119,15 @@ class InverseTap:
                 method.restore()
 
 
-def _first(method: Callable[..., Any]) -> Callable[..., list[Tensor]]:
+def _first_parameter(method: Callable[..., Any]) -> Callable[..., list[Tensor]]:
     """Gives the tensors in a method's first parameter, however it is passed."""
     parameter = next(iter(inspect.signature(method).parameters), "")
 
     def given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
         if not args and parameter in kwargs:
             args = (kwargs[parameter],)
-        return inputs(args, kwargs)
+        own = as_tensors(args[0]) if args else None
+        return own or main_tensor(args) or main_tensor(kwargs)
 
     return given
 
@@ -126,6 +136,9 @@ class _Method:
     """A method of one module, as an attribute of it, with those who listen to its calls.
 
     Copies and pickles of the module have the method itself instead.
+
+    Attributes:
+        listeners: The functions that are called in place of the method, and that run it.
     """
 
     def __init__(self, module: nn.Module, name: str) -> None:
@@ -158,7 +171,7 @@ class _Method:
         """Makes the module what it was."""
         attributes = vars(self._module)
         if attributes.get(self._name) is not self:
-            return  # somebody has replaced it, and means it
+            return  # somebody else has replaced it on purpose
         if self._was_there:
             attributes[self._name] = self._run
         else:

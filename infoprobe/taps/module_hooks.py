@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -13,72 +12,80 @@ from torch.utils.hooks import RemovableHandle
 
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError
-from infoprobe.libraries import freia
+from infoprobe.libraries.adapter import Library
+from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps.calls import Call, Calls
-from infoprobe.taps.layout import MODEL, Layer, has_inverse
+from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
-from infoprobe.taps.transform_hooks import TransformTap, is_lazy
+from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.transform_hooks import TransformTap
+from infoprobe.taps.usual import End
+
+
+class _Map(NamedTuple):
+    """What the hooks of a map must know of it.
+
+    Attributes:
+        library: The adapter that knows it.
+        doubts: Whether its log-determinants are to be believed.
+    """
+
+    library: Library
+    doubts: Doubts
 
 
 class _Site(NamedTuple):
     """What the hooks of a module must know of it.
 
     Attributes:
-        name: The layer's, if it was chosen.
-        path: The module's, empty for the model itself.
-        freia: Whether it is one of FrEIA's invertible modules, and says which way it runs.
-        is_map: Whether it has an ``inverse``, and runs forward when it is called.
-        makes: Whether what it returns is a transform or a distribution.
-        stochastic: Whether its log-determinant is a random estimate.
+        name: The layer's name, if it was chosen.
+        path: The module's name, empty for the model itself.
+        map: What there is to know if calls run it as a map; ``None`` if they do not.
+        makes_transforms: Whether it returns a transform or a distribution.
     """
 
     name: str | None
     path: str
-    freia: bool
-    is_map: bool
-    makes: bool
-    stochastic: bool
+    map: _Map | None = None
+    makes_transforms: bool = False
 
 
-# A wrapper such as DistributedDataParallel is no layer, but the model that is called.
-_CONTAINER = _Site(None, "", freia=False, is_map=False, makes=False, stochastic=False)
+# A wrapper such as DistributedDataParallel is no layer, but it is the model that is called.
+_CONTAINER = _Site(None, "")
 
 
 class ModuleTap:
     """Hooks on a model that tell of the calls of its modules.
 
-    FrEIA's invertible modules say which way they run (``rev``), and calls of modules that have
-    an ``inverse`` run forward; the subnets inside them run the way of the call around them. What
-    passes through the transforms that a module makes is up to ``transforms``.
+    The calls of a map have a direction, which its library tells; the subnets inside a map run in
+    the direction of the call around them. ``transforms`` tells of what passes through the
+    transforms that a module makes.
+
+    Arguments:
+        layout: The model, with its chosen layers.
+        calls: Where calls are told.
+        transforms: Listens to the transforms that modules make.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Iterable[Layer],
-        everything: Iterable[Layer],
-        calls: Calls,
-        transforms: TransformTap,
-    ) -> None:
-        self._model = model
+    def __init__(self, layout: Layout, calls: Calls, transforms: TransformTap) -> None:
+        self._model: nn.Module = layout.model
         self._calls = calls
         self._transforms = transforms
-        self._ends: dict[tuple[object, str | None], list[Layer]] = {}
-        for layer in layers:
+        self._ends: dict[tuple[object, End], list[Layer]] = {}
+        for layer in layout.chosen:
             if layer.end is not None:
                 self._ends.setdefault((layer.module, layer.end), []).append(layer)
-        chosen = {layer.module for layer in layers if layer.end is None}
         self._sites = {
             layer.module: _Site(
-                name=layer.name if layer.module in chosen else None,
-                path="" if layer.name == MODEL else layer.name,
-                freia=freia.is_invertible(layer.module),
-                is_map=has_inverse(layer.module),
-                makes=is_lazy(layer.module),
-                stochastic=freia.is_stochastic(layer.module),
+                layer.name if layout.is_chosen(layer) else None,
+                layer.prefix,
+                _Map(layer.library, Doubts.of(layer.module))
+                if layer.library.is_map(layer.module)
+                else None,
+                layer.library.makes_transforms(layer.module),
             )
-            for layer in everything
+            for layer in layout.layers
             if layer.end is None
         }
         self._handles: list[RemovableHandle] = []
@@ -91,10 +98,14 @@ class ModuleTap:
             raise
 
     def _hooked(self) -> Iterable[nn.Module]:
-        """The model, the layers, whatever has a direction, and all that such may be called in."""
+        """The model, its layers, all maps and makers of transforms, and all that hold these."""
         needed = [self._model]
-        needed += [m for m, site in self._sites.items() if site.name is not None]
-        needed += [m for m, site in self._sites.items() if site.freia or site.is_map or site.makes]
+        needed += [module for module, site in self._sites.items() if site.name is not None]
+        needed += [
+            module
+            for module, site in self._sites.items()
+            if site.map is not None or site.makes_transforms
+        ]
         inside = set(needed)
         containers = [m for m in self._model.modules() if not inside.isdisjoint(m.modules())]
         return dict.fromkeys([*needed, *containers])
@@ -128,33 +139,30 @@ class ModuleTap:
         self, site: _Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Any, ...] | None:
         direction: Direction | None = None
-        protocol: list[Tensor] | None = None
-        if site.freia:
-            direction = freia.direction(module, args, kwargs)
-            protocol = freia.inputs(args, kwargs)
-        elif site.is_map:
-            direction, protocol = "forward", freia.inputs(args, kwargs)
+        own: list[Tensor] | None = None
+        if site.map is not None:
+            direction = site.map.library.direction(module, args, kwargs)
+            own = site.map.library.inputs(module, args, kwargs)
 
         def inputs() -> list[Tensor]:
-            return protocol or main_tensor(args) or main_tensor(kwargs)
+            return own or main_tensor(args) or main_tensor(kwargs)
 
         place = None if site.name is None else Place(site.name, type(module).__name__)
-        given = None if site.makes else inputs
-        graph = self._calls.innermost()
+        given = None if site.makes_transforms else inputs
+        caller = self._calls.innermost()
         call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
-        if call is not None and protocol:
-            self._pass_ends(call, "input" if call.direction == "forward" else "output", protocol)
+        if call is None:
+            return None
+        if own:
+            self._pass_ends(call, "input" if call.direction == "forward" else "output", own)
         if (
-            call is not None
+            site.map is not None
             and call.place is not None
             and self._calls.wants_log_determinants
-            and site.freia
-            and not site.stochastic
-            and kwargs.get("jac") is False
-            and freia.ignores_volumes(graph)
+            and not site.map.doubts.stochastic
         ):
-            # The graph heeds only what it asked for, so this changes nothing for the user.
-            return args, {**kwargs, "jac": True}
+            asking = site.map.library.with_log_determinant(kwargs, caller)
+            return None if asking is None else (args, asking)
         return None
 
     def _after(
@@ -168,24 +176,28 @@ class ModuleTap:
         call = self._calls.running(module)
         if call is None:
             return
-        if output is None:  # the call raised, or gives nothing
+        if output is None:  # the call raised, or returns nothing
             self._calls.leave(call, None)
             return
-        listens = site.makes or (site.name is not None and not isinstance(output, Tensor))
+        listens = site.makes_transforms or (
+            site.name is not None and not isinstance(output, Tensor)
+        )
         if listens and self._transforms.made(output, call.path, site.name):
             self._calls.leave(call, None)
             return
-        protocol: list[Tensor] | None = None
-        if site.freia or site.is_map:
-            protocol = freia.outputs(module, call.direction, output)
-        if protocol:
-            self._pass_ends(call, "output" if call.direction == "forward" else "input", protocol)
-        reported = None
-        if self._calls.wants_log_determinants and (site.freia or site.is_map):
-            reported = _log_determinant(site, module, call.direction, args, kwargs, output)
-        self._calls.leave(call, protocol or main_tensor(output), args, kwargs, reported)
+        own: list[Tensor] | None = None
+        reported: LogDeterminant | None = None
+        if site.map is not None:
+            library, doubts = site.map
+            own = library.outputs(module, call.direction, output)
+            if own:
+                self._pass_ends(call, "output" if call.direction == "forward" else "input", own)
+            if self._calls.wants_log_determinants:
+                found = library.reported(module, call.direction, args, kwargs, output)
+                reported = doubts.judge(found, call.direction)
+        self._calls.leave(call, own or main_tensor(output), args, kwargs, reported)
 
-    def _pass_ends(self, call: Call, end: str, tensors: list[Tensor]) -> None:
+    def _pass_ends(self, call: Call, end: End, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""
         for layer in self._ends.get((call.owner, end), []):
             tensor = tensors[layer.channel : layer.channel + 1]
@@ -193,46 +205,11 @@ class ModuleTap:
                 self._calls.pass_by(call, Place(layer.name, layer.type), tensor)
 
 
-def _log_determinant(
-    site: _Site,
-    module: nn.Module,
-    direction: Direction,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    output: Any,
-) -> LogDeterminant:
-    """What a map reports of its log|det J| as it returns."""
-    if not site.freia:
-        return reported_log_determinant(output)
-    if not freia.asks_for_volume(module, args, kwargs):
-        return LogDeterminant(None, "it ran with jac=False. Call it, or the graph, with jac=True.")
-    wrong = freia.known_wrong(module, rev=direction == "inverse")
-    if wrong:
-        return LogDeterminant(
-            None, f"{' and '.join(wrong)}: ip.entropy_change finds it another way."
-        )
-    doubt = "a stochastic estimate (IResNetLayer), not exact." if site.stochastic else ""
-    return LogDeterminant(
-        output[1] if isinstance(output, tuple) and len(output) == 2 else None, doubt
-    )
-
-
-def reported_log_determinant(output: Any) -> LogDeterminant:
-    """What a map with an ``inverse`` reports of its log|det J| as it returns ``(z, log_det)``."""
-    if (
-        isinstance(output, (tuple, list))
-        and len(output) == 2
-        and isinstance(output[1], (Tensor, float, int))
-    ):
-        return LogDeterminant(output[1])
-    return LogDeterminant(None, "it returned no log-determinant beside its output.")
-
-
 class _Hook:
     """A hook that acts on the model it was put on alone: copies and pickles of it do nothing.
 
     Attributes:
-        act: What it does, if anything.
+        act: The function that it calls; ``None`` once the hook was removed.
     """
 
     def __init__(self, act: Callable[..., Any] | None = None) -> None:
@@ -246,32 +223,3 @@ class _Hook:
 
     def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
         return _Hook, ()
-
-
-def main_tensor(value: Any) -> list[Tensor]:
-    """The first floating-point tensor in nested containers, or else the first tensor.
-
-    Containers are tuples, lists, mappings and dataclasses. As a list of at most one.
-    """
-    if type(value) is tuple and len(value) == 1:
-        (value,) = value
-    if isinstance(value, Tensor):
-        return [value]
-    found = list(_leaves(value))
-    return ([x for x in found if x.is_floating_point() or x.is_complex()] or found)[:1]
-
-
-def _leaves(value: Any, around: tuple[Any, ...] = ()) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-        return
-    items: Iterable[Any] = ()
-    if isinstance(value, Mapping):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    if not any(value is other for other in around):  # else it contains itself
-        for item in items:
-            yield from _leaves(item, (*around, value))

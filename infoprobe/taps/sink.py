@@ -11,7 +11,7 @@ from torch import Tensor
 from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
 
-# The type of a point that was marked by `tap`.
+# The type of a point that the user has marked with `tap`.
 TAP = "tap"
 
 
@@ -20,11 +20,21 @@ class Place(NamedTuple):
 
     Attributes:
         name: The user's name of the layer or point.
-        type: The class of the layer, or ``"tap"``.
+        type: The class of the layer, or ``"tap"`` for a point that was marked by :func:`tap`.
     """
 
     name: str
     type: str
+
+
+def name_of_part(layer: str, number: int) -> str:
+    """The name of a place that is one of several parts which a layer has made."""
+    return f"{layer}[{number}]"
+
+
+def belongs_to(place: str, layer: str) -> bool:
+    """Whether the place of this name is the layer of this name, or a part that it has made."""
+    return place == layer or place.startswith(f"{layer}[")
 
 
 @dataclass(eq=False, slots=True)
@@ -33,13 +43,13 @@ class Event:
 
     Attributes:
         place: The layer or point.
-        direction: Which way it ran.
+        direction: The direction in which the layer ran.
         call: Numbers the calls of this place in this pass and direction, from 0.
-        outputs: The tensors that it gave.
+        outputs: The tensors that the layer returned, or the tensor at the point.
         entered: What :meth:`Sink.enter` returned when the layer was called; ``None`` for a point
             that was marked by :func:`tap`, which has no input of its own.
         unchanged: Whether the outputs are the tensors that went in.
-        module: What was called: a module or a transform; ``None`` where nothing was.
+        module: The module or transform that was called; ``None`` where nothing was called.
         args: The positional arguments of the call.
         kwargs: The keyword arguments of the call.
         log_determinant: What an invertible layer reports, where the sink wants to know; ``None``
@@ -59,7 +69,7 @@ class Event:
 
 
 class Sink(Protocol):
-    """Who is told what passes through a model.
+    """Receives what passes through a model.
 
     Attributes:
         wants_log_determinants: Whether layers should be asked for their log|det J|.
@@ -68,9 +78,15 @@ class Sink(Protocol):
     wants_log_determinants: bool
 
     def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
-        """A pass begins with these tensors; ``entrance`` names the part if not the model.
+        """A pass begins with these tensors.
 
-        What is returned stands for the pass; ``None`` means that nobody wants to know of it.
+        Arguments:
+            inputs: The tensors that go in.
+            entrance: The part of the model by which the pass enters; ``None`` if it enters by
+                the model itself.
+
+        Returns:
+            An object that stands for the pass; ``None`` if the sink ignores this pass.
         """
 
     def end(self, run: Any) -> None:

@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
 from infoprobe.taps.calls import Calls
 from infoprobe.taps.compiled import suspension
-from infoprobe.taps.layout import MODEL, Layer, all_layers
-from infoprobe.taps.method_hooks import InverseTap
+from infoprobe.taps.layout import Layout
+from infoprobe.taps.method_hooks import MethodTap
 from infoprobe.taps.module_hooks import ModuleTap
-from infoprobe.taps.sink import Place, Sink
+from infoprobe.taps.sink import Sink
 from infoprobe.taps.transform_hooks import TransformTap
 
 
 class Tap:
-    """Tells a sink of the calls in a model until it is removed."""
+    """Tells a sink of the calls in a model until it is removed.
 
-    def __init__(self, model: Any, layers: Sequence[Layer], sink: Sink) -> None:
-        everything = all_layers(model)
+    Arguments:
+        layout: The model, with its chosen layers.
+        sink: The sink that is told.
+
+    Attributes:
+        attached: Whether the tap has not been removed.
+    """
+
+    def __init__(self, layout: Layout, sink: Sink) -> None:
         paths = {
-            layer.module: "" if layer.name == MODEL else layer.name
-            for layer in everything
+            layer.module: layer.prefix
+            for layer in layout.layers
             if layer.end is None and isinstance(layer.module, nn.Module)
         }
-        self._calls = Calls(sink, paths, taken={layer.name for layer in everything})
+        self._calls = Calls(sink, paths, taken={layer.name for layer in layout.layers})
         transforms = TransformTap(self._calls)
-        self._taps: list[ModuleTap | InverseTap | TransformTap] = [transforms]
+        self._taps: list[ModuleTap | MethodTap | TransformTap] = [transforms]
         try:
-            if isinstance(model, nn.Module):
-                self._taps.append(ModuleTap(model, layers, everything, self._calls, transforms))
-                self._taps.append(InverseTap(model, layers, everything, self._calls))
+            if isinstance(layout.model, nn.Module):
+                self._taps.append(ModuleTap(layout, self._calls, transforms))
+                self._taps.append(MethodTap(layout, self._calls))
             else:
-                chosen = {id(layer.module) for layer in layers}
-                for x in everything:
-                    place = Place(x.name, x.type) if id(x.module) in chosen else None
-                    transforms.listen(x.module, "" if x.name == MODEL else x.name, place)
+                for layer in layout.layers:
+                    transforms.listen(layer.module, layer.prefix, layout.place(layer))
         except BaseException:
             self._detach()
             raise
         suspension.begin()
-        # A probe that nobody has removed ends with its model, whose hooks keep this alive.
+        # A probe that nobody has removed ends with its model, whose hooks keep the calls alive.
         self._resume = weakref.finalize(self._calls, suspension.end)
         self.attached = True
 

@@ -1,118 +1,49 @@
-"""Transforms and distributions of torch.distributions, which are no modules, and zuko's lazy ones.
+"""Listens to transforms and distributions of torch.distributions, which are no modules.
 
-A transform tells of its calls by being of a subclass of its class for as long as somebody
-listens, and so do the methods of a distribution that is made of transforms. zuko's modules make
-such objects when they are called; what passes through them comes later.
+As long as somebody listens to a transform, it belongs to a subclass of its class, which tells of
+its calls; the same holds for a distribution that is made of transforms. Some modules, such as
+zuko's, make these objects when they are called; what passes through the objects comes later.
 """
 
 from __future__ import annotations
 
 import copyreg
 import functools
-import sys
 import types
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.distributions import ComposeTransform, Distribution, Transform
-from torch.distributions.transforms import _InverseTransform
+from torch import Tensor
+from torch.distributions import Distribution, Transform
 
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError
+from infoprobe.libraries.distributions import (
+    DISTRIBUTION_METHODS,
+    TRANSFORM_METHODS,
+    Use,
+    is_made_of_transforms,
+    named_transforms,
+    parts_of,
+    reported_by_call,
+)
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps.calls import Calls
-from infoprobe.taps.sink import Place
-
-# What calls of which methods are: a way that a transform runs, the calls of one repeated to know
-# their volume, or what is asked of a distribution, with a tensor or for samples.
-_Kind = Literal["forward", "inverse", "repeat", "given", "sampling"]
-_OF_TRANSFORMS: dict[str, _Kind] = {
-    "__call__": "forward",
-    "_inv_call": "inverse",  # what ``transform.inv`` calls
-    "call_and_ladj": "forward",  # zuko's
-    "log_abs_det_jacobian": "repeat",
-}
-_OF_DISTRIBUTIONS: dict[str, _Kind] = {
-    "log_prob": "given",
-    "cdf": "given",
-    "icdf": "given",
-    "sample": "sampling",
-    "rsample": "sampling",
-    "sample_n": "sampling",
-    "rsample_and_log_prob": "sampling",  # zuko's
-}
-
-
-def is_lazy(module: nn.Module) -> bool:
-    """Whether calling this module makes a transform or a distribution, as zuko's do."""
-    return isinstance(module, (*_zuko("LazyTransform"), *_zuko("LazyDistribution")))
-
-
-def is_lazy_transform(module: nn.Module) -> bool:
-    """Whether calling this module makes a transform."""
-    return isinstance(module, _zuko("LazyTransform"))
-
-
-def is_lazy_distribution(module: nn.Module) -> bool:
-    """Whether calling this module makes a distribution."""
-    return isinstance(module, _zuko("LazyDistribution"))
-
-
-def _zuko(name: str, module: str = "zuko.lazy") -> tuple[type, ...]:
-    # Unless somebody else has imported zuko, nothing is of its classes.
-    found = getattr(sys.modules.get(module), name, None)
-    return () if found is None else (found,)
-
-
-def is_made_of_transforms(model: object) -> bool:
-    """Whether this is a transform, or a distribution that is made of some."""
-    return isinstance(model, Transform) or bool(_parts(model))
-
-
-def named_transforms(model: Any) -> Iterator[tuple[str, Any, bool]]:
-    """The model and all that it is made of: names by position, and whether it has parts itself.
-
-    What is there several times has the name of the first.
-    """
-    seen: set[int] = set()
-
-    def walk(name: str, one: Any) -> Iterator[tuple[str, Any, bool]]:
-        if id(one) not in seen:
-            seen.add(id(one))
-            parts = _parts(one)
-            yield name, one, bool(parts)
-            for i, part in enumerate(parts):
-                yield from walk(f"{name}.{i}" if name else str(i), part)
-
-    return walk("", model)
-
-
-def _parts(one: object) -> list[Transform]:
-    """What is called one after the other."""
-    found: Any = []
-    if isinstance(one, ComposeTransform):
-        found = one.parts
-    elif isinstance(one, _zuko("ComposedTransform", "zuko.transforms")):
-        found = one.transforms  # type: ignore[attr-defined]
-    elif isinstance(one, Distribution):
-        single = getattr(one, "transform", None)
-        found = getattr(one, "transforms", None) or _parts(single) or [single]
-    return [part for part in found if isinstance(part, Transform)]
+from infoprobe.taps.sink import Place, name_of_part
+from infoprobe.torch_internals import is_inverse_of
 
 
 @dataclass
 class _Listener:
-    """Who listens to one object, and what it is called.
+    """One who listens to one object, and the name by which he knows it.
 
     Attributes:
-        tap: Who listens.
-        path: As in :meth:`Calls.enter`.
-        place: Likewise.
-        flipped: Whether its forward is the inverse of what is so called.
+        tap: The tap that listens.
+        path: The object's name; empty for the model itself.
+        place: Where the object's tensors are reported; ``None`` if they are not.
+        flipped: Whether the object is the inverse of what has this name.
         owner: Stands for the object, and for its inverse.
     """
 
@@ -122,63 +53,52 @@ class _Listener:
     flipped: bool = False
     owner: object = field(default_factory=object)
 
-    def hear(
-        self, kind: _Kind, one: Any, run: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Any:
+    def hear(self, use: Use, one: Any, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Runs a method of an object and tells of it."""
         calls = self.tap.calls
         run = functools.partial(run, *args, **kwargs)
-        if kind == "repeat":
+        if use is Use.REPETITION:
             with calls.repeating():
                 return run()
         if calls.running(self.owner) is not None:
-            return run()  # a method that uses another of its own object's
-        direction: Direction | None = None
-        if kind == "forward" or kind == "inverse":
-            direction = OPPOSITE[kind] if self.flipped else kind
-        given = None if kind == "sampling" else functools.partial(_main, (*args, *kwargs.values()))
+            return run()  # one method of an object uses another
+        direction = _DIRECTIONS.get(use)
+        if direction is not None and self.flipped:
+            direction = OPPOSITE[direction]
+        given = functools.partial(_first_tensor, (*args, *kwargs.values()))
 
         def log_determinant(output: Any) -> LogDeterminant | None:
-            if direction is None or given is None:
+            if direction is None:
                 return None
             with calls.repeating():
-                return _log_determinant(one, kind, given(), output)
+                return reported_by_call(one, use, given(), output)
 
         return calls.around(
-            self.owner, self.path, self.place, direction, given, run, _main, log_determinant
+            self.owner,
+            self.path,
+            self.place,
+            direction,
+            None if use is Use.SAMPLING else given,
+            run,
+            _first_tensor,
+            log_determinant,
         )
 
 
-def _main(value: Any) -> list[Tensor]:
-    """The tensor, or the first of a tuple: ``y`` of ``(y, log_det)``."""
+_DIRECTIONS: dict[Use, Direction] = {Use.FORWARD: "forward", Use.INVERSE: "inverse"}
+
+
+def _first_tensor(value: Any) -> list[Tensor]:
+    """A tensor, or the first of a tuple, ``y`` of ``(y, log_det)``, as a list; or an empty one."""
     first = value[0] if isinstance(value, tuple) and value else value
     return [first] if isinstance(first, Tensor) else []
-
-
-def _log_determinant(
-    transform: Any, kind: _Kind, inputs: list[Tensor], output: Any
-) -> LogDeterminant:
-    """The log|det J| of a call, summed over all but the first axis."""
-    with torch.no_grad():
-        if isinstance(output, tuple):  # (y, log_det)
-            log_det = output[1]
-        else:
-            (x,), y = inputs, output
-            try:
-                if kind == "forward":
-                    log_det = transform.log_abs_det_jacobian(x, y)
-                else:
-                    log_det = -transform.log_abs_det_jacobian(y, x)
-            except NotImplementedError:
-                return LogDeterminant(None, "its log_abs_det_jacobian is not implemented.")
-        return LogDeterminant(log_det.flatten(1).sum(1) if log_det.dim() > 1 else log_det)
 
 
 class TransformTap:
     """Tells of the calls of transforms.
 
     Attributes:
-        calls: Who is told.
+        calls: Where the calls are told.
     """
 
     def __init__(self, calls: Calls) -> None:
@@ -186,7 +106,13 @@ class TransformTap:
         self._heard: dict[int, weakref.ref[Any]] = {}  # transforms have no hash
 
     def listen(self, one: Any, path: str, place: Place | None) -> None:
-        """To one transform, or to what is asked of one distribution."""
+        """Listens to the calls of one transform, or to the questions to one distribution.
+
+        Arguments:
+            one: The transform or distribution.
+            path: Its name; empty for the model itself.
+            place: Where its tensors are reported; ``None`` if they are not.
+        """
         if id(one) not in self._heard:
             self._add(one, _Listener(self, path, place))
 
@@ -194,21 +120,21 @@ class TransformTap:
         """Listens to what a module has made, if it is a transform or made of some.
 
         Arguments:
-            output: What the module gave.
-            path: The module's name, empty for the model itself.
-            name: Where its calls are to be reported, if they are; several parts that nobody
-                else has made are ``name[0]``, ``name[1]`` and so on.
+            output: What the module returned.
+            path: The module's name; empty for the model itself.
+            name: The place where its calls are reported; ``None`` if they are not. Several parts
+                that no other module has made are reported at ``name[0]``, ``name[1]`` and so on.
 
         Returns:
-            Whether it is such.
+            Whether the output is a transform or made of transforms.
         """
         if not is_made_of_transforms(output):
             return False
         if isinstance(output, Distribution):
             self.listen(output, path, None)
-            self._parts_made(_parts(output), path, name)
-        elif id(output) not in self._heard:  # by a module inside of this one
-            parts = _parts(output)
+            self._parts_made(parts_of(output), path, name)
+        elif id(output) not in self._heard:  # else a module inside of this one has made it
+            parts = parts_of(output)
             apart = name is not None and not any(
                 id(part) in self._heard for _, part, _ in named_transforms(output)
             )
@@ -221,14 +147,15 @@ class TransformTap:
         return True
 
     def _parts_made(self, parts: list[Transform], path: str, name: str | None) -> None:
+        several = len(parts) > 1
         for i, part in enumerate(parts):
-            several = name is not None and len(parts) > 1
-            self.made(part, path, f"{name}[{i}]" if several else name)
+            own_name = name_of_part(name, i) if several and name is not None else name
+            self.made(part, path, own_name)
 
     def flip(self, inverse: Transform, listener: _Listener) -> None:
         """Listens to a transform that is the inverse of one that is listened to."""
         mine = [x for x in vars(inverse).get(_KEY, ()) if x.tap is self]
-        # One that is a layer itself remains this layer.
+        # An inverse that is a layer itself remains this layer.
         if not any(x.place is not None or x.owner is listener.owner for x in mine):
             self._add(inverse, replace(listener, flipped=not listener.flipped))
 
@@ -248,7 +175,7 @@ class TransformTap:
         heard[number] = weakref.ref(one, lambda _: heard.pop(number, None))
 
     def remove(self) -> None:
-        """Listens no longer; what nobody else listens to is again of its own class."""
+        """Stops listening; what nobody else listens to is again of its own class."""
         for reference in list(self._heard.values()):
             one = reference()
             if one is not None:
@@ -265,18 +192,18 @@ _KEY = "_infoprobe_listeners"
 
 
 class _Heard:
-    """What the classes of objects that somebody listens to have in common."""
+    """The base class of all objects that somebody listens to."""
 
     __slots__ = ()
 
 
 @functools.cache
 def _heard_class(cls: Any) -> type:
-    """The subclass that tells of its calls; copies and pickles are of the class itself."""
-    methods = _OF_TRANSFORMS if issubclass(cls, Transform) else _OF_DISTRIBUTIONS
+    """The subclass of a class that tells of its calls; copies and pickles are of the class."""
+    methods = TRANSFORM_METHODS if issubclass(cls, Transform) else DISTRIBUTION_METHODS
     body: dict[str, Any] = {
-        name: _telling(getattr(cls, name), kind)
-        for name, kind in methods.items()
+        name: _telling(getattr(cls, name), use)
+        for name, use in methods.items()
         if hasattr(cls, name)
     }
 
@@ -296,7 +223,7 @@ def _heard_class(cls: Any) -> type:
 
         def inv(self: Any) -> Transform:
             inverse: Transform = cls.inv.__get__(self)
-            if not (isinstance(inverse, _InverseTransform) and inverse._inv is self):
+            if not is_inverse_of(inverse, self):
                 for listener in vars(self).get(_KEY, ()):
                     listener.tap.flip(inverse, listener)
             return inverse
@@ -306,19 +233,21 @@ def _heard_class(cls: Any) -> type:
     return types.new_class(cls.__name__, (cls, _Heard), exec_body=lambda into: into.update(body))
 
 
-def _telling(method: Callable[..., Any], kind: _Kind) -> Callable[..., Any]:
+def _telling(method: Callable[..., Any], use: Use) -> Callable[..., Any]:
+    """A method that tells the listeners of its calls."""
+
     @functools.wraps(method)
     def told(self: Any, *args: Any, **kwargs: Any) -> Any:
         run = functools.partial(method, self)
         for listener in vars(self).get(_KEY, ()):
-            run = functools.partial(listener.hear, kind, self, run)
+            run = functools.partial(listener.hear, use, self, run)
         return run(*args, **kwargs)
 
     return told
 
 
 def _set_class(one: object, cls: type) -> None:
-    # Not as one sets an attribute, to which a class may have given another meaning.
+    # Not by setattr, to which a class may have given another meaning.
     object.__setattr__(one, "__class__", cls)
 
 

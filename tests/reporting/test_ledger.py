@@ -116,7 +116,7 @@ class TestEntropyChange:
         assert row["value"] is None
         assert "jac=False" in row["findings"][0]
 
-    def test_known_wrong_claims_are_named(self):
+    def test_known_wrong_modules_are_named(self):
         graph = Ff.SequenceINN(4)
         graph.append(Fm.LearnedElementwiseScaling)
         with ip.probe(graph, measures=ip.EntropyChange()) as probe:
@@ -126,7 +126,7 @@ class TestEntropyChange:
         assert changes(report)["module_list.0"]["value"] == pytest.approx(0)
         row = changes(report, "inverse")["module_list.0"]
         assert row["value"] is None
-        assert "LearnedElementwiseScaling claims the wrong sign" in row["findings"][0]
+        assert "LearnedElementwiseScaling reports the wrong sign" in row["findings"][0]
 
     def test_transforms(self):
         transforms = torch.distributions.transforms

@@ -78,7 +78,7 @@ def _same(a, b):
 
 def quiet():
     """Whether nothing of a probe is at work in this thread or in the compiler."""
-    return not calls._running.calls and compiled.suspension._users == 0
+    return not calls.running.calls and compiled.suspension._users == 0
 
 
 def entropy(report, layer, call=0):
