@@ -11,16 +11,13 @@ import infoprobe as ip
 from infoprobe.estimators.transport import flow as module
 from infoprobe.estimators.transport import triangular
 from infoprobe.estimators.transport.flow import Flow
+from tests.estimators.samples import generator
 
 GAUSSIAN = math.log(2 * math.pi * math.e) / 2
 
 
 def quick(**settings):
     return Flow(**{"hidden": 16, "steps": 50, **settings})
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def banana(n, d, seed=0, dtype=torch.float32):

@@ -6,21 +6,9 @@ import torch
 import infoprobe as ip
 from infoprobe.estimators.transport import bijections, gaussianization, marginals
 from infoprobe.estimators.transport.gaussianization import ROTATIONS, Gaussianization
+from tests.estimators.samples import generator, laplace, normal
 
 STANDARD = math.log(2 * math.pi * math.e) / 2
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, dtype=torch.float64, generator=seeded(seed))
-
-
-def laplace(*shape, seed=0):
-    u = torch.rand(*shape, dtype=torch.float64, generator=seeded(seed)) - 0.5
-    return -u.sign() * torch.log1p(-2 * u.abs())
 
 
 def rotation(d, seed=99):
@@ -37,7 +25,7 @@ def correlated(n, d, seed=0):
 def fit(x, **settings):
     """A map of nine tenths of the samples, and a tenth."""
     m = len(x) // 10
-    return gaussianization.fit(x[m:], x[:m], generator=seeded(), **settings)
+    return gaussianization.fit(x[m:], x[:m], generator=generator(), **settings)
 
 
 def error(make, truth, d, n=6000, **settings):
@@ -97,7 +85,7 @@ class TestEntropy:
 
     def test_uniform(self):
         def make(n, d, seed):
-            return torch.rand(n, d, generator=seeded(seed))
+            return torch.rand(n, d, generator=generator(seed))
 
         assert error(make, 0, 20) == pytest.approx(0, abs=0.2)
 
@@ -190,7 +178,7 @@ class TestRobustness:
     @pytest.mark.parametrize("d", [1, 3])
     def test_few_samples(self, d):
         f = gaussianization.fit(
-            laplace(20, d), laplace(5, d, seed=1), generator=seeded(), layers=2
+            laplace(20, d), laplace(5, d, seed=1), generator=generator(), layers=2
         )
         assert ip.check_invertible(f, laplace(20, d, seed=2)).ok
 

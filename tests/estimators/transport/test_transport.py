@@ -10,6 +10,7 @@ from torch import nn
 import infoprobe as ip
 from infoprobe.estimators.transport.report import UpperBound
 from infoprobe.estimators.transport.transport import Transport
+from tests.estimators.samples import normal
 
 
 @contextlib.contextmanager
@@ -17,11 +18,6 @@ def global_state_unchanged():
     before = torch.get_rng_state()
     yield
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def normal(n, d, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n, d, dtype=torch.float64, generator=generator)
 
 
 class Pointwise(nn.Module):
