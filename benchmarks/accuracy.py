@@ -1,9 +1,9 @@
-"""How far estimates of differential quantities are off where the truth is known, in nats.
+"""Measures the errors of differential estimates where the truth is known, in nats.
 
 pip install -e ".[benchmarks,plot]"
 python benchmarks/accuracy.py --out docs/benchmarks/accuracy.json --figure docs/transport/error.png
 
-An interrupted run goes on where it was: what the file has is not measured again.
+An interrupted run continues where it was: what is in the file is not measured again.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def gaussian(d: int, generator: torch.Generator) -> Sample:
 
 
 def autoregressive(d: int, generator: torch.Generator) -> Sample:
-    """Gaussian, each coordinate correlated by 0.9 with the one before."""
+    """Draws Gaussians whose coordinates are each correlated by 0.9 with the one before."""
     ((x,), _) = gaussian(d, generator)
     for i in range(1, d):
         x[:, i] = 0.9 * x[:, i - 1] + math.sqrt(0.19) * x[:, i]
@@ -63,7 +63,7 @@ def rotated_laplace(d: int, generator: torch.Generator) -> Sample:
 
 
 def mixture(d: int, generator: torch.Generator) -> Sample:
-    """Four unit Gaussians around centres drawn from N(0, 9 I); the truth is that of the sample."""
+    """Draws from four unit Gaussians around centres from N(0, 9 I); the truth is the sample's."""
     centres = 3 * torch.randn(4, d, generator=generator)
     x = torch.randn(N, d, generator=generator)
     x += centres[torch.randint(0, 4, (N,), generator=generator)]
@@ -73,7 +73,7 @@ def mixture(d: int, generator: torch.Generator) -> Sample:
 
 
 def banana(d: int, generator: torch.Generator) -> Sample:
-    """Every second coordinate is shifted by the square of the one before."""
+    """Draws Gaussians and shifts every second coordinate by the square of the one before."""
     ((x,), truth) = gaussian(d, generator)
     x[:, 1::2] += x[:, 0::2] ** 2
     return (x,), truth
@@ -85,25 +85,25 @@ def rotated_banana(d: int, generator: torch.Generator) -> Sample:
 
 
 def correlated(d: int, generator: torch.Generator) -> Sample:
-    """Two variables of d / 2 dimensions, each pair of coordinates correlated by 0.6."""
+    """Draws two variables of d / 2 dimensions, each pair of coordinates correlated by 0.6."""
     x, noise = torch.randn(2, N, d // 2, generator=generator)
     return (x, 0.6 * x + 0.8 * noise), -d / 4 * math.log(1 - 0.6**2)
 
 
 def correlated_bent(d: int, generator: torch.Generator) -> Sample:
-    """The same, bent coordinate by coordinate, which information does not notice."""
+    """Bends the coordinates of the correlated variables, which keeps their information."""
     ((x, y), truth) = correlated(d, generator)
     return (x**3, y.asinh()), truth
 
 
 def scaled(d: int, generator: torch.Generator) -> Sample:
-    """Two Gaussians, the second 1.5 times as wide."""
+    """Draws from two Gaussians, the second 1.5 times as wide."""
     p, q = torch.randn(2, N, d, generator=generator)
     return (p, 1.5 * q), d / 2 * (1 / 1.5**2 - 1 + math.log(1.5**2))
 
 
 def mnist(d: int, generator: torch.Generator, root: Path | None = None) -> Sample:
-    """Dequantised training images, of which nobody knows the entropy."""
+    """Returns dequantised training images, whose entropy nobody knows."""
     images, _ = ip.datasets.load("mnist", root=root)
     order = torch.randperm(len(images), generator=generator)[:N]
     return (ip.dequantize(images[order], generator=generator).flatten(1),), math.nan
@@ -140,7 +140,7 @@ ESTIMATORS: dict[str, Any] = {
 }
 PEERS: dict[str, Callable[..., float]] = {"infomeasure": infomeasure, "NPEET-plus": npeet_plus}
 TRANSPORTS = ("Gaussianization()", "Flow()", "FrEIA couplings")
-# Of images: in 784 dimensions, independent components and all steps of a flow take too long.
+# For images: in 784 dimensions, independent components and all steps of a flow take too long.
 OF_IMAGES: dict[str, Any] = {
     "Gaussianization('identity')": ip.Gaussianization("identity"),
     "Flow(seconds=100)": ip.Flow(seconds=100),
@@ -149,7 +149,7 @@ OF_IMAGES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Case:
-    """Data of some dimensions, what is measured, and the error to reach by transport."""
+    """A measure, data of some dimensions, and the error that transports should not exceed."""
 
     measure: str
     name: str
@@ -158,7 +158,7 @@ class Case:
     goal: float | None = None
 
     def estimators(self) -> list[str]:
-        """What can measure it, in reasonable time."""
+        """Returns the names of the estimators that can measure it in reasonable time."""
         names = {
             "entropy": [name for name in ESTIMATORS if name != "Critic('dv')"],
             "mutual_information": list(ESTIMATORS),
@@ -205,7 +205,7 @@ Job = tuple[Case, str, int]
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """One estimate, in a process of its own with a single thread."""
+    """Makes one estimate, in its own process with a single thread."""
     torch.set_num_threads(1)
     case, name, seed = job
     tensors, truth = case.make(case.d, torch.Generator().manual_seed(seed))
@@ -231,12 +231,12 @@ def measure(job: Job) -> dict[str, Any]:
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
-    """What a row is about."""
+    """Returns what a row is about, which identifies it."""
     return row["data"], row["d"], row["estimator"], row["seed"]
 
 
 def jobs(cases: Iterable[Case], seeds: int) -> list[Job]:
-    """Of flows, which take a minute, only one seed where there is no goal."""
+    """Returns the estimates to make; flows without a goal take a minute and so have one seed."""
     return [
         (case, name, seed)
         for case in cases
@@ -248,7 +248,7 @@ def jobs(cases: Iterable[Case], seeds: int) -> list[Job]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Median errors by data and estimator, and the median of their magnitude where a goal is."""
+    """Returns mean errors by data and estimator, their median magnitude, and verdicts on goals."""
     lines = []
     for case in CASES:
         own = [row for row in rows if (row["data"], row["d"]) == (case.name, case.d)]
@@ -269,7 +269,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def figure(rows: list[dict[str, Any]], path: Path) -> None:
-    """The magnitude of the error against the number of dimensions."""
+    """Draws the magnitude of the error against the number of dimensions."""
     import matplotlib.pyplot as plt
 
     panels = {
@@ -310,14 +310,16 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def main() -> None:
-    """Measures what is missing, and prints, writes and draws all."""
+    """Measures what is missing, and prints, writes and draws everything."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--figure", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--only", default="", help="data whose name contains this")
-    parser.add_argument("--data-root", type=Path, help="of MNIST, which is measured if given")
+    parser.add_argument("--only", default="", help="only the data whose name contains this")
+    parser.add_argument(
+        "--data-root", type=Path, help="folder of MNIST, which is measured if given"
+    )
     arguments = parser.parse_args()
     rows: list[dict[str, Any]] = []
     if arguments.out and arguments.out.exists():

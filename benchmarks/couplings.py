@@ -1,4 +1,4 @@
-"""The usual normalizing flow, for comparison: affine couplings of FrEIA."""
+"""The usual normalizing flow for comparison: affine couplings of FrEIA."""
 
 from __future__ import annotations
 

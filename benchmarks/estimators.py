@@ -1,4 +1,4 @@
-"""Cost of the estimators, relative to peers and to the least work there is to do.
+"""Measures the cost of the estimators, relative to peers and to the least work that is needed.
 
 pip install -e ".[benchmarks]"
 python benchmarks/estimators.py --out docs/benchmarks/estimators.json
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import torch
 from scipy.spatial import cKDTree
 from sklearn.feature_selection import mutual_info_regression
 from sklearn.neighbors import NearestNeighbors
-from timing import about, ratios, table
+from timing import about, ratios, table, write
 from torch import Tensor
 
 import infoprobe as ip
@@ -97,7 +96,7 @@ def main() -> None:
     """Prints the ratios, and writes them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", default="", help="cases that contain this")
+    parser.add_argument("--only", default="", help="only the cases whose name contains this")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = {}
@@ -105,11 +104,7 @@ def main() -> None:
         if arguments.only in case:
             results[case] = ratios(make(n, d), rounds)
             print(table("float32, k=3, 1 thread", {case: results[case]}), end="\n\n", flush=True)
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(
-            json.dumps({"about": about(1), "ratios": results}, indent=1) + "\n"
-        )
+    write(arguments.out, {"about": about(1), "ratios": results})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Cost of a histogram entropy, relative to the sum of the same values: one read of the memory.
+"""Measures the cost of a histogram entropy, relative to the sum of the same values.
+
+The sum reads the memory once.
 
 python benchmarks/histogram.py
 """

@@ -1,4 +1,4 @@
-"""Where KD-trees and tiles meet: microseconds a point for each, by n and d.
+"""Measures from where on tiles beat KD-trees: microseconds per point of each, by n and d.
 
 python benchmarks/neighbors.py
 """
@@ -20,7 +20,7 @@ DIMENSIONS = (2, 4, 6, 7, 8, 10, 12, 14)
 
 
 def main() -> None:
-    """Prints a table for each metric, tree / tiles."""
+    """Prints a table for each metric, with the times of trees and tiles."""
     torch.set_num_threads(1)
     for metric in METRICS:
         print(f"{metric}, tree / tiles\n{'n':>8}" + "".join(f"{f'd={d}':>14}" for d in DIMENSIONS))

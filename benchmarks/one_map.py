@@ -1,16 +1,15 @@
-"""KL divergence through one map for both distributions, or one for each: errors in nats.
+"""Measures the errors of KL divergences through one map for both distributions, or one for each.
 
 pip install -e .
 python benchmarks/one_map.py --out docs/transport/one_map.json
 
-KL divergence does not change under a bijection, so that one map for both would do. Whatever it is
-fitted to, it has to suit both.
+A bijection does not change KL divergence, so one map for both distributions would suffice. But
+then this one map has to suit both, whatever it is fitted to. Errors are in nats.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import statistics
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Any
 
 import torch
 from accuracy import autoregressive, banana, gaussian, laplace, scaled
-from timing import about
+from timing import about, write
 from torch import Tensor
 
 import infoprobe as ip
@@ -62,7 +61,7 @@ def correlated_gaussian(generator: torch.Generator) -> Pair:
 def wider_bananas(generator: torch.Generator) -> Pair:
     ((p,), _), ((q,), _) = banana(D, generator), banana(D, generator)
     s = 1.2
-    # What makes q Gaussian gives p coordinates u / s and v / s + (1 / s - 1 / s ** 2) u ** 2.
+    # The map that makes q Gaussian takes p to u / s and v / s + (1 / s - 1 / s ** 2) u ** 2.
     squares = 2 / s**2 + 3 * (1 / s - 1 / s**2) ** 2
     return p, s * q, D / 2 * (squares / 2 - 1 + 2 * math.log(s))
 
@@ -80,7 +79,7 @@ PAIRS: dict[str, tuple[Callable[[torch.Generator], Pair], Transport, int]] = {
 def through_one(
     estimator: Transport, p: Tensor, q: Tensor, data: Callable[[Tensor, Tensor], Tensor]
 ) -> float:
-    """The divergence of samples that maps, fitted to the others, carry: a map for each fold."""
+    """Estimates the divergence of each fold carried by a map that is fitted to the other folds."""
     values = []
     for i, fold in enumerate(split(p, estimator.folds, estimator.seed)):
         with torch.no_grad():
@@ -93,7 +92,7 @@ def through_one(
 
 
 def values(estimator: Transport, p: Tensor, q: Tensor) -> dict[str, float]:
-    """The divergence by every choice of maps."""
+    """Estimates the divergence by each choice of maps."""
     return {
         "no map": float(RESIDUAL.kl_divergence(p, q)),
         **{name: through_one(estimator, p, q, data) for name, data in ONE.items()},
@@ -120,9 +119,7 @@ def main() -> None:
         }
         told = ", ".join(f"{choice} {error:+.2f}" for choice, error in errors.items())
         print(f"{name}: truth {truth:.2f}; {told}", flush=True)
-    if arguments.out:
-        content = {"about": about(arguments.threads), "d": D, "values": rows}
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+    write(arguments.out, {"about": about(arguments.threads), "d": D, "values": rows})
 
 
 if __name__ == "__main__":

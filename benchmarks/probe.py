@@ -1,4 +1,6 @@
-"""Cost of a probed forward pass relative to a plain one, beside peers that watch layers too.
+"""Measures the cost of a probed forward pass, relative to a plain one and beside its peers.
+
+The peers are other libraries that watch layers.
 
 pip install -e ".[benchmarks]"
 python benchmarks/probe.py --out docs/benchmarks/probe.json
@@ -8,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import logging
 import resource
 import tempfile
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 import torchlens
 from delve import SaturationTracker
-from timing import about, ratios, table
+from timing import about, ratios, table, write
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -47,8 +48,8 @@ def convolutional_autoencoder() -> nn.Module:
 
 
 def cifar10_encoder() -> nn.Module:
-    # The encoder of the classical CIFAR-10 autoencoder of Nguyen, Ardizzone & Köthe (2019), with a
-    # code of 128: 3 x 3 convolutions without padding, and two poolings, down to 1,024 x 3 x 3.
+    # This is the encoder of the classical CIFAR-10 autoencoder of Nguyen, Ardizzone & Köthe (2019)
+    # with a code of 128: 3x3 convolutions without padding and two poolings, down to 1,024 x 3 x 3.
     return nn.Sequential(
         nn.Conv2d(3, 64, 3),
         nn.ReLU(),
@@ -71,7 +72,7 @@ def mnist_inn() -> nn.Module:
     return ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 20)
 
 
-# Every contender watches a copy of its own, for what it attaches would slow the others' passes.
+# Each contender watches its own copy, since what it attaches would slow the others' passes.
 
 
 def plain(model: nn.Module, x: Tensor) -> Contenders:
@@ -94,7 +95,7 @@ def probed(model: nn.Module, x: Tensor) -> Contenders:
 
 
 def blocked_bincount(x: Tensor) -> Tensor:
-    """The yardstick: 256 counts between a tensor's extremes, which no other batch's would fit."""
+    """The yardstick: counts 256 bins between a tensor's extremes, which no other batch shares."""
     low, high = (float(extreme) for extreme in x.aminmax())
     scale = 255 / (high - low) if high > low else 0.0
     counts = torch.zeros(256, dtype=torch.int64)
@@ -140,13 +141,13 @@ def traced(model: nn.Module, x: Tensor) -> Contenders:
 
 
 def resident() -> float:
-    """Resident memory in MiB, on Linux."""
+    """Returns the resident memory in MiB, on Linux."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
 
 def growth(batches: int) -> tuple[float, float]:
-    """Resident memory before and after probing so many batches of the MLP."""
+    """Returns the resident memory before and after probing a number of batches of the MLP."""
     model = mlp()
     with ip.probe(model):
         for _ in range(20):
@@ -161,7 +162,7 @@ def main() -> None:
     """Prints the ratios, and writes them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--only", default="", help="cases that contain this")
+    parser.add_argument("--only", default="", help="only the cases whose name contains this")
     arguments = parser.parse_args()
     logging.getLogger("delve.logger").setLevel(logging.WARNING)
     torch.set_num_threads(1)
@@ -182,15 +183,12 @@ def main() -> None:
             contenders = plain(model, x) | probed(model, x) | counted(model, x)
             contenders |= hooked(model, x, writer)
             results[name] = ratios(contenders, rounds, twice=True)
-    # Last, with plain passes of its own, since torchlens leaves wrappers on torch's functions.
+    # torchlens comes last, with its own plain passes: it leaves wrappers on torch's functions.
     for name, (model, x, rounds) in cases.items():
         results[name] |= ratios(plain(model, x) | traced(model, x), rounds, twice=True)
     print(table(f"batch {BATCH} (INN 32), 1 thread", results))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        memory = {"batches": 1_000, "before": before, "after": after}
-        content = {"about": about(1), "ratios": results, "resident MiB": memory}
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+    memory = {"batches": 1_000, "before": before, "after": after}
+    write(arguments.out, {"about": about(1), "ratios": results, "resident MiB": memory})
 
 
 if __name__ == "__main__":

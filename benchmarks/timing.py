@@ -1,7 +1,8 @@
-"""Medians of interleaved runs, as ratios to the first contender."""
+"""Medians of interleaved runs, as ratios to the first contender, and how results are written."""
 
 from __future__ import annotations
 
+import json
 import platform
 import statistics
 import time
@@ -14,12 +15,13 @@ import torch
 def ratios(
     contenders: dict[str, Callable[[], object]], rounds: int, twice: bool = False
 ) -> dict[str, float]:
-    """Process time of each contender, relative to the first one's.
+    """Returns the process time of each contender as a ratio to that of the first one.
 
-    All take turns in every round, so that a machine that slows down slows all of them; the ratio
-    is the median over the rounds. The first round warms up and does not count. With ``twice``,
-    each runs twice a turn and the second run counts, so that none pays for the caches that
-    another left: short runs that follow a heavy contender are 10 to 15 percent slower.
+    All contenders take turns in each round, so that a machine that slows down slows all of them;
+    the ratio is the median over the rounds. The first round is a warm-up and does not count. With
+    ``twice``, each contender runs twice in its turn and the second run counts, so that none pays
+    for the caches that another one left: short runs after a heavy contender are 10 to 15 percent
+    slower.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(rounds + 1):
@@ -38,21 +40,31 @@ def ratios(
 
 
 def about(threads: int) -> dict[str, object]:
-    """What the figures were measured with."""
+    """Returns what the figures were measured with."""
     return {"threads": threads, "torch": torch.__version__, "processor": _processor()}
 
 
 def _processor() -> str:
-    details = Path("/proc/cpuinfo")  # platform knows the name elsewhere, but not on Linux
+    details = Path("/proc/cpuinfo")  # on Linux, platform does not know the name
     lines = details.read_text().splitlines() if details.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
 
 
 def table(title: str, columns: dict[str, dict[str, float]]) -> str:
-    """Ratios as text: a line a contender, a column a case, "-" where one did not take part."""
+    """Returns ratios as text: a line for each contender, a column for each case.
+
+    A "-" stands where a contender did not take part.
+    """
     lines = [f"{title:48}" + "".join(f"{case:>18}" for case in columns)]
     for name in dict.fromkeys(name for column in columns.values() for name in column):
         cells = [f"{c[name]:.2f}" if name in c else "-" for c in columns.values()]
         lines.append(f"{name:48}" + "".join(f"{cell:>18}" for cell in cells))
     return "\n".join(lines)
+
+
+def write(path: Path | None, content: dict[str, object]) -> None:
+    """Writes results as JSON, if there is a path to write them to."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,26 +1,25 @@
-"""Cost of a training step, in milliseconds an image: number formats, memory formats, compiling.
+"""Measures the cost of a training step by number format, memory format and compilation.
 
 pip install -e .
 python benchmarks/training.py --compile --out docs/benchmarks/training.json
 
-A step is what ``ip.models.fit`` does at batch 128: forward, backward and fused Adam. All
-contenders take turns, and the medians count: with one thread of process time, which other work on
-the machine changes little, with more of time on the clock. Compiling takes minutes, and a C++
-compiler.
+Costs are in milliseconds per image. A step is what ``ip.models.fit`` does with batches of 128:
+forward, backward and fused Adam. All contenders take turns, and the medians count: with one thread
+those of process time, which other work on the machine changes little, with more threads those of
+time on the clock. Compilation takes minutes, and needs a C++ compiler.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from timing import about, table
+from timing import about, table, write
 from torch import nn
 
 import infoprobe as ip
@@ -31,7 +30,7 @@ ROUNDS = 5
 Step = Callable[[], object]
 
 
-#: The shape of an image, and what makes the model.
+#: The shape of an image and the function that builds the model, by name.
 MODELS: dict[str, tuple[tuple[int, int, int], Callable[[], nn.Module]]] = {
     "MNIST INN": (
         (1, 28, 28),
@@ -84,7 +83,7 @@ def contenders(model: str, compiling: bool) -> Iterator[tuple[str, Step]]:
 
 
 def milliseconds(steps: dict[str, Step], clock: Callable[[], float]) -> dict[str, float]:
-    """The median time an image of each contender; the first two rounds warm up."""
+    """Returns the median time per image of each contender; the first two rounds are a warm-up."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for round_ in range(ROUNDS + 2):
         for name, step in steps.items():
@@ -100,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--compile", action="store_true", help="compiled models as well")
+    parser.add_argument("--compile", action="store_true", help="measure compiled models as well")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
@@ -109,13 +108,8 @@ def main() -> None:
         name: milliseconds(dict(contenders(name, arguments.compile)), clock) for name in MODELS
     }
     print(table(f"ms an image, batch {BATCH}, {arguments.threads} threads", results))
-    if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "about": {"batch": BATCH, **about(arguments.threads)},
-            "ms an image": results,
-        }
-        arguments.out.write_text(json.dumps(content, indent=1) + "\n")
+    content = {"about": {"batch": BATCH, **about(arguments.threads)}, "ms an image": results}
+    write(arguments.out, content)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """Reproduces Callahan & Paskett (2021), and then asks their questions again, honestly.
 
-Trains the invertible and the classical autoencoder of Nguyen, Ardizzone & Köthe (2019) with
-their schedules, measures every layer by the paper's definition beside the published points, and
+The script trains the invertible and the classical autoencoder of Nguyen, Ardizzone & Köthe (2019)
+on their schedules, measures each layer by the paper's definition beside the published points, and
 answers the paper's questions with measures that mean what they say.
 
     python examples/reproduce_paper.py --dataset mnist --data-root ~/data
     python examples/reproduce_paper.py --dataset mnist --only-train invertible --seed 0
 
-A run that was stopped goes on where it was: weights and what was measured of each model are kept
-in --artifacts (delete artifacts/measured to measure again). Figures, numbers and the page go to
---out when all is ready.
+A run that was stopped continues where it was: weights, and what was measured for each model, are
+kept in --artifacts (delete artifacts/measured to measure again). Figures, numbers and the page are
+written to --out at the end.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from paper.figures import DATASETS
 from paper.plan import MEASURED, Plan
 from paper.training import FAMILIES, SCHEDULES, load
 
-# The paper's code for MNIST has 20 entries. That for CIFAR-10 is not in the paper; of Nguyen et
-# al.'s sweep from 1 to 1,024 we take 256, from where on their INN has clearly the smaller error.
+# For MNIST, the paper's codes have 20 entries. For CIFAR-10, the paper does not give the number:
+# of the sizes 1 to 1,024 in Nguyen et al.'s sweep we take 256, the smallest at which their INN has
+# clearly the smaller error.
 BOTTLENECKS = {"mnist": 20, "cifar10": 256}
-# Published epochs, but for the classical model on CIFAR-10, of which 100 take hours a seed.
+# The published epochs, except for the classical model on CIFAR-10: its 100 epochs take hours for
+# each seed.
 EPOCHS = {key: schedule.epochs for key, schedule in SCHEDULES.items()} | {
     ("cifar10", "classical"): 40
 }
@@ -34,7 +36,7 @@ SEEDS = {"invertible": [0, 1], "classical": [0, 1, 2]}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the reproduction; ``arguments`` as on the command line."""
+    """Runs the reproduction with these arguments, or with those of the command line."""
     options, plan = _parse(arguments)
     if options.only_train:
         for seed in options.seed or plan.seeds[options.only_train]:
@@ -42,50 +44,51 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{trained.name}: test L1 {trained.test_l1:.4f}")
         return
     for part in options.part:
-        found = pages.module(part).run(plan)
+        found = pages.PARTS[part].run(plan)
         (plan.out / f"{part}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(f"{part}: {plan.out / part}.json")
     print(f"the page: {pages.write(plan)}")
 
 
 def _parse(arguments: list[str] | None) -> tuple[argparse.Namespace, Plan]:
-    """The options, checked before the long work begins."""
+    """Returns the options and the plan, all checked before the long work begins."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     add = parser.add_argument
     add("--dataset", choices=["mnist", "cifar10"], required=True)
     add(
         "--data-root",
         type=Path,
-        help="folder with the data sets; MNIST has 5,000 images that need none",
+        help="folder with the data sets; without it, MNIST is 5,000 images that need no files",
     )
     add(
         "--artifacts",
         type=Path,
         default=Path("artifacts"),
-        help="folder of unfinished work; artifacts if not given",
+        help="folder of weights and of unfinished work; artifacts if not given",
     )
     add("--out", type=Path, help="folder to write into; docs/paper/DATASET if not given")
     add("--part", action="append", choices=pages.PARTS, help="only this part (may be repeated)")
     add("--only-train", choices=FAMILIES, help="train the models of this family and stop")
-    add("--seed", type=int, action="append", help="with --only-train: only this one")
-    add("--bottleneck", type=int, help="size of the code; 20 for MNIST, 256 for CIFAR-10")
-    add("--images", type=int, help="training images; all if not given")
+    add("--seed", type=int, action="append", help="with --only-train: only the model of this seed")
+    add("--bottleneck", type=int, help="entries of a code; 20 for MNIST, 256 for CIFAR-10")
+    add("--images", type=int, help="number of training images; all if not given")
     add(
         "--measured",
         type=int,
         default=MEASURED,
-        help=f"test images to measure with, some dozens a class; {MEASURED} if not given",
+        help=f"number of test images to measure with, at least some dozens per class; {MEASURED} "
+        "if not given",
     )
     for family in FAMILIES:
         epochs_help = ", ".join(f"{EPOCHS[d, family]} for {name}" for d, name in DATASETS.items())
         seeds_help = " ".join(map(str, SEEDS[family]))
-        add(f"--{family}-epochs", type=int, help=f"{epochs_help} if not given")
+        add(f"--{family}-epochs", type=int, help=f"epochs; {epochs_help} if not given")
         add(
             f"--{family}-seeds",
             type=int,
             nargs="+",
             default=SEEDS[family],
-            help=f"{seeds_help} if not given",
+            help=f"seeds; {seeds_help} if not given",
         )
     options = parser.parse_args(arguments)
     options.part = options.part or list(pages.PARTS)

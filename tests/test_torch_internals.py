@@ -16,16 +16,6 @@ from torch.optim import Optimizer
 from infoprobe import torch_internals
 
 PACKAGE = Path(torch_internals.__file__).parent
-# Files that are still to use torch_internals.
-TO_CONVERT = {
-    "libraries/running.py",
-    "libraries/wrappers.py",
-    "maps/passage.py",
-    "probing/recorder.py",
-    "taps/calls.py",
-    "taps/layout.py",
-    "taps/transform_hooks.py",
-}
 
 
 class TestVersion:
@@ -312,6 +302,12 @@ class TestWhenTorchChanges:
             with pytest.raises(torch_internals.TorchChangedError, match=self.message(name)):
                 use()
 
+    def test_the_level_of_forward_mode_vanished(self, monkeypatch):
+        monkeypatch.delattr(torch.autograd.forward_ad, "_current_level")
+        name = "autograd.forward_ad._current_level"
+        with pytest.raises(torch_internals.TorchChangedError, match=self.message(name)):
+            torch_internals.plain(torch.ones(2))
+
     def test_every_name_is_covered(self):
         source = Path(torch_internals.__file__).read_text()
         names = re.findall(r'_Private\(\s*"([\w.]+)"', source)
@@ -420,4 +416,4 @@ class TestOneFileAlone:
             for path in sorted(PACKAGE.rglob("*.py"))
             if path.name != "torch_internals.py" and (names := private_names(path.read_text()))
         }
-        assert {name: found[name] for name in found if name not in TO_CONVERT} == {}
+        assert found == {}

@@ -159,12 +159,13 @@ def _levels(bounds: dict[str, Any]) -> list[tuple[float, str]]:
 def section(found: dict[str, Any]) -> list[str]:
     bounds = found["bounds"]
     return [
-        f"**Deep InfoMax bounds**, after Hjelm et al. (2019): `ip.Critic` on {bounds['n']:,} "
-        f"{bounds['split']} images and their codes, {bounds['held out']:,} of them held out for "
-        f"the value, at most {bounds['steps']:,} steps of batches of {bounds['batch']}; the same "
-        f"for pairs of Gaussian vectors of {WIDTH} entries. In nats; *jsd* is the NWJ value of a "
-        "critic that the Jensen–Shannon objective trained, whose own value is no information; "
-        "*smile* is no bound where it clips.",
+        f"**Deep InfoMax bounds**, after Hjelm et al. (2019). `ip.Critic` is trained on "
+        f"{bounds['n']:,} {bounds['split']} images and their codes, in at most "
+        f"{bounds['steps']:,} steps with batches of {bounds['batch']}; {bounds['held out']:,} of "
+        "the images are held out for the value. The same is done for pairs of Gaussian vectors of "
+        f"{WIDTH} entries. All values are in nats. *jsd* is the NWJ value of a critic that was "
+        "trained by the Jensen–Shannon objective, whose own value is no information. *smile* is "
+        "no bound where it clips.",
         _bounds_table(bounds),
         _codes(bounds),
         _trust(bounds),
@@ -195,13 +196,13 @@ def _codes(bounds: dict[str, Any]) -> str:
     distinct = {family: pair["distinct"] for family, pair in pairs.items()}
     exact = bounds["distinct images"] == n and set(distinct.values()) == {n}
     known = (
-        f"All {n:,} images are distinct, and so are their codes in both models: as one of these "
-        f"images, X has H(X) = ln {n:,} = {math.log(n):.2f} nats, and I(X; code) is all of it, in "
-        "both. Of continuous images it is infinite."
+        f"All {n:,} images are distinct, and so are their codes in both models. If X is one of "
+        f"these images, H(X) is ln {n:,} = {math.log(n):.2f} nats, and I(X; code) equals H(X) in "
+        "both models. For continuous images it is infinite."
         if exact
         else f"Of {n:,} images, {bounds['distinct images']:,} are distinct, and of their codes "
         + ", ".join(f"{count:,} ({family})" for family, count in distinct.items())
-        + ". Of continuous images, I(X; code) is infinite as long as the code is not constant."
+        + ". For continuous images, I(X; code) is infinite unless the code is constant."
     )
     codes = {family: pair["values"] for family, pair in pairs.items()}
     ceiling = bounds["ceilings"]["infonce"]
@@ -213,9 +214,10 @@ def _codes(bounds: dict[str, Any]) -> str:
     )
     return (
         f"**No bound can say what the codes keep.** {known} InfoNCE comes within "
-        f"{nearest:.2f} nats of its ceiling ln m = {ceiling:.2f}, which says only that there is "
-        f"more.{beyond}{_failed(codes)} Invertible less classical: {apart}. Such differences tell "
-        "how easily this critic finds an image's code among others, not which code knows more"
+        f"{nearest:.2f} nats of its ceiling ln m = {ceiling:.2f}, which says only that the "
+        f"information is greater than that.{beyond}{_failed(codes)} The values of the invertible "
+        f"code minus those of the classical code are {apart}. Such differences tell how easily "
+        "this critic finds an image's code among others, not which code carries more information"
         f"{': that is the same for both.' if exact else '.'}"
     )
 
@@ -228,7 +230,9 @@ def _beyond(codes: dict[str, dict[str, float]], truth: float) -> str:
         for bound in BOUNDS
         if values[bound] > truth
     ]
-    return f" Above the exact answer, and so no bound of it: {', '.join(told)}." if told else ""
+    if not told:
+        return ""
+    return f" These values exceed the exact answer, and so are no lower bounds: {', '.join(told)}."
 
 
 def _failed(codes: dict[str, dict[str, float]]) -> str:
@@ -242,8 +246,8 @@ def _failed(codes: dict[str, dict[str, float]]) -> str:
     if not told:
         return ""
     return (
-        f" Nothing is found by {', '.join(told)}: on the validation samples that critic was never "
-        "better than untrained, which says nothing of the code."
+        f" These critics find nothing: {', '.join(told)}. On the validation samples they were "
+        "never better than untrained, which says nothing about the code."
     )
 
 
@@ -255,10 +259,14 @@ def _trust(bounds: dict[str, Any]) -> str:
             continue
         values, truth = pair["values"], pair["truth"]
         low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-        told.append(
-            f"of {truth:g} nats, {values[low]:.2f} ({low}) to {values[high]:.2f} ({high}) are "
-            "found"
-        )
-        above += [f"{bound} of {truth:g}" for bound in BOUNDS if values[bound] > truth]
-    overshoot = f" Above the truth: {', '.join(above)}." if above else " None is above the truth."
-    return f"**How far to trust them.** With Gaussian pairs, {'; '.join(told)}.{overshoot}"
+        told.append(f"{values[low]:.2f} ({low}) to {values[high]:.2f} ({high}) of {truth:g} nats")
+        above += [f"{bound} at {truth:g} nats" for bound in BOUNDS if values[bound] > truth]
+    overshoot = (
+        f"These values exceed the truth: {', '.join(above)}."
+        if above
+        else "None exceeds the truth."
+    )
+    return (
+        f"**How far to trust them.** For the Gaussian pairs, the bounds find {'; '.join(told)}. "
+        f"{overshoot}"
+    )

@@ -1,9 +1,10 @@
-"""The claims of the paper's companion: Nguyen, Ardizzone & Köthe (2019).
+"""The claims of the paper's companion, Nguyen, Ardizzone & Köthe (2019).
 
-They say of invertible autoencoders, beside classical ones: better reconstructions across most
-sizes of the bottleneck, fewer epochs of training, fewer trainable parameters. Here both families
-are trained at several sizes on a short schedule, and the models of the other parts, on the long
-one, say how the loss falls with the epochs; all beside the published curves.
+They claim that invertible autoencoders, compared with classical ones, give better reconstructions
+at most sizes of the bottleneck, and need fewer epochs of training and fewer trainable parameters.
+Here both families are trained at several sizes on a short schedule. The models of the other parts,
+trained on the long schedule, show how the loss falls with the epochs. All results are shown beside
+the published curves.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from paper.published import PUBLISHED
 from paper.tables import spread, table
 from paper.training import BUILDERS, FAMILIES, SCHEDULES, load, test_l1
 
-#: The sweep: published sizes, and short schedules of many small steps. An epoch of the classical
-#: model takes a small part of the time, so it gets more of them.
+#: The sweep has the published sizes, and short schedules of many small steps. An epoch of the
+#: classical model takes a small part of the time of the invertible one, so it gets more of them.
 SIZES = {"mnist": (8, 12, 16, 24, 32, 48, 64), "cifar10": ()}
 IMAGES, SEED = 8000, 0
 SHORT = {
@@ -48,7 +49,7 @@ Models = dict[str, list[dict[str, Any]]]
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    """Both families at every size, and those of the plan, with what each took."""
+    """Trains both families at every size, and describes these models and those of the plan."""
     data = load(plan.dataset, plan.data_root, "train")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(SEED))
     chosen = data[order[: min(IMAGES, plan.images or IMAGES)]]
@@ -79,7 +80,7 @@ def run(plan: Plan) -> dict[str, Any]:
 
 
 def _kept(plan: Plan, family: str, size: int, images: Tensor) -> dict[str, Any]:
-    """One model of the sweep."""
+    """Trains one model of the sweep, or reads what an earlier run found."""
     schedule = SHORT[family]
     source = "" if plan.data_root is not None else "-embedded"
     name = (
@@ -103,10 +104,10 @@ def _kept(plan: Plan, family: str, size: int, images: Tensor) -> dict[str, Any]:
 
 
 def _parameters() -> dict[str, dict[str, Any]]:
-    """Trainable parameters at the published sizes, of both data sets."""
+    """Counts the trainable parameters at the published sizes, for both data sets."""
     return {
         dataset: {
-            # No layer of the invertible model is as wide as the code.
+            # The parameters of the invertible model do not depend on the size of the code.
             "invertible": _count(dataset, "invertible", 1),
             "classical": {
                 size: _count(dataset, "classical", int(size))
@@ -118,13 +119,13 @@ def _parameters() -> dict[str, dict[str, Any]]:
 
 
 def _count(dataset: str, family: str, size: int) -> int:
-    with torch.random.fork_rng(devices=[]):  # weights are drawn, and not used
+    with torch.random.fork_rng(devices=[]):  # the weights are drawn, but not used
         model = BUILDERS[dataset, family](size)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def figure(found: dict[str, Any], path: Path) -> None:
-    """Errors by size beside the published ones, losses by epoch, and parameters."""
+    """Draws errors by size beside the published ones, losses by epoch, and parameters."""
     drawn, axes = pyplot.subplots(1, 3, figsize=(15.5, 4.9), layout="constrained")
     _by_size(axes[0], found)
     _by_epoch(axes[1], found)
@@ -229,11 +230,11 @@ def _plain_log(ax: Axes, ticks: Sequence[int]) -> None:
 
 
 def page(found: dict[str, Any]) -> str:
-    """The section of the page, all of its numbers from what was found."""
+    """Writes the section of the page, with all of its numbers from what was found."""
     parts = [
         f"## The companion claims, {DATASETS[found['dataset']]}",
-        "Test L1 of Nguyen, Ardizzone & Köthe's autoencoders; published values are read off their "
-        "figure to 0.001. The stars of the figure are the models of the other parts.",
+        "The figure shows the test L1 of Nguyen, Ardizzone & Köthe's autoencoders. The published "
+        "values were read off their figure to 0.001. The stars are the models of the other parts.",
     ]
     if found["sweep"]["invertible"]:
         parts += [_reduced(found), _table(found)]
@@ -243,12 +244,12 @@ def page(found: dict[str, Any]) -> str:
 
 def _reduced(found: dict[str, Any]) -> str:
     told = " and ".join(
-        f"{_schedule(found['sweep'][family][0])} in batches of {SHORT[family].batch_size} at "
-        f"{SHORT[family].learning_rate:g} for the {family} models (published: "
+        f"{_schedule(found['sweep'][family][0])} in batches of {SHORT[family].batch_size} at a "
+        f"learning rate of {SHORT[family].learning_rate:g} for the {family} models (published: "
         f"{SCHEDULES[found['dataset'], family].epochs} epochs of all images)"
         for family in FAMILIES
     )
-    return f"The sweep is on a **reduced schedule**: {told}; seed {SEED}."
+    return f"The sweep uses a **reduced schedule**, with seed {SEED}: {told}."
 
 
 def _table(found: dict[str, Any]) -> str:
@@ -267,18 +268,19 @@ def _table(found: dict[str, Any]) -> str:
 def _better(found: dict[str, Any]) -> str:
     there = {family: _published(found, family) for family in FAMILIES}
     published = (
-        f"In the published curves, the invertible model has the smaller error {_wins(there)}; "
-        f"from the least size to the largest, its error falls by a factor of "
-        f"{_gain(there['invertible']):.2f} and that of the classical one by "
+        f"In the published curves, the invertible model has the smaller error {_wins(there)}. "
+        f"From the smallest size to the largest, its error falls by a factor of "
+        f"{_gain(there['invertible']):.2f}, and that of the classical model by a factor of "
         f"{_gain(there['classical']):.2f}."
     )
     here = {
         family: {m["size"]: m["test L1"] for m in found["sweep"][family]} for family in FAMILIES
     }
     ours = (
-        f"Here it has it {_wins(here)}, and the factors are {_gain(here['invertible']):.2f} and "
-        f"{_gain(here['classical']):.2f}. These are of one seed: on the long schedule, classical "
-        f"models of one size differ by {_seeds_apart(found):.4f} between seeds."
+        f"Here, the invertible model has the smaller error {_wins(here)}, and the factors are "
+        f"{_gain(here['invertible']):.2f} and {_gain(here['classical']):.2f}. These models have "
+        "one seed each; on the long schedule, the errors of classical models of one size differ "
+        f"by {_seeds_apart(found):.4f} between seeds."
         if here["invertible"]
         else "Here only one size was trained."
     )
@@ -298,22 +300,27 @@ def _wins(errors: dict[str, dict[int, float]]) -> str:
 
 
 def _epochs(found: dict[str, Any]) -> str:
-    """Of the models on the long schedule, those of the first seeds."""
+    """Compares the models of the first seeds on the long schedule."""
     invertible, classical = (found["full"][family][0] for family in FAMILIES)
     goal = invertible["history"][-1]
     matched = (e for e, loss in enumerate(classical["history"], 1) if loss <= goal)
     epoch = next(matched, None)
-    when = f"first in epoch {epoch}" if epoch else f"in none of its {classical['epochs']} epochs"
+    when = (
+        f"reaches this loss first in epoch {epoch}"
+        if epoch
+        else f"reaches this loss in none of its {classical['epochs']} epochs"
+    )
     errors = " and ".join(
         f"{spread([m['test L1'] for m in found['full'][family]], 4)} ({family}, after "
         f"{_schedule(found['full'][family][0])})"
         for family in FAMILIES
     )
     text = (
-        f"**Fewer epochs?** With {invertible['size']} entries of the code and "
+        f"**Fewer epochs?** With a code of {invertible['size']} entries and "
         f"{_schedule(invertible)}, the first invertible model ends with a training loss of "
-        f"{goal:.4f}; the first classical one has that {when}. (The invertible loss also counts "
-        f"what the code leaves out.) Test L1 at the end, over the seeds: {errors}."
+        f"{goal:.4f}; the first classical model {when}. (The loss of the invertible model also "
+        "counts what the code leaves out.) The test L1 at the end, over the seeds, is "
+        f"{errors}."
     )
     timed = [
         (a, b)
@@ -326,8 +333,8 @@ def _epochs(found: dict[str, Any]) -> str:
     costs = [m["seconds"] / (m["epochs"] * m["images"]) * 1e3 for m in timed[0]]
     return (
         f"{text} But an epoch is no unit of work: an image takes {costs[0]:.3g} ms in the "
-        f"invertible model and {costs[1]:.2g} ms in the classical one, {costs[0] / costs[1]:.2g} "
-        "times as long."
+        f"invertible model and {costs[1]:.2g} ms in the classical one, a ratio of "
+        f"{costs[0] / costs[1]:.2g}."
     )
 
 
@@ -338,9 +345,10 @@ def _fewer_parameters(found: dict[str, Any]) -> str:
         (first, fewest), (last, most) = next(iter(classical.items())), list(classical.items())[-1]
         fewer = sum(invertible < count for count in classical.values())
         said.append(
-            f"On {DATASETS[dataset]} the invertible model has {invertible:,} at any size and the "
-            f"classical one {fewest:,} (bottleneck {first}) to {most:,} ({last}): fewer for the "
-            f"invertible model at {fewer} of {len(classical)} published sizes."
+            f"On {DATASETS[dataset]}, the invertible model has {invertible:,} trainable "
+            "parameters at any size of the bottleneck; the classical model has "
+            f"{fewest:,} at size {first} to {most:,} at size {last}. The invertible model has "
+            f"fewer at {fewer} of the {len(classical)} published sizes."
         )
     return f"**Fewer parameters?** {' '.join(said)}"
 

@@ -35,19 +35,21 @@ def survivors(found: dict[str, Any]) -> list[str]:
     reproduced = all(max(ours) < min(theirs) for ours, theirs in here)
     return [
         "### What survives of the paper's three conclusions",
-        "1. *INNs lose information.* Their layers do not: without padding the inverse returns the "
-        f"images to an L1 of {lossless:.0e}, the rounding of float32. Zero-padding does, and is "
-        f"the only step that does: it keeps {found['bottleneck']} of {found['d']:,} numbers, at "
-        f"an L1 of {interval(row_of['invertible autoencoder']['l1'], 4)}. {_resolution(found)}",
+        "1. *INNs lose information.* Their layers do not: without padding, the inverse returns "
+        f"the images up to an L1 of {lossless:.0e}, the rounding of float32. Only zero-padding "
+        f"loses information: it keeps {found['bottleneck']} of {found['d']:,} numbers, which "
+        f"leaves an L1 of {interval(row_of['invertible autoencoder']['l1'], 4)}. "
+        f"{_resolution(found)}",
         f"2. *Invertible and classical autoencoders are alike between input and output.* "
-        f"{_alike(verdicts)} (*neither*: the intervals overlap, which proves no equality.)",
+        f"{_alike(verdicts)} (*neither* means that the intervals overlap, which does not prove "
+        "equality.)",
         table(["", *FAMILIES, "in favour of"], rows),
         "3. *INNs lose information at a more constant rate.* As a statement about relative "
-        f"entropies this is {'' if reproduced else 'not '}reproduced: their standard deviation "
-        "over the layers, in units of their mean, is "
+        f"entropies, this is {'' if reproduced else 'not '}reproduced: their standard deviation "
+        "over the layers, divided by their mean, is "
         f"{'smaller' if reproduced else 'not always smaller'} for the invertible autoencoder. But "
-        "relative entropy of input and output is no loss: a bijection has it and loses nothing. "
-        "All loss is at the bottleneck, as uneven as can be.",
+        "the relative entropy of input and output is not a loss: a bijection can have any, and "
+        "loses nothing. All of the loss occurs at the bottleneck, as unevenly as possible.",
         table(
             ["relative entropies", *FAMILIES],
             [[name, spread(ours, 2), spread(theirs, 2)] for name, ours, theirs in evenness],
@@ -59,44 +61,48 @@ def _resolution(found: dict[str, Any]) -> str:
     place, n = code_place(found["dataset"], "invertible"), found["measured"]
     fewest = min(model["symbols"][place] for model in found["models"]["invertible"])
     return (
-        f"No two of the {n:,} images are confused even there: what it takes is resolution."
+        f"Even there, no two of the {n:,} images are confused: what is lost is resolution."
         if _all_distinct(fewest, n)
-        else "Some images share all bins there."
+        else "There, some images share all their bins."
     )
 
 
 def _all_distinct(symbols: float, n: int) -> bool:
-    """Whether symbols of this entropy tell n images apart."""
+    """Returns whether symbols of this entropy tell n images apart."""
     return symbols > math.log(n) - 1e-9
 
 
 def _alike(verdicts: dict[str, str | None]) -> str:
-    """What the measures say that pass their controls."""
+    """Tells what the measures say that pass their controls."""
     better = verdicts["l1"]
-    error = f"the {better} one errs less" if better else "their errors are not told apart"
+    error = (
+        f"the {better} autoencoder has the smaller error"
+        if better
+        else "neither autoencoder has the smaller error"
+    )
     bins = _bins(verdicts["fine"], verdicts["coarse"])
     return (
-        "Of the measures below, only L1 and matrix Rényi know which reconstruction is whose. By "
-        f"L1, with this size of code and this training, {error}. Shared bins of two widths "
-        f"{bins}; the paper's KL and matrix Rényi failed the controls, and are here for "
-        "completeness."
+        "Of the measures below, only L1 and matrix Rényi compare each image with its own "
+        f"reconstruction. By L1, for this size of the code and this training, {error}. Shared "
+        f"bins of two widths {bins}. The paper's KL and matrix Rényi failed the controls, and are "
+        "shown for completeness."
     )
 
 
 def _bins(fine: str | None, coarse: str | None) -> str:
-    """What two widths of bins say together."""
+    """Tells what two widths of bins say together."""
     favoured = fine or coarse
     if favoured is None:
-        return "do not tell them apart"
+        return "do not tell the autoencoders apart"
     if fine == coarse:
         return f"favour the {favoured} one"
     if fine and coarse:
         return "contradict each other"
-    return f"favour the {favoured} one or do not tell them apart"
+    return f"favour the {favoured} one or do not tell the autoencoders apart"
 
 
 def _in_favour(pair: Sequence[dict[str, float] | None], measure: str) -> str | None:
-    """The family with less divergence or error, or more information; none if not told apart."""
+    """Returns the family with less divergence or error, or more information, if there is one."""
     ours, theirs = pair
     if ours is None or theirs is None:
         return None
@@ -108,7 +114,7 @@ def _in_favour(pair: Sequence[dict[str, float] | None], measure: str) -> str | N
 
 
 def _evenness(found: dict[str, Any]) -> list[tuple[str, list[float], list[float]]]:
-    """How uneven relative entropies are over the layers: of each model, by family."""
+    """Returns how uneven relative entropies are over the layers of each model, by family."""
     curves: dict[str, Callable[[str], list[list[float | None]]]] = {
         "published": lambda f: [relative_entropies(found["dataset"], f)],
         "by the paper's definition, here": lambda f: [
@@ -126,7 +132,7 @@ def _evenness(found: dict[str, Any]) -> list[tuple[str, list[float], list[float]
 
 
 def _variation(values: Sequence[float | None]) -> float:
-    # The layers that only pass on what they are given have none.
+    # Layers that only pass on their input have no relative entropy.
     known = [value for value in values if value]
     return pstdev(known) / mean(known)
 
@@ -145,17 +151,16 @@ def answers(found: dict[str, Any]) -> str:
     ]
     return (
         "### The three questions of its introduction\n\n"
-        "* *How much entropy is gained or lost at each layer of an INN?* What the ledger above "
-        f"says, {spread(totals, 0)} nats in all, or {mean(totals) / found['d']:+.3f} a dimension: "
-        "units of volume. Of information, nothing at any layer; what is lost is lost at the "
-        "bottleneck.\n"
+        "* *How much entropy is gained or lost at each layer of an INN?* The ledger above tells: "
+        f"{spread(totals, 0)} nats in all, or {mean(totals) / found['d']:+.3f} per dimension. "
+        "This is a change of volume. No layer loses information; only the bottleneck does.\n"
         "* *What about a classic autoencoder?* Its layers are not invertible, so that only what "
-        "its decoder adds is known exactly (above). The least entropy of any layer's symbols is "
-        f"{fewest:.4f} nats, with ln n = {math.log(n):.4f}: "
+        "its decoder adds is known exactly (see above). The least entropy of any layer's symbols "
+        f"is {fewest:.4f} nats, where ln n is {math.log(n):.4f}: "
         f"{'all' if _all_distinct(fewest, n) else 'not all'} {n:,} images remain distinct. What "
-        "goes is detail: the L1 error says how much.\n"
-        "* *What is the KL-divergence between test inputs and reconstructions?* Of images as "
-        f"whole vectors, infinite: reconstructions lie on a surface of {found['bottleneck']} "
-        f"dimensions in {found['d']:,}. Of single values on shared bins of 1/16, "
-        f"{' and '.join(said)}."
+        "is lost is detail, and the L1 error says how much.\n"
+        "* *What is the KL-divergence between test inputs and reconstructions?* For images as "
+        "whole vectors it is infinite, since reconstructions lie on a surface of "
+        f"{found['bottleneck']} dimensions in {found['d']:,}. For single values on shared bins of "
+        f"1/16 it is {' and '.join(said)}."
     )

@@ -1,6 +1,6 @@
-"""Pairs of images and what stands for their reconstructions, under every measure.
+"""Controls: pairs of images and stand-ins for their reconstructions, under every measure.
 
-The controls need no model: of each one knows beforehand how much it has lost.
+The controls need no model: for each of them it is known beforehand how much has been lost.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 import infoprobe as ip
 from paper.digit import PAPER
 
-# Bins of a fixed width that all tensors share, centred at zero, where images have an atom.
+# Bins of a fixed width that all tensors share. One is centred at zero, where images have an atom.
 FINE = ip.Histogram(bins=1025, range=(-8.0078125, 8.0078125), outside="clip", pseudocount=1)
 COARSE = ip.Histogram(bins=257, range=(-8.03125, 8.03125), outside="clip", pseudocount=1)
 RENYI = ip.MatrixRenyi(bandwidth="median")
-#: Pairs for the matrices, whose time grows as n ** 3.
+#: The number of pairs for the matrices, whose time grows as n ** 3.
 PAIRS = 500
-#: Nearest neighbours see this many principal components of the images, few enough to do without
-#: calibration, which the divergences of data that are not Gaussian would suffer from.
+#: Nearest neighbours see this many principal components of the images: so few that they need no
+#: calibration, which would falsify the divergences of data that are not Gaussian.
 COMPONENTS = 4
 NEIGHBOURS = ip.KNN(k=5)
 
@@ -41,15 +41,15 @@ MEASURES = {
 
 
 def controls(x: Tensor) -> dict[str, dict[str, Interval | None]]:
-    """Every measure of each control."""
+    """Returns every measure of each control."""
     return {name: compared(x, make(x)) for name, make in CONTROLS.items()}
 
 
 def compared(x: Tensor, y: Tensor) -> dict[str, Interval | None]:
-    """Every measure of images and what stands for their reconstructions, row by row.
+    """Returns every measure of images and what stands for their reconstructions, in pairs.
 
-    The paper's divergence has no interval: halves of the data have another expectation, since
-    the pseudo-count decides it.
+    The paper's divergence has no interval: its pseudo-count decides it, so that parts of the data
+    have another expectation.
     """
     varies = bool((y != y[0]).any())
     few = min(PAIRS, len(x))
@@ -58,14 +58,14 @@ def compared(x: Tensor, y: Tensor) -> dict[str, Interval | None]:
         "fine": interval(FINE.kl_divergence, x, y),
         "coarse": interval(COARSE.kl_divergence, x, y),
         "neighbours": _neighbours(x, y) if varies else None,
-        # One image for all has no information.
+        # If all reconstructions are the same image, they have no information.
         "renyi": _exactly(RENYI.mutual_information(x[:few], y[:few]) if varies else 0.0),
         "l1": interval(_l1, x, y),
     }
 
 
 def interval(measure: Callable[..., Tensor], *tensors: Tensor) -> Interval:
-    """A value with its interval of 95%: what other images would change."""
+    """Returns a value with its 95% interval: what other images would change."""
     found = ip.confidence_interval(measure, *tensors, resamples=20)
     return {"value": float(found.value), "low": float(found.low), "high": float(found.high)}
 
@@ -79,7 +79,7 @@ def _l1(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _neighbours(x: Tensor, y: Tensor) -> Interval | None:
-    """Of every other image, and what stands for the rest: two independent samples."""
+    """Compares every other image with the stand-ins of the rest: two independent samples."""
     p, q = x[::2].flatten(1).double(), y[1::2].flatten(1).double()
     mean = p.mean(0)
     axes = torch.linalg.svd(p - mean, full_matrices=False).Vh[:COMPONENTS].T

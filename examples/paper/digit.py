@@ -1,4 +1,4 @@
-"""To the digit: the paper's own definition, on the paper's images and on models trained here."""
+"""To the digit: the paper's own definition, on its images and on models that are trained here."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from paper.tables import spread, table
 from paper.training import FAMILIES, SCHEDULES, Trained
 
 #: The definition of the published figures, recovered from them: 1,000 bins over each tensor's own
-#: range, compared by their number, and one pseudo-count a bin.
+#: range, compared by their number, with one pseudo-count per bin.
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
-#: The default of the published code, which the table rather fits.
+#: The default of the published code, which fits the published table better.
 HUNDRED = ip.Histogram(bins=100, range="own", pseudocount=1)
 
 _TRAINING_IMAGES = {"mnist": 60_000, "cifar10": 50_000}
-_VALUES = {"mnist": 784, "cifar10": 3072}  # of an image
+_VALUES = {"mnist": 784, "cifar10": 3072}  # in an image
 
-#: Bytes: the values of every layer are kept, for 1,000 images 4 GB in the largest network.
+#: Bytes for the values of all layers, which are kept: 4 GB per 1,000 images in the largest one.
 MEMORY = 1 << 33
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    """The golden values, and every published point beside those of our models."""
+    """Measures the golden values, and our models at every published point."""
     x = plan.test_images()
     models = {
         family: [_kept(plan, trained, x) for trained in plan.models(family)] for family in FAMILIES
     }
-    # What was published is of the first 1,000 test images of the real data set.
+    # The golden values are those of the first 1,000 test images of the real data set.
     golden = _golden(plan.dataset, x) if plan.data_root and len(x) == 1000 else None
     return {"dataset": plan.dataset, "measured": len(x), "golden": golden, "models": models}
 
@@ -74,7 +74,7 @@ def _kept(plan: Plan, trained: Trained, x: Tensor) -> dict[str, Any]:
 
 
 def _measured(trained: Trained, x: Tensor) -> dict[str, Any]:
-    """Entropy and relative entropy at each published place, and from end to end."""
+    """Measures entropy and relative entropy at each published place, and from end to end."""
     places = PLACES[trained.dataset, trained.family]
     measures: list[ip.Entropy | ip.Divergence] = [
         ip.Entropy(PAPER, samples=len(x)),
@@ -97,29 +97,29 @@ def _measured(trained: Trained, x: Tensor) -> dict[str, Any]:
 
 
 def probed_layers(trained: Trained) -> list[str]:
-    """The layers that the published points are of, each once."""
+    """Returns the layers of the published points, each once."""
     names = dict.fromkeys(place.layer for place in PLACES[trained.dataset, trained.family])
     # The classical models have no layer for their input.
     return [name for name in names if trained.family == "invertible" or name != "input"]
 
 
 def batches(x: Tensor, description: str) -> Iterator[Tensor]:
-    """Parts of the images, with a progress bar."""
+    """Yields batches of the images, with a progress bar."""
     yield from tqdm(torch.split(x, 100), desc=f"measuring {description}", unit="batch")
 
 
 def figure(found: dict[str, Any], path: Path) -> None:
-    """The paper's figures 3 and 4."""
+    """Draws the paper's figures 3 and 4."""
     figures.layers(found, path)
 
 
 def page(found: dict[str, Any]) -> str:
-    """The section of the page, all of its numbers from what was found."""
+    """Writes the section of the page, with all of its numbers from what was found."""
     parts = [
         "## To the digit",
         f"The definition of the published figures is `{PAPER!r}` on the first 1,000 test images: "
-        "1,000 bins over each tensor's own range, compared by their number, and one pseudo-count "
-        "a bin.",
+        "1,000 bins over each tensor's own range, which are compared by their number, with one "
+        "pseudo-count per bin.",
     ]
     if found["golden"] is not None:
         parts.append(_golden_table(found["golden"]))
@@ -132,7 +132,7 @@ def _golden_table(golden: dict[str, dict[str, float]]) -> str:
         [name, f"{g['published']:.6f}", f"{g['here']:.6f}", _agrees(g)]
         for name, g in golden.items()
     ]
-    return "**No model needed**:\n\n" + table(["", "published", "here", ""], rows)
+    return "**Values that need no model**:\n\n" + table(["", "published", "here", ""], rows)
 
 
 def _agrees(golden: dict[str, float]) -> str:
@@ -158,21 +158,22 @@ def _schedules(found: dict[str, Any]) -> str:
         )
     head = ["", "bottleneck", "epochs", "published", "seeds", "test L1", "published L1"]
     return (
-        "**Models trained here** (the published L1 is Nguyen et al.'s, interpolated between the "
-        "sizes of their sweep):\n\n" + table(head, rows)
+        "**Models trained here.** The published L1 is that of Nguyen et al., interpolated between "
+        "the sizes of their sweep:\n\n" + table(head, rows)
     )
 
 
 def _points(found: dict[str, Any]) -> str:
-    """Every published point beside ours."""
+    """Writes every published point beside ours."""
     dataset = found["dataset"]
     share = found["models"]["invertible"][0]["bottleneck"] / _VALUES[dataset]
     blocks = [
-        "**Every published point** (mean over the seeds, lowest to highest). The published "
-        "bottleneck of the invertible model cannot be a padded code, which is zero but for "
-        f"{share:.1%} of its entries and so has an entropy of at most about "
-        f"{_padded(share):.2f} nats: what was plotted is some dense vector. Ours is the padded "
-        "code. What `fc⁻¹` is given here is that code after `haar_up` backwards."
+        "**Every published point**, beside our mean over the seeds (in brackets: lowest to "
+        "highest). The published bottleneck of the invertible model cannot be a padded code: only "
+        f"{share:.1%} of the entries of such a code are not zero, so its entropy is at most about "
+        f"{_entropy_of_padded_code(share):.2f} nats. The published point must be of some dense "
+        "vector; ours is of the padded code. The input of `fc⁻¹` here is that code after the "
+        "inverse of `haar_up`."
     ]
     for family, models in found["models"].items():
         rows = []
@@ -194,8 +195,11 @@ def _points(found: dict[str, Any]) -> str:
     return "\n\n".join(blocks)
 
 
-def _padded(share: float) -> float:
-    """The most entropy of codes that are this share of values, among zeros, but for smoothing."""
+def _entropy_of_padded_code(share: float) -> float:
+    """Returns the greatest entropy of codes that are a share of all values, the rest being zeros.
+
+    The pseudo-counts are neglected.
+    """
     which = -share * math.log(share) - (1 - share) * math.log1p(-share)
     return which + share * math.log(PAPER.bins)
 
@@ -216,7 +220,7 @@ def _end_to_end(found: dict[str, Any]) -> str:
         for family, models in found["models"].items()
     ]
     return (
-        "**From end to end**, KL(input, reconstruction). The published table may be of 100 bins, "
-        "the default of the published code:\n\n"
+        "**From end to end**: KL(input, reconstruction). The published table may have used 100 "
+        "bins, the default of the published code:\n\n"
         + table(["", "published", "here, 1,000 bins", "here, 100 bins"], rows)
     )

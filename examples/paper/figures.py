@@ -1,4 +1,4 @@
-"""How figures look, and that of the paper: our models over the published points."""
+"""The colours of the figures, and the paper's own figure: our models over the published points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLOURS = {"invertible": "#0072b2", "classical": "#d55e00"}
 
 
 def layers(found: dict[str, Any], path: Path) -> None:
-    """Figures 3 and 4: entropy and relative entropy of every layer, both families."""
+    """Draws figures 3 and 4: entropy and relative entropy of each layer, for both families."""
     dataset = found["dataset"]
     widths = [len(PLACES[dataset, family]) for family in FAMILIES]
     figure, axes = pyplot.subplots(

@@ -1,4 +1,4 @@
-"""The paper's questions again, with measures that mean what they say."""
+"""Asks the paper's questions again, with measures that mean what they say."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from paper.training import FAMILIES, Trained, labelled
 
 figure, page = honest_figure.figure, honest_page.page
 
-#: Every binned image vector as one symbol: the information that nothing is lost of.
+#: Each binned vector of a layer is one symbol: their entropy shows whether images are confused.
 SYMBOLS = replace(FINE, over="samples", pseudocount=0.0)
-#: The decoder's Jacobian is taken at about this many codes, divided by the square of a code's
-#: size: the time that one takes grows with it.
+#: The decoder's Jacobian is taken at this number of codes divided by the square of their size,
+#: since the time that one Jacobian takes grows with that square.
 JACOBIANS = 10_000
 KNN = ip.KNN()
 CODES = {name: ip.KNN(calibration=name) for name in ("gaussian", "copula")}
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    """The controls, and every measure of every model."""
+    """Measures the controls, and every model by every measure."""
     images, labels = labelled(plan.dataset, plan.data_root, "test")
     images, labels = images[: plan.measured], labels[: plan.measured]
     x = images / 255
@@ -52,13 +52,13 @@ def run(plan: Plan) -> dict[str, Any]:
 
 
 def _mechanism(x: Tensor) -> dict[str, float]:
-    """What the paper's divergence of images from anything smooth is made of."""
+    """Returns what the paper's divergence of images from anything smooth is made of."""
     zeros, n = float((x == 0).double().mean()), x.numel()
     return {
         "values": n,
         "zeros": zeros,
         "levels": len(torch.unique(x)),
-        # Of a reconstruction, the first bin has its one most negative value and a pseudo-count.
+        # The first bin of a reconstruction holds its most negative value and one pseudo-count.
         "atom": zeros * math.log(zeros * n / 2),
         "ceiling": math.log(n + PAPER.bins) - float(PAPER.entropy(x)),
     }
@@ -70,7 +70,7 @@ def _kept(plan: Plan, trained: Trained, images: Tensor, labels: Tensor) -> dict[
 
 
 def _measured(trained: Trained, images: Tensor, labels: Tensor) -> dict[str, Any]:
-    """All that is asked of one model."""
+    """Measures all that is asked about one model."""
     x = images / 255
     found = _layers(trained, x)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def _measured(trained: Trained, images: Tensor, labels: Tensor) -> dict[str, Any
 
 
 def _layers(trained: Trained, x: Tensor) -> dict[str, Any]:
-    """Shared bins, symbols and matrices along the layers, and from end to end."""
+    """Measures shared bins, symbols and matrices along the layers, and from end to end."""
     measures: list[ip.Entropy | ip.Divergence | ip.MutualInformation] = [
         ip.Entropy(FINE),
         ip.Divergence(FINE, reference="previous"),
@@ -111,7 +111,7 @@ def _layers(trained: Trained, x: Tensor) -> dict[str, Any]:
 
 
 def _code(code: Tensor, labels: Tensor) -> dict[str, Any]:
-    """What nearest neighbours can and cannot tell of the code."""
+    """Measures what nearest neighbours can and cannot tell about the code."""
     gaussian = ip.Gaussian() if len(code) > code.shape[1] else ip.Gaussian("ledoit-wolf")
     return {
         "d": code.shape[1],
@@ -126,7 +126,7 @@ def _code(code: Tensor, labels: Tensor) -> dict[str, Any]:
 
 
 def _unless_refused(estimator: ip.KNN, code: Tensor) -> float | None:
-    """The entropy, where the estimator takes the data for what it can measure."""
+    """Returns the entropy, or ``None`` if the estimator refuses the data."""
     try:
         return float(estimator.entropy(code))
     except ValueError:  # ties, or too few samples
@@ -134,7 +134,7 @@ def _unless_refused(estimator: ip.KNN, code: Tensor) -> float | None:
 
 
 def _decoder(model: Any, code: Tensor) -> dict[str, Any]:
-    """What the decoder adds to the entropy of the code: 1/2 E ln det J^T J, in float64."""
+    """Measures what the decoder adds to the code's entropy: 1/2 E ln det J^T J, in float64."""
     few = max(4, min(100, JACOBIANS // code.shape[1] ** 2, len(code)))
     decode = copy.deepcopy(model).double().decode
     spectrum = ip.jacobian_spectrum(decode, code[:few].double(), batch_size=64)
@@ -149,7 +149,7 @@ def _decoder(model: Any, code: Tensor) -> dict[str, Any]:
 
 
 def _ledger(model: Any, images: Tensor) -> dict[str, Any]:
-    """The exact change of entropy of every layer, and what zero-padding throws away."""
+    """Measures the exact change of entropy of each layer, and what zero-padding drops."""
     x = ip.dequantize(images, generator=torch.Generator().manual_seed(0))
     with ip.probe(model.inn, measures=ip.EntropyChange()) as probe, torch.no_grad():
         for batch in tqdm(torch.split(x, 100), desc="exact ledger", unit="batch"):

@@ -15,7 +15,7 @@ from paper.training import FAMILIES
 
 
 def page(found: dict[str, Any]) -> str:
-    """The section of the page."""
+    """Writes the section of the page."""
     parts = [
         "## The same questions, asked honestly",
         _mechanism(found),
@@ -33,27 +33,27 @@ def _mechanism(found: dict[str, Any]) -> str:
     m = found["mechanism"]
     empty = (
         f"The images have {m['levels']} levels, so that they leave {1000 - m['levels']} of 1,000 "
-        f"bins empty: anything smooth is ln(1000 / {m['levels']}) = "
-        f"{math.log(1000 / m['levels']):.2f} nats away. The most that can be is "
-        f"{m['ceiling']:.2f}."
+        f"bins empty: this puts anything smooth ln(1000 / {m['levels']}) = "
+        f"{math.log(1000 / m['levels']):.2f} nats away from them. The greatest possible "
+        f"divergence is {m['ceiling']:.2f} nats."
     )
     zeros = (
         f"Of the {m['values']:,} values of the test images, {m['zeros']:.1%} are 0 and fill the "
-        "first bin; that of a network's output usually holds its one most negative value, and one "
-        f"pseudo-count. That alone makes p ln(p N / 2) = {m['atom']:.2f} nats for a share p of N "
-        "values, whichever network it is."
+        "first bin. The first bin of a network's output usually holds only its most negative "
+        "value and one pseudo-count. For a share p of N values, this alone gives p ln(p N / 2) = "
+        f"{m['atom']:.2f} nats, for any network."
         if _has_atom(found)
         else f"Only {m['zeros']:.1%} of the values of the test images are 0, so that no single "
-        "value decides it."
+        "value decides the divergence."
     )
     return (
-        "**What the paper's divergence is made of.** Every tensor has bins over its own range, so "
-        f"equal bins are different values. {zeros} {empty}"
+        "**What the paper's divergence is made of.** Each tensor is binned over its own range, so "
+        f"that bins of one number stand for different values. {zeros} {empty}"
     )
 
 
 def _has_atom(found: dict[str, Any]) -> bool:
-    """Whether one value, zero, is a good part of all values."""
+    """Returns whether one value, zero, makes a large share of all values."""
     return bool(found["mechanism"]["zeros"] > 0.1)
 
 
@@ -65,35 +65,36 @@ def _controls(found: dict[str, Any]) -> str:
     kept, other, noise = (found["controls"][name] for name in ("2x", SHIFTED, "uniform noise"))
     shift = found["controls"][AFFINE]["coarse"]["value"]
     atom = (
-        f", and a shift that takes the zeros to another bin costs {shift:.2f} ({AFFINE}), more "
-        "with more images"
+        f" And a shift that moves the zeros to another bin costs {shift:.2f} nats ({AFFINE}), and "
+        "more with more images."
         if _has_atom(found)
         else ""
     )
     return (
-        "**Controls that need no model** tell which measure to believe (in brackets: intervals of "
-        "95%; for models, from the lowest end to the highest over the seeds; of the paper's KL "
-        "and of matrix Rényi, the seeds alone). Images in another order have lost everything and "
-        "2x nothing: divergences of distributions, which do not know which reconstruction is "
-        "whose, say nothing of it or the opposite. x + N(0, 0.01) looks like x: bins that all "
-        "tensors share, centred at zero and wider than the noise, say so. But to them images in "
-        f"another order are the same{atom}. k-NN is on "
-        f"{COMPONENTS} principal components, between every other image and what stands for the "
-        "rest. Matrix Rényi information, the only one that knows pairs besides L1, is "
-        f"{kept['renyi']['value']:.2f} where all is kept (2x), {other['renyi']['value']:.2f} for "
-        f"unrelated images and {noise['renyi']['value']:.2f} for noise, which know nothing of x: "
-        "in so many dimensions the kernel decides.\n\n"
-        + table(["images against", *MEASURES.values()], rows)
+        "**Controls that need no model** tell which measure to believe. (Brackets show 95% "
+        "intervals; for models, they reach from the lowest end to the highest over the seeds; for "
+        "the paper's KL and for matrix Rényi, they show the spread of the seeds alone.) Images in "
+        "another order have lost everything, and 2x has lost nothing. Divergences of "
+        "distributions do not know which reconstruction belongs to which image: they say nothing "
+        "about this loss, or the opposite. x + N(0, 0.01) looks like x: bins that all tensors "
+        "share, that are centred at zero and wider than the noise, say so. But these bins see no "
+        f"difference in images in another order.{atom} k-NN works on {COMPONENTS} principal "
+        "components, and compares every other image with what stands for the rest. Matrix Rényi "
+        "information is the only measure besides L1 that compares each image with its own "
+        f"reconstruction. It is {kept['renyi']['value']:.2f} where everything is kept (2x), "
+        f"{other['renyi']['value']:.2f} for unrelated images and {noise['renyi']['value']:.2f} "
+        "for noise, although the last two carry no information about x: in so many dimensions the "
+        "kernel decides.\n\n" + table(["images against", *MEASURES.values()], rows)
     )
 
 
 def _layers(found: dict[str, Any]) -> str:
     blocks = [
-        "**Along the layers**: entropy and relative entropy (of input and output) on shared bins "
-        "of 1/64, the entropy of all of a layer's binned values as one symbol, and matrix Rényi "
-        f"information with the input. With n = {found['measured']:,} images, ln n = "
-        f"{math.log(found['measured']):.4f} nats is the entropy of symbols that tell all images "
-        "apart."
+        "**Along the layers**, the columns are: entropy, and relative entropy of input and "
+        "output, both on shared bins of 1/64; the entropy of a layer's symbols, where a symbol is "
+        "the whole vector of its binned values; and matrix Rényi information with the input. With "
+        f"n = {found['measured']:,} images, symbols that tell all images apart have an entropy of "
+        f"ln n = {math.log(found['measured']):.4f} nats."
     ]
     keys = (
         ("entropy, shared bins", 3),
@@ -133,10 +134,11 @@ def _exactly(found: dict[str, Any]) -> str:
         rows.append([name, *(format(account[key], form) for account in accounts)])
     head = ["", *(f"seed {model['seed']}" for model in models)]
     return (
-        "**The exact ledger** of the invertible network, on dequantised images: what each layer "
-        "adds to differential entropy, E ln |det J|, with its standard error; layers that are not "
-        "listed add exactly 0. Below it, what zero-padding throws away (the bound is from the "
-        f"{accounts[0]['bound from']} of the dropped coordinates).\n\n" + table(head, rows)
+        "**The exact ledger** of the invertible network, on dequantised images, shows what each "
+        "layer adds to differential entropy, E ln |det J|, with its standard error. Layers that "
+        "are not listed add exactly 0. The last rows show what zero-padding drops (the bound "
+        f"comes from the {accounts[0]['bound from']} of the dropped coordinates).\n\n"
+        + table(head, rows)
     )
 
 
@@ -161,50 +163,54 @@ def _codes(found: dict[str, Any]) -> str:
     rows.append(["½ E ln det JᵀJ of the decoder", *decoders])
     findings = "; ".join(first["findings"]) or "nothing"
     return (
-        f"**Nearest neighbours on the code** (d = {first['d']}). `ip.diagnose(code, ip.KNN())` "
-        f"finds, of the first invertible model: {findings}. Calibrations subtract what is missed "
-        "of Gaussian data. Where two of them differ, or exceed the Gaussian bound, they are "
-        "wrong; where they agree, both may be, since clusters and curved shapes [mislead "
+        f"**Nearest neighbours on the code** (d = {first['d']}). For the first invertible model, "
+        f"`ip.diagnose(code, ip.KNN())` finds: {findings}. A calibration subtracts the error that "
+        "nearest neighbours make on Gaussian data. Where two calibrations differ, or exceed the "
+        "Gaussian bound, at least one is wrong; where they agree, both may be wrong, since "
+        "clusters and curved shapes [mislead "
         "them](../../../README.md#how-far-to-trust-the-numbers). Here "
-        f"{_apart(models)}: no entropy of these codes is known to a nat. (A dash: the estimator "
-        "refuses the data.) Entropies depend on the units of the "
-        f"code, information does not; that about the class, at most ln 10 = {math.log(10):.2f}, "
-        "is found too low where neighbours are of other classes. On the images themselves, in "
-        f"{found['d']:,} dimensions, no neighbour can be trusted. {_decoders(models)}\n\n"
-        + table(["", *FAMILIES], rows)
+        f"{_apart(models)}: no entropy of these codes is known to a nat. (A dash means that the "
+        "estimator refuses the data.) Entropies depend on the units of the code; information does "
+        "not. The information about the class, which is at most "
+        f"ln 10 = {math.log(10):.2f}, is found too low where neighbours belong to other classes. "
+        f"On the images themselves, in {found['d']:,} dimensions, no neighbour can be trusted. "
+        f"{_decoders(models)}\n\n" + table(["", *FAMILIES], rows)
     )
 
 
 def _apart(models: dict[str, list[dict[str, Any]]]) -> str:
-    """By how much the calibrations contradict each other, or the bound."""
+    """Tells by how much the calibrations contradict each other, or the bound."""
     told = []
     for family in FAMILIES:
         codes = [model["code"] for model in models[family]]
         pairs = [code["h, calibrated"].values() for code in codes]
         if any(None in pair for pair in pairs):
-            told.append(f"of the {family} models one is refused")
+            told.append(f"one of the calibrations refuses a code of the {family} models")
             continue
         worst = max(max(pair) - min(pair) for pair in pairs)
         above = max(
             max(pair) - code["h, Gaussian"] for pair, code in zip(pairs, codes, strict=True)
         )
         beyond = f" and exceed the bound by up to {above:,.1f}" if above > 0 else ""
-        told.append(f"those of the {family} models differ by up to {worst:,.1f} nats{beyond}")
+        told.append(
+            f"the calibrations for the {family} models differ by up to {worst:,.1f} nats{beyond}"
+        )
     return ", and ".join(told)
 
 
 def _decoders(models: dict[str, list[dict[str, Any]]]) -> str:
-    """What the last row is."""
+    """Explains the last row."""
     all_ = [model["decoder"] for family in FAMILIES for model in models[family]]
     singular = sum(decoder["singular"] for decoder in all_)
     left_out = (
-        f"; at {singular} of {sum(decoder['codes'] for decoder in all_)} the decoder's image has "
-        "fewer dimensions than the code, and these are left out"
+        f". At {singular} of all {sum(decoder['codes'] for decoder in all_)} codes the decoder's "
+        "image has fewer dimensions than the code; these are left out"
         if singular
         else ""
     )
     errors = [decoder["stderr"] for decoder in all_ if decoder["stderr"] is not None]
     return (
-        "The last row is what the decoder adds to the entropy of a code, exact at each of "
-        f"{all_[0]['codes']} codes a model{left_out} (standard errors up to {max(errors):.1f})."
+        "The last row is what the decoder adds to the entropy of the code, computed exactly at "
+        f"{all_[0]['codes']} codes of each model{left_out}. The standard errors of this row are "
+        f"at most {max(errors):.1f} nats."
     )

@@ -256,14 +256,14 @@ def section(found: dict[str, Any]) -> list[str]:
     n, sets, families = measured["n"], measured["sets"], measured["families"]
     return [
         "**Data processing inequalities**, after Yu & Príncipe (2019). An autoencoder is a Markov "
-        "chain X – T – … – Z – … – T′ – X′, so none of these may rise from left to right: "
-        f"{'; '.join(CHAINS.values())}. (Their first chain ends at Z; the rest is what the "
-        "decoder makes of it.) They are measured by `ip.MatrixRenyi` "
-        f"(α = {ip.MatrixRenyi().alpha}) on n = {n} test images: values "
-        f"depend on n, end at ln n = {math.log(n):.3f} nats, and take a time that grows as n³. "
-        f"Means and standard errors are those of {sets} disjoint sets; a step "
-        f"counts as a violation where its mean over the sets is above 0 by more than the half "
-        f"width of its {LEVEL:.0%} interval (Student's t). If no step rose in truth, about "
+        "chain X – T – … – Z – … – T′ – X′, so none of these sequences may rise from left to "
+        f"right: {'; '.join(CHAINS.values())}. (The first sequence of Yu & Príncipe ends at Z; "
+        "its rest here shows what the decoder does.) They are measured by `ip.MatrixRenyi` "
+        f"(α = {ip.MatrixRenyi().alpha}) on n = {n} test images: the values depend on n, cannot "
+        f"exceed ln n = {math.log(n):.3f} nats, and take a time that grows as n³. Means and "
+        f"standard errors are those of {sets} disjoint sets of images. A step counts as a "
+        "violation if its mean over the sets is above 0 by more than the half width of its "
+        f"{LEVEL:.0%} interval (Student's t). If no step rose in truth, about "
         f"{(1 - LEVEL) / 2:.1%} of them would still be counted.",
         _widths(families),
         _violations_table(families),
@@ -278,10 +278,11 @@ def section(found: dict[str, Any]) -> list[str]:
 
 def _widths(families: dict[str, Any]) -> str:
     return (
-        "Rules for the width σ of the kernel, with n images and d units: *median*, the median "
-        "distance; *scott*, γ n^(−1/(4 + d)), with the γ = 5 of the first information planes of "
-        "autoencoders; *tapia*, √d n^(−1/(4 + d)) after each unit is standardised; *one width*, "
-        f"the median distance of the images, {families[FAMILIES[0]]['width']:.2f}, at every layer."
+        "The rules for the width σ of the kernel, with n images and d units, are: *median*, the "
+        "median distance; *scott*, γ n^(−1/(4 + d)), with the γ = 5 of the first information "
+        "planes of autoencoders; *tapia*, √d n^(−1/(4 + d)) after each unit is standardised; "
+        "*one width*, the median distance of the images, "
+        f"{families[FAMILIES[0]]['width']:.2f}, at every layer."
     )
 
 
@@ -296,7 +297,7 @@ def _violations_table(families: dict[str, Any]) -> str:
                 worst = f", by {max(rising):.3f} at most" if rising else ""
                 row.append(f"{len(rising)} of {len(chain['step'])}{worst}")
             rows.append(row)
-    return "Violated steps:\n\n" + table(["", *CHAINS.values()], rows)
+    return "These steps are violated:\n\n" + table(["", *CHAINS.values()], rows)
 
 
 def rising_steps(chain: dict[str, Any]) -> list[float]:
@@ -308,15 +309,15 @@ def _exact(families: dict[str, Any], n: int) -> str:
     if all(count == n for count in distinct.values()):
         return (
             f"**The exact answer is a flat line.** The reconstructions of all {n} images differ, "
-            "so no layer before them confuses any two; each of these quantities, of the images as "
-            f"{n} equally likely ones, is ln {n} = {math.log(n):.3f} nats at every place. What "
-            "the curves show is how much of that a kernel of the chosen width resolves in each "
-            "layer's own units: the distances between images, not their information."
+            "so no earlier layer confuses any two of them. If all images are equally likely, "
+            f"each of these quantities is ln {n} = {math.log(n):.3f} nats at every place. The "
+            "curves show how much of that a kernel of the chosen width resolves in each layer's "
+            "own units: they show the distances between images, not their information."
         )
     told = ", ".join(f"{count} ({family})" for family, count in distinct.items())
     return (
-        f"Of {n} images, the reconstructions take at least these many different values: {told}; "
-        f"where they are all different, every quantity is exactly ln {n} = {math.log(n):.3f}."
+        f"The reconstructions of {n} images have at least this many different values: {told}. "
+        f"Where all are different, every quantity is exactly ln {n} = {math.log(n):.3f}."
     )
 
 
@@ -342,8 +343,8 @@ def _worst(rules: dict[str, dict[str, Any]]) -> str:
         step, where, before = max(rising)
         total = sum(len(chain["step"]) for chain in chains.values())
         told.append(
-            f"Under *{rule}*, {len(rising)} of {total} steps are violated, the largest {where}: "
-            f"{before:.3f} to {before + step:.3f} nats."
+            f"Under *{rule}*, {len(rising)} of {total} steps are violated. The largest violation "
+            f"is {where}, where the value rises from {before:.3f} to {before + step:.3f} nats."
         )
     return " ".join(told)
 
@@ -355,7 +356,8 @@ def _turned(families: dict[str, Any]) -> str:
     falls = sum(sum(chain["falls"]) for chain in chains)
     steps = sum(len(chain["step"]) for chain in chains)
     return (
-        "The third chain is tested in the order that the Markov chain implies, S(Z) ≥ … ≥ "
-        "I(X; X′). As we recall the reference (its text was not at hand), it states the reverse, "
-        f"I(X; X′) ≥ … ≥ H(Z); that order breaks at {falls} of {steps} steps."
+        "The third sequence is tested in the order that the Markov chain implies, S(Z) ≥ … ≥ "
+        "I(X; X′). As we recall the reference, whose text was not available, it states the "
+        "reverse order, I(X; X′) ≥ … ≥ H(Z). The reverse order is violated at "
+        f"{falls} of {steps} steps."
     )

@@ -1,4 +1,4 @@
-"""What is to be reproduced: a data set, the models trained for it, and where files go."""
+"""What is to be reproduced: a data set, the models trained on it, and where files go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paper.training import Trained, labelled, load, trained
 
-#: Test images that the paper measured with: the first ones.
+#: The number of test images that the paper measured with: the first ones.
 MEASURED = 1000
 
 
@@ -22,14 +22,14 @@ class Plan:
 
     Attributes:
         dataset: ``"mnist"`` or ``"cifar10"``.
-        data_root: The folder of the data sets, ``None`` for images that need no files.
-        artifacts: The folder of checkpoints and of what was measured of each model.
+        data_root: The folder of the data sets, or ``None`` for images that need no files.
+        artifacts: The folder of checkpoints and of what was measured for each model.
         out: The folder of what is published: figures, JSON and the page.
-        bottleneck: The size of the codes.
-        images: How many images to train on, ``None`` for all.
-        measured: How many test images to measure with: the first ones.
-        epochs: By family.
-        seeds: By family.
+        bottleneck: The number of entries of a code.
+        images: The number of images to train on, or ``None`` for all.
+        measured: The number of test images to measure with: the first ones.
+        epochs: The number of epochs to train each family.
+        seeds: The seeds of the models of each family.
     """
 
     dataset: str
@@ -43,7 +43,7 @@ class Plan:
     seeds: dict[str, list[int]]
 
     def model(self, family: str, seed: int) -> Trained:
-        """One model, trained now if it is not ready."""
+        """Returns one model, which is trained now unless it is ready."""
         return trained(
             self.dataset,
             family,
@@ -56,20 +56,20 @@ class Plan:
         )
 
     def models(self, family: str) -> Iterator[Trained]:
-        """The family's models, one for each seed."""
+        """Yields the models of a family, one for each seed."""
         for seed in self.seeds[family]:
             yield self.model(family, seed)
 
     def test_images(self) -> Tensor:
-        """The images to measure with, (n, C, H, W), in [0, 1]."""
+        """Returns the images to measure with, (n, C, H, W), in [0, 1]."""
         return load(self.dataset, self.data_root, "test")[: self.measured] / 255
 
     def test_labels(self) -> Tensor:
-        """Their labels."""
+        """Returns the labels of the images to measure with."""
         return labelled(self.dataset, self.data_root, "test")[1][: self.measured]
 
     def kept(self, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """What was computed under a name: now, or in an earlier run with the same artifacts."""
+        """Computes what has a name, or reads what an earlier run with these artifacts computed."""
         path = self.artifacts / "measured" / f"{name}.json"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)

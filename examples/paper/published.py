@@ -14,7 +14,7 @@ PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published.json"
 
 
 class Place(NamedTuple):
-    """A point of the figures: a short label, and the layer and direction that are probed."""
+    """A point of the figures: a short label, and the layer and the direction that are probed."""
 
     label: str
     layer: str
@@ -48,7 +48,7 @@ _CIFAR10 = [
     *(Place(f"dec conv{i}", f"decoder.conv{i}") for i in (1, 2, 3, 4)),
     Place("reconstruction", "decoder.output"),
 ]
-#: In the order of the published entropies, which begin with the input.
+#: The places in the order of the published entropies, which begin with the input.
 PLACES = {
     ("mnist", "invertible"): _INN,
     ("cifar10", "invertible"): _INN,
@@ -58,21 +58,21 @@ PLACES = {
 
 
 def entropies(dataset: str, family: str) -> list[float]:
-    """The published entropy of each place."""
+    """Returns the published entropy of each place."""
     return [value for _, value in PUBLISHED[dataset][family]["entropy"]]
 
 
 def relative_entropies(dataset: str, family: str) -> list[float | None]:
-    """The published relative entropy of each place, ``None`` where there is none."""
+    """Returns the published relative entropy of each place, ``None`` where there is none."""
     values = [value for _, value in PUBLISHED[dataset][family]["relative_entropy"]]
     missing = len(PLACES[dataset, family]) - 1 - len(values)
     return [None, *values, *[None] * missing]
 
 
 def test_l1(dataset: str, family: str, bottleneck: int) -> float | None:
-    """The published test error, interpolated in the logarithm of the size of the code.
+    """Returns the published test error, interpolated in the logarithm of the size of the code.
 
-    ``None`` beyond the sizes of which it is known.
+    It is ``None`` beyond the published sizes.
     """
     known = sorted((int(b), v) for b, v in PUBLISHED[dataset][family]["test_l1"].items())
     for (low, at_low), (high, at_high) in itertools.pairwise(known):

@@ -1,4 +1,4 @@
-"""What the models of a family say together, beside the controls."""
+"""Summaries over the models of a family, and their rows beside the controls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers as tables in Markdown."""
+"""Writes numbers and tables in Markdown."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table with its first column to the left and numbers to the right."""
+    """Returns a table whose first column is aligned to the left and all others to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def number(value: float, digits: int) -> str:
-    """A number without a minus before a zero."""
+    """Returns a number, without a minus if it is rounded to zero."""
     return f"{round(value, digits) + 0.0:.{digits}f}"
 
 
 def spread(values: Sequence[float | None], digits: int) -> str:
-    """The mean of the seeds, and the lowest and the highest; a dash where one has none."""
+    """Returns the mean of the seeds with the lowest and the highest; a dash if one is missing."""
     known = [value for value in values if value is not None]
     if len(known) < len(values):
         return "–"
@@ -28,7 +28,7 @@ def spread(values: Sequence[float | None], digits: int) -> str:
 
 
 def interval(found: dict[str, float] | None, digits: int) -> str:
-    """A value, with the ends of its interval if they differ; a dash for no value."""
+    """Returns a value with the ends of its interval, if they differ; a dash if there is none."""
     if found is None:
         return "–"
     value, low, high = (number(found[key], digits) for key in ("value", "low", "high"))

