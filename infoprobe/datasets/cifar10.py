@@ -63,7 +63,7 @@ def _python_batch(data: bytes, path: Path) -> Arrays:
         images = batch[b"data"].array().reshape(-1, 3, 32, 32)
         labels = np.asarray(batch[b"labels"])
     except Exception as error:  # a damaged pickle may raise any exception
-        raise damaged(path, f"it is no CIFAR-10 batch ({error})") from error
+        raise damaged(path, f"it is not a CIFAR-10 batch ({error})") from error
     return _checked(images, labels, path)
 
 

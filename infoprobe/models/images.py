@@ -31,7 +31,7 @@ def as_images(data: Tensor | np.ndarray | Images, name: str) -> Tensor | Images:
     """Returns images as a tensor, or as they are if they are read when needed.
 
     Raises:
-        TypeError: The data are no images, or images together with their labels.
+        TypeError: The data are not images, or are images together with their labels.
         ValueError: There are no images.
     """
     if isinstance(data, tuple):

@@ -195,7 +195,7 @@ class InvertibleAutoencoder(nn.Module):
             draws the codes.
 
     Raises:
-        TypeError: The network is no such graph.
+        TypeError: The network is not such a graph.
         ValueError: The latent has too few entries for the bottleneck.
 
     References:
@@ -302,7 +302,7 @@ class InvertibleAutoencoderLoss(nn.Module):
             x: The images, (n, C, H, W).
 
         Raises:
-            TypeError: The model is no invertible autoencoder, or its code is Gaussian.
+            TypeError: The model is not an invertible autoencoder, or its code is Gaussian.
         """
         autoencoder = unwrapped(model)
         if not isinstance(autoencoder, InvertibleAutoencoder) or autoencoder.gaussian is not None:

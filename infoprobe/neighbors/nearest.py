@@ -56,7 +56,7 @@ def nearest_neighbors(
     a KD-tree on the CPU, and as :math:`O(n^2 d)` otherwise.
 
     Raises:
-        TypeError: The points are no real numbers, or k is no integer.
+        TypeError: The points are not real numbers, or k is not an integer.
         ValueError: There are too few points, they are not finite, points and queries differ in d,
             or the metric is unknown.
 

@@ -25,7 +25,7 @@ def write_attributes(path):
 
 @pytest.fixture
 def celeba(tmp_path):
-    """A root in torchvision's layout; the number of an image is its level of grey over 10."""
+    """A root in torchvision's layout; the grey level of each image is ten times its number."""
     folder = tmp_path / "celeba" / "img_align_celeba"
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES, 1):
@@ -70,12 +70,12 @@ def test_the_random_split(celeba):
     train, labels = ip.datasets.load("celeba", celeba, "train")
     test, _ = ip.datasets.load("celeba", celeba, "test")
     assert labels.shape == (16, 0)
-    assert numbers(test) == [1, 4, 13, 16]  # the same for good
+    assert numbers(test) == [1, 4, 13, 16]  # the same split in every version
     assert sorted(numbers(train) + numbers(test)) == list(range(1, N + 1))
 
 
 def test_training_takes_it(celeba):
-    """What training does with data: its length, and batches by a tensor of indices."""
+    """Training asks the data for their length, and for batches by a tensor of indices."""
     images, _ = ip.datasets.load("celeba", celeba, size=16)
     order = torch.randperm(len(images))
     batch = images[order[:5]]

@@ -44,8 +44,8 @@ def python_batch(images, labels):
 
 def python2_batch(images, labels):
     file = io.BytesIO()
-    # numpy 2 would write an array by way of a function that Python 2's numpy did not have, and
-    # the last two arguments of a type as truth values.
+    # NumPy 2 would pickle an array through a function that Python 2's NumPy did not have, and
+    # the last two arguments of a dtype as truth values.
     array, dtype = np.ndarray.__reduce__(images), np.dtype(np.uint8)
     pickler = Python2Pickler(file, protocol=2)
     pickler.dispatch_table = {
@@ -155,7 +155,7 @@ def test_damaged_python_batches(tmp_path):
     whole = python_batch(*batch(0))
     images, labels = batch(0)
     cases = {
-        "it is no CIFAR-10 batch": [
+        "it is not a CIFAR-10 batch": [
             whole[:-100],
             b"",
             b"text",
@@ -185,7 +185,7 @@ def test_a_file_that_would_run_code(tmp_path):
     (tmp_path / "test_batch").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(ValueError, match=r"it holds a (posix|nt).system"):
         ip.datasets.load("cifar10", tmp_path, "test")
-    # Names that arrays have, in modules that would run when imported.
+    # These are names that arrays use, but in modules that would run code when imported.
     (tmp_path / "test_batch").write_bytes(b"cnumpy.f2py.__main__\ndtype\n.")
     with pytest.raises(ValueError, match=r"it holds a numpy\.f2py\.__main__\.dtype"):
         ip.datasets.load("cifar10", tmp_path, "test")
@@ -193,7 +193,7 @@ def test_a_file_that_would_run_code(tmp_path):
 
 @given(data=st.data())
 def test_no_changed_byte_of_a_pickle_does_harm(tmp_path_factory, data):
-    """Numpy itself would write where it should not, and take the interpreter down."""
+    """NumPy itself would write to memory that is not its own, and crash the interpreter."""
     folder = tmp_path_factory.mktemp("cifar10")
     whole = bytearray(data.draw(st.sampled_from([python_batch, python2_batch]))(*batch(0, 1)))
     at = data.draw(st.integers(0, min(len(whole), 250) - 1))  # before the pixels
@@ -274,7 +274,7 @@ def test_damaged_subsets(tmp_path):
 
 @given(data=st.data())
 def test_no_truncation_goes_unnoticed(tmp_path_factory, data):
-    """Wherever a file ends early, the error is one that names it."""
+    """Wherever a file ends early, the error names the file."""
     folder = tmp_path_factory.mktemp("cifar10")
     write = data.draw(st.sampled_from([python_batch, binary_batch, "archive", "npz"]))
     if write == "npz":

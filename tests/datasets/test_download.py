@@ -31,7 +31,7 @@ def _no_news():
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A folder that is served on loopback in place of where the files are published."""
+    """A folder that a local server publishes in place of the real addresses."""
     folder = tmp_path / "served"
     folder.mkdir()
     for kind, array in zip(["images-idx3", "labels-idx1"], some_digits(), strict=True):

@@ -31,7 +31,7 @@ def expected():
 
 
 positions = st.integers(-N, N - 1)
-slices = st.slices(N).filter(lambda s: s.step is None or s.step > 0)  # as tensors have them
+slices = st.slices(N).filter(lambda s: s.step is None or s.step > 0)  # tensors take no others
 indices = st.one_of(
     positions,
     slices,
@@ -102,7 +102,7 @@ def test_resizing(tmp_path_factory, height, width, size):
         mode="bilinear",
         antialias=True,
     )
-    assert (image - reference[0]).abs().max() <= 1.5  # Pillow rounds after either axis
+    assert (image - reference[0]).abs().max() <= 1.5  # Pillow rounds after each axis
 
 
 def test_grey_images_become_rgb(tmp_path):

@@ -47,7 +47,7 @@ def test_the_real_files(mnist_root, mnist_test_images):
     images, labels = ip.datasets.load("mnist", mnist_root / "MNIST" / "raw")
     assert images.shape == (60_000, 1, 28, 28)
     assert labels.bincount().min() == 5421
-    # The MD5 checksum that the file has unpacked, however it was packed.
+    # This is the MD5 checksum of the unpacked file, which does not depend on the packing.
     header = struct.pack(">4I", 0x803, 60_000, 28, 28)
     published = "6bbc9ace898e44ae57da46a324031adb"
     assert hashlib.md5(header + images.numpy().tobytes()).hexdigest() == published

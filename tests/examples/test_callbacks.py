@@ -59,7 +59,7 @@ class TestLightningCallback:
             def validation_step(self, batch, i):
                 self.training_step(batch, i)
 
-        # Validation runs before and amidst training.
+        # Validation runs before and during training.
         options = {"val_check_interval": 1, "limit_val_batches": 3}
         model = self.fit(example, tmp_path, [callback], Validated, **options)
         with (tmp_path / "metrics.csv").open() as file:

@@ -32,7 +32,7 @@ class TestExactLedger:
         assert "BottleneckAccount: n=100, keeps 3 of 784 coordinates" in shown.out
         assert {path.name for path in (tmp_path / "a").iterdir()} == {"ledger.png", "ledger.json"}
 
-        # FrEIA's own sum of the same log-determinants.
+        # FrEIA sums the same log-determinants itself.
         model = ip.models.InvertibleAutoencoder(ip.models.mnist_inn(), 3)
         weights = load_file(checkpoints / "invertible.safetensors")
         prefix = "model."
@@ -52,7 +52,7 @@ class TestExactLedger:
         assert layers["haar_down"]["exact"] == layers["haar_up"]["exact"] == 0
         assert layers["conv1"]["exact"] != 0
 
-        # The estimates are differences of estimates, the pooled one 784 times.
+        # Each estimate is a difference of two estimates; the pooled one counts 784 times.
         with torch.no_grad():
             (y,), _ = model.inn.module_list[0]([x])
         for name, scale in (
@@ -63,14 +63,14 @@ class TestExactLedger:
             change = scale * float(estimator.entropy(y) - estimator.entropy(x))
             assert layers["haar_down"]["estimates"][name] == pytest.approx(change, abs=1e-4)
 
-        # Once trained, the models are read, and everything is found again.
+        # Once trained, the models are only read, and everything is found again.
         again = self.run(short, tmp_path / "b", "--checkpoints", str(checkpoints))
         assert again.pop("training seconds") is None
         assert found.pop("training seconds") > 0
         assert again == found
 
     def test_decoders(self, short):
-        """Of a linear decoder, and free of the units of the code."""
+        """A linear decoder has known singular values, and the units of the code do not matter."""
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(100, 1, 2, 2, generator=generator)
         matrix = torch.randn(4, 2, generator=generator)

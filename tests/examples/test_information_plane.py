@@ -46,7 +46,7 @@ class TestInformationPlane:
             x = model.layers[1](model.layers[0](bits))
         h = ip.Histogram(short.BINS, (-1, 1), over="samples")
         found = {r["reference"]: r["value"] for r in rows if r["layer"] == "layers.1"}
-        # Of a deterministic layer, the whole entropy of its bins is about the input.
+        # All of the entropy of a deterministic layer's bins is information about the input.
         assert found["input"] == pytest.approx(h.entropy(x).item(), abs=1e-9)
         assert found["target"] == pytest.approx(h.mutual_information(x, labels).item(), abs=1e-9)
 
@@ -71,7 +71,7 @@ class TestInformationPlane:
         bits, labels = module.rule(seed=3)
         assert len(bits) == len(bits.unique(dim=0)) == 4096
         assert 0.4 < labels.double().mean() <= 0.5
-        # Turning the axes into one another turns each four corners into the next.
+        # A rotation of the axes into one another moves each four corners to the next four.
         powers = 2 ** torch.arange(12)
         turned = ((bits.roll(4, 1) > 0) * powers).sum(1)
         assert torch.equal(labels[turned], labels)

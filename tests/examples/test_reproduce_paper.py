@@ -32,7 +32,7 @@ def few_images(monkeypatch):
     def few(*args):
         images, labels = load(*args)
         chosen = torch.arange(0, len(images), max(1, len(images) // 160))[:160]
-        return images[chosen], labels[chosen] % 2  # enough of each for nearest neighbours
+        return images[chosen], labels[chosen] % 2  # enough of each class for nearest neighbours
 
     monkeypatch.setattr(ip.datasets, "load", few)
 
@@ -97,7 +97,7 @@ class TestControls:
         x = mnist_test_images[:400] / 255
         found = paper("controls").controls(x)
         assert set(next(iter(found.values()))) == set(paper("controls").MEASURES)
-        # Nothing is lost in the first two, everything in the third.
+        # Nothing is lost in the first two, and everything in the third.
         for name in ("2x", "0.9x + 0.05", "other images: x in another order"):
             assert found[name]["paper"]["value"] == pytest.approx(0, abs=0.05)
         noisy, noise = found["x + N(0, 0.01)"], found["uniform noise"]
@@ -125,7 +125,7 @@ class TestRun:
             *("README.md", "digit.json", "digit.png", "honest.json", "honest.png")
         }
         digit = json.loads((out / "digit.json").read_text())
-        assert digit["golden"] is None  # these are no golden images
+        assert digit["golden"] is None  # the golden values belong to other images
         assert [len(digit["models"][family]) for family in FAMILIES] == [1, 2]
         honest = json.loads((out / "honest.json").read_text())
         (inn,) = honest["models"]["invertible"]

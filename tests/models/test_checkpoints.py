@@ -33,7 +33,7 @@ def images():
 
 
 class Model(nn.Module):
-    """All that has a state: convolutions, buffers, draws, tied, frozen and unused weights."""
+    """A model with all kinds of state: buffers, draws, and tied, frozen and unused weights."""
 
     def __init__(self, width=6):
         super().__init__()
@@ -60,7 +60,7 @@ class Killed(BaseException):
 
 
 def stopping(at, by=Killed):
-    """A loss that ends the training at a step, counted from its start or its resumption."""
+    """Returns a loss that ends the training at a step, counted from its start or resumption."""
     steps = 0
 
     def loss(model, x):
@@ -152,7 +152,7 @@ def test_weights_are_easy_to_read(path):
 
 
 def test_a_killed_process(path, complete):
-    """SIGKILL, in a step and while the file is written."""
+    """The process is killed by SIGKILL, in a step and while it writes the file."""
     for where in ("step", "write"):
         command = [sys.executable, __file__, str(path), where]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -166,7 +166,7 @@ def test_a_killed_process(path, complete):
 
 
 def be_killed(path, where):
-    """Trains a few steps, in a process of its own."""
+    """Trains a few steps in its own process, until that is killed."""
 
     def kill(*_):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -335,7 +335,7 @@ def test_a_state_that_is_not_finite_is_never_written(path):
         value = stopping(None)(model, x)
         steps.append(value)
         if len(steps) == 6:
-            # Finite itself, but not its gradient.
+            # The value is finite, but not its gradient.
             value = value + (model.encoder.bias * 0).sqrt().sum()
         return value
 

@@ -31,7 +31,7 @@ NODES = {
 
 
 def perturbed(module):
-    """The module away from its identity start."""
+    """Moves a module away from its start as the identity."""
     for parameter in module.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.02)
@@ -40,7 +40,7 @@ def perturbed(module):
 
 @pytest.fixture
 def model():
-    """An autoencoder away from its identity start."""
+    """An autoencoder away from its start as the identity."""
     return perturbed(InvertibleAutoencoder(mnist_inn(), 20))
 
 
@@ -51,7 +51,7 @@ def x():
 
 @pytest.fixture(scope="module", params=[mnist_inn, cifar10_inn, celeba_inn])
 def network(request):
-    """What makes it, a network away from its identity start, and an image or two."""
+    """A function that makes a network, such a network away from the identity, and images."""
     torch.manual_seed(0)
     make = request.param
     return make, perturbed(make()), torch.rand(1 if make is celeba_inn else 2, *SHAPES[make])
@@ -89,7 +89,7 @@ def test_it_is_a_bijection(network):
     assert torch.allclose(forward, -inverse, atol=1e-3)
 
 
-# The map in plain torch.
+# The published map in plain torch.
 
 # Mean, left minus right, top minus bottom, diagonal: its own inverse.
 HAAR = torch.tensor([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]]) / 2
@@ -133,7 +133,7 @@ def real_nvp(module):
 
 
 def coupling(subnets, x):
-    """Each half is scaled and shifted by what the other says, scales within exp(+-1)."""
+    """Scales and shifts each half by functions of the other half, with scales within exp(+-1)."""
     first, second = subnets
     x1, x2 = x.chunk(2, 1)
     s2, t2 = second(x2)
@@ -196,7 +196,7 @@ def test_gradients_reach_every_parameter(network):
     inn.zero_grad()
 
 
-# Not of CIFAR-10, whose 3,072 numbers are compared with autograd, which takes a minute.
+# CIFAR-10 is left out: the comparison of its 3,072 numbers with autograd takes a minute.
 @pytest.mark.parametrize("network", [mnist_inn, celeba_inn], indirect=True)
 def test_its_verdict(network):
     make, inn, x = network

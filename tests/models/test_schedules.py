@@ -26,7 +26,7 @@ def test_published_schedules():
 
 
 class Scale(nn.Module):
-    """The least of all models, for images of any shape."""
+    """The smallest of all models, for images of any shape."""
 
     def __init__(self):
         super().__init__()

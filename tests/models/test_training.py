@@ -280,7 +280,7 @@ def test_a_gradient_that_is_not_finite_in_the_last_step():
         nonlocal steps
         steps += 1
         value = reconstruction_loss(model, x)
-        if steps == 8:  # finite itself, but not its gradient
+        if steps == 8:  # the value is finite, but not its gradient
             value = value + (model.encoder.code.bias * 0).sqrt().sum()
         return value
 

@@ -30,7 +30,7 @@ families = pytest.mark.parametrize("build", [classical, invertible])
 
 
 def divergence(mean, log_variance):
-    """From the standard normal, summed over the code."""
+    """Returns the divergence from the standard normal, summed over the code."""
     q = Normal(mean, (0.5 * log_variance).exp())
     return kl_divergence(q, Normal(torch.zeros_like(mean), 1)).sum(1)
 
@@ -118,7 +118,7 @@ class TestModels:
     def test_parameters(self):
         trainable = sum(p.numel() for p in invertible(20).parameters() if p.requires_grad)
         assert trainable == 1_121_192  # mean and log-variance are entries of the latent
-        # The encoder gives both, the decoder takes one code.
+        # The encoder outputs mean and log-variance, the decoder takes one code.
         plain, head = 1_133_072 + 257 * 20, 129 * 20
         assert sum(p.numel() for p in classical(20).parameters()) == plain + head
 
@@ -179,7 +179,7 @@ class TestVariationalLoss:
         assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
     def test_it_bounds_the_density(self):
-        """Of an image that the decoder ignores the code of, the bound is tight at rate 0."""
+        """If the decoder ignores the code, the bound is tight at rate 0."""
         model, x = classical(2), torch.rand(1, 1, 28, 28)
         for layer in (model.encoder.code, model.decoder.output.linear):
             for parameter in layer.parameters():
