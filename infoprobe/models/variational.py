@@ -101,8 +101,7 @@ class VariationalAutoencoder(Protocol):
 
 def gaussian_of(model: object) -> GaussianBottleneck | None:
     """Returns the layer that draws a model's codes, or ``None`` where its code is not Gaussian."""
-    autoencoder = unwrapped(model) if isinstance(model, nn.Module) else model
-    gaussian = getattr(autoencoder, "gaussian", None)
+    gaussian = getattr(unwrapped(model), "gaussian", None)
     return gaussian if isinstance(gaussian, GaussianBottleneck) else None
 
 
