@@ -24,7 +24,7 @@ _ASKED = (ENTROPY, MUTUAL_INFORMATION, KL_DIVERGENCE)
 
 
 class _Question(NamedTuple):
-    """What to know of a measure of tensors.
+    """A measure of tensors, to be asked about.
 
     Attributes:
         of: The measure and what it calls its arguments.
@@ -95,7 +95,7 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
 def _questions(
     estimator: object, tensors: Sequence[Tensor], shapes: Sequence[torch.Size]
 ) -> Iterator[_Question]:
-    """What to know of these tensors, among the measures that the estimator offers."""
+    """The measures of these tensors to ask about, among those that the estimator offers."""
     labels = [len(tensors) == 2 and not tensor.is_floating_point() for tensor in tensors]
     if offers(estimator, ENTROPY.measure):
         for name, tensor, of_labels in zip("xy", tensors, labels, strict=False):
