@@ -76,8 +76,8 @@ class Critic:
         bound: One of the above.
         critic: What scores pairs. ``"separable"``: the product :math:`f(x, y) = g(x) \cdot h(y)`
             of two networks. ``"concatenated"``: one network of :math:`(x, y)`. All pairs of a
-            batch are scored either way, by one product of matrices or by ``batch ** 2`` passes of a
-            network: choose a smaller ``batch`` and ``hidden``, such as 64, for the second.
+            batch are scored either way, by one product of matrices or by ``batch ** 2`` passes
+            of a network: choose a smaller ``batch`` and ``hidden``, such as 64, for the second.
         hidden: Units in each of the two hidden layers of a network.
         embedding: The length of :math:`g(x)` and :math:`h(y)`.
         steps: The most training steps, with Adam.
