@@ -302,8 +302,9 @@ class Histogram:
             ValueError: ``x`` is empty, not finite, or outside an explicit range; or ``range`` or
                 ``over`` needs all the data at once.
         """
-        self._binning.require_streaming()
-        return counts_of(self._binning, x, "x")
+        binning = self._binning
+        binning.require_streaming()
+        return counts_of(binning, x, "x")
 
     def require_measure(self, measure: str) -> None:
         """Raises a ValueError if a ``correction`` of entropies alone stands against the method.
