@@ -27,7 +27,7 @@ def as_tensor(x: Any, name: str) -> Tensor:
 
     Arguments:
         x: Anything that :func:`torch.as_tensor` takes.
-        name: What the caller calls it, for the error message.
+        name: What the caller calls it, for error messages.
 
     Raises:
         TypeError: It is no array of real numbers.
@@ -149,11 +149,11 @@ def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
 
 
 def continuous(x: Any, name: str) -> Tensor:
-    """:func:`samples` of a continuous variable.
+    """The samples (n, d) of a continuous variable, see :func:`samples`.
 
     Raises:
         TypeError: It is no array of floating-point numbers.
-        ValueError: As :func:`samples`.
+        ValueError: It has too few samples, or is not finite.
     """
     tensor = as_tensor(x, name)
     if not tensor.is_floating_point():
@@ -195,7 +195,7 @@ def require_spread(x: Tensor, name: str, *others: Tensor) -> None:
 
 
 def require_same_length(**tensors: Tensor) -> None:
-    """Raises unless all have one sample for each of the others'."""
+    """Raises a ValueError unless all have the same number of samples."""
     lengths = {name: len(x) for name, x in tensors.items()}
     if len(set(lengths.values())) > 1:
         got = ", ".join(f"{name} has {n:,}" for name, n in lengths.items())
@@ -207,7 +207,7 @@ def require_same_length(**tensors: Tensor) -> None:
 
 
 def require_same_width(**tensors: Tensor) -> None:
-    """Raises unless the samples (n, d) of all have the same d."""
+    """Raises a ValueError unless the samples (n, d) of all have the same d."""
     widths = {name: x.shape[1] for name, x in tensors.items()}
     if len(set(widths.values())) > 1:
         got = ", ".join(f"{name} has d={d:,}" for name, d in widths.items())

@@ -7,8 +7,8 @@ class ArgumentError(Exception):
     """What is wrong with an argument.
 
     Attributes:
-        argument: The name of the argument; of several that do not fit together, all of them.
-        problem: What was expected, what came, and the way out.
+        argument: The name of the argument; several names where arguments do not fit together.
+        problem: What was expected, what was given, and the way out, in sentences.
     """
 
     def __init__(self, argument: str, problem: str) -> None:

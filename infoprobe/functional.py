@@ -58,7 +58,7 @@ def cross_entropy(
 ) -> Tensor:
     """Estimates the cross-entropy of ``q`` relative to ``p``.
 
-    The other arguments, the result and the errors are those of :func:`entropy`.
+    The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "cross_entropy")
     return _in_base(base, estimator.cross_entropy(p, q))
@@ -70,7 +70,7 @@ def kl_divergence(
     r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
 
     It is infinite under the default estimator where ``p`` has values in a bin that ``q`` leaves
-    empty. The other arguments, the result and the errors are those of :func:`entropy`.
+    empty. The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "kl_divergence")
     return _in_base(base, estimator.kl_divergence(p, q))
@@ -81,7 +81,7 @@ def js_divergence(
 ) -> Tensor:
     """Estimates the Jensen-Shannon divergence of two samples.
 
-    The other arguments, the result and the errors are those of :func:`entropy`.
+    The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "js_divergence")
     return _in_base(base, estimator.js_divergence(p, q))
@@ -92,7 +92,7 @@ def mutual_information(
 ) -> Tensor:
     """Estimates the mutual information of two variables that were sampled in pairs.
 
-    The other arguments, the result and the errors are those of :func:`entropy`.
+    The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "mutual_information")
     return _in_base(base, estimator.mutual_information(x, y))
@@ -108,7 +108,7 @@ def conditional_mutual_information(
 ) -> Tensor:
     """Estimates the mutual information of x and y given z, which were sampled together.
 
-    The other arguments, the result and the errors are those of :func:`entropy`.
+    The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "conditional_mutual_information")
     return _in_base(base, estimator.conditional_mutual_information(x, y, z))
@@ -119,7 +119,7 @@ def total_correlation(
 ) -> Tensor:
     """Estimates the total correlation of the features of ``x``.
 
-    The other arguments, the result and the errors are those of :func:`entropy`.
+    The other arguments, the result and the errors are the same as in :func:`entropy`.
     """
     _require(base, estimator, "total_correlation")
     return _in_base(base, estimator.total_correlation(x))

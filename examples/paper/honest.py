@@ -115,7 +115,10 @@ def _code(code: Tensor, labels: Tensor) -> dict[str, Any]:
     gaussian = ip.Gaussian() if len(code) > code.shape[1] else ip.Gaussian("ledoit-wolf")
     return {
         "d": code.shape[1],
-        "findings": [f"{finding.severity}: {finding.what}" for finding in ip.diagnose(code, KNN)],
+        "findings": [
+            f"{finding.severity}: {finding.argument}: {finding.what}"
+            for finding in ip.diagnose(code, KNN)
+        ],
         "h, k-NN": _unless_refused(KNN, code),
         "h, calibrated": {
             name: _unless_refused(estimator, code) for name, estimator in CODES.items()

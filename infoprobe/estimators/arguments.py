@@ -19,8 +19,8 @@ class Arguments:
     Attributes:
         measure: The name of the method that estimates it.
         names: What its arguments are called.
-        independent: Whether they are independent samples of one space, as those of a divergence
-            are. Otherwise they are variables that were sampled together: row i of one belongs to
+        independent: Whether they are independent samples of one space, as for a divergence.
+            Otherwise they are variables that were sampled together: row i of one belongs to
             row i of the others.
     """
 
@@ -35,7 +35,7 @@ class Arguments:
 
     @property
     def of_pairs(self) -> bool:
-        """Whether several variables are sampled together, as those of mutual information are."""
+        """Whether several variables are sampled together, as for mutual information."""
         return len(self.names) > 1 and not self.independent
 
     def samples(self, tensors: Sequence[Any]) -> dict[str, Tensor]:

@@ -48,8 +48,8 @@ class Gaussian:
             in place of the covariance :math:`S`, in [0, 1], or ``"ledoit-wolf"`` for the weight
             that minimises the expected squared error (Ledoit & Wolf, 2004). Shrunk estimates
             work with fewer samples than features (at least 3), are plugged into the closed forms,
-            and are biased towards independent features of equal variance: rescale features first
-            whose units differ.
+            and are biased towards independent features of equal variance: first rescale features
+            that are measured in different units.
 
     Bias and limits:
         For other than Gaussian data, an entropy is an upper bound (of all distributions with
@@ -102,7 +102,8 @@ class Gaussian:
 
         For other than Gaussian data it is an upper bound, as the entropy is.
 
-        Arguments and errors as in :meth:`mutual_information`; y is the condition.
+        The arguments and errors are the same as in :meth:`mutual_information`; y is the
+        condition.
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
         checks.require_same_length(x=x, y=y)
@@ -119,7 +120,7 @@ class Gaussian:
 
         Raises:
             TypeError: An argument does not hold floating-point numbers.
-            ValueError: As :meth:`entropy`, or p and q differ in d.
+            ValueError: An argument is not fit for :meth:`entropy`, or p and q differ in d.
         """
         a, b = self._two(p, q)
         return b.cross_entropy_of(a)
@@ -131,7 +132,8 @@ class Gaussian:
             + \mathrm{tr}\, \Sigma_q^{-1} \Sigma_p
             + (\mu_q - \mu_p)^\top \Sigma_q^{-1} (\mu_q - \mu_p) \right]
 
-        Arguments and errors as in :meth:`cross_entropy`; of p, too, the covariance is needed.
+        The arguments and errors are the same as in :meth:`cross_entropy`; the covariance of p is
+        needed, too.
         """
         a, b = self._two(p, q)
         return b.cross_entropy_of(a) - a.entropy()
@@ -141,11 +143,11 @@ class Gaussian:
 
         Arguments:
             x: Samples, (n, ...).
-            y: Samples that belong to those of ``x``, (n, ...).
+            y: Samples of the other variable, (n, ...), in pairs with ``x``.
 
         Raises:
             TypeError: An argument does not hold floating-point numbers.
-            ValueError: As :meth:`entropy`, for x and y together, or they differ in n.
+            ValueError: x and y together are not fit for :meth:`entropy`, or they differ in n.
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
         checks.require_same_length(x=x, y=y)
@@ -155,7 +157,8 @@ class Gaussian:
     def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z) = h(X,Z) + h(Y,Z) - h(Z) - h(X,Y,Z)`.
 
-        Arguments and errors as in :meth:`mutual_information`, with the condition ``z``.
+        The arguments and errors are the same as in :meth:`mutual_information`; ``z`` is the
+        condition.
         """
         x, y = checks.continuous(x, "x"), checks.continuous(y, "y")
         z = checks.continuous(z, "z")
@@ -170,7 +173,7 @@ class Gaussian:
     def total_correlation(self, x: Any) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
-        Arguments and errors as in :meth:`entropy`.
+        The arguments and errors are the same as in :meth:`entropy`.
         """
         whole = self._fit(x, "x")
         features = torch.arange(whole.d, device=whole.mean.device)
@@ -277,7 +280,7 @@ def _ledoit_wolf(centred: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """A mean and a scatter matrix, which tell without bias; or a covariance to plug in."""
+    """A mean and a scatter matrix, for unbiased estimates; or a covariance to plug in."""
 
     n: int
     mean: Tensor
@@ -291,7 +294,7 @@ class _Fit:
         return len(self.mean)
 
     def marginal(self, features: Tensor) -> _Fit:
-        """Of some of the features."""
+        """The fit of some of the features."""
         matrix = self.matrix[features][:, features]
         return replace(self, mean=self.mean[features], matrix=matrix)
 
@@ -299,7 +302,7 @@ class _Fit:
         return (self.d * math.log(2 * math.pi * math.e) + self.log_det) / 2
 
     def cross_entropy_of(self, p: _Fit) -> Tensor:
-        r"""Of another fit ``p`` relative to this one."""
+        r"""The cross-entropy of this fit relative to another fit ``p``."""
         constant = self.d * math.log(2 * math.pi)
         shift = self.mean - p.mean
         if not self.unbiased:
@@ -313,7 +316,7 @@ class _Fit:
                 "Pass more of them, fewer features, or shrinkage='ledoit-wolf'.",
             )
         trace = degrees * self._solve(p.matrix / (p.n - 1)).trace()
-        # Of this, what the errors of the two means add is taken off.
+        # The errors of the two means add to the distance in expectation, which is taken off.
         distance = degrees * (shift @ self._solve(shift)) - trace / p.n - self.d / self.n
         return (constant + self.log_det + trace + distance) / 2
 

@@ -104,11 +104,11 @@ class StreamingEstimator(Protocol):
         """The same estimator, plainly counting: equal for estimators that can share counts."""
 
     def count(self, x: Any, /) -> Counts:
-        """The counts of a batch; those of several batches add up."""
+        """The counts of a batch; the counts of several batches add up."""
 
 
 class Estimate(NamedTuple):
-    """An estimate and what to know of it.
+    """An estimate and findings on it.
 
     Attributes:
         value: The estimate, 0-dim, in nats.
@@ -207,7 +207,7 @@ def estimate(estimator: object, measure: str, *tensors: Any) -> Estimate:
         tensors: Its arguments.
 
     Raises:
-        TypeError: There is no such method. Otherwise as the method.
+        TypeError: There is no such method. Other errors are raised by the method.
     """
     if isinstance(estimator, _Estimates):
         return estimator.estimate(measure, *tensors)

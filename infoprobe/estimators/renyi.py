@@ -33,8 +33,8 @@ class MatrixRenyi:
         S_\alpha(A) = \frac{1}{1 - \alpha} \ln \operatorname{tr} A^\alpha
                     = \frac{1}{1 - \alpha} \ln \sum_i \lambda_i(A)^\alpha .
 
-    The joint entropy of several variables is that of the Hadamard product of their matrices,
-    rescaled to trace 1. The limit :math:`\alpha = 1` is the von Neumann entropy
+    The joint entropy of several variables is the entropy of the Hadamard product of their
+    matrices, rescaled to trace 1. The limit :math:`\alpha = 1` is the von Neumann entropy
     :math:`-\sum_i \lambda_i \ln \lambda_i`.
 
     Samples lie along the first axis, and the rest is flattened to :math:`(n, d)`; integers count
@@ -46,8 +46,8 @@ class MatrixRenyi:
 
     Results are differentiable (once), through the bandwidth too. Gradients are finite and exact
     also where eigenvalues or samples coincide; but for :math:`\alpha \le 1/2`, entropies have a
-    cusp where samples coincide, and the gradient there is that of the other directions. Where
-    several pairs have the median distance, it is the mean of theirs.
+    cusp where samples coincide, and the gradient there leaves out the directions of the cusp.
+    Where several pairs have the median distance, it is the mean of their gradients.
 
     Arguments:
         alpha: The order :math:`\alpha > 0`. Eigenvalues below the rounding of float64, 2.2e-16,
@@ -136,7 +136,7 @@ class MatrixRenyi:
     def joint_entropy(self, *xs: Any) -> Tensor:
         r"""Joint entropy :math:`S_\alpha(A_1 \circ \dots \circ A_k / \operatorname{tr}(\cdot))`.
 
-        It is at least the entropy of each variable. Errors as in :meth:`entropy`.
+        It is at least the entropy of each variable. The errors are the same as in :meth:`entropy`.
 
         Arguments:
             xs: Samples of each variable; row i of one belongs to row i of the others.
@@ -152,8 +152,9 @@ class MatrixRenyi:
 
         Arguments:
             x: Samples of the first variable.
-            y: Samples of the second; row i belongs to row i of ``x``. Errors as in
-                :meth:`entropy`.
+            y: Samples of the second; row i belongs to row i of ``x``.
+
+        The errors are the same as in :meth:`entropy`.
         """
         a, b = self._exponents(x=x, y=y)
         return self._entropy(a) + self._entropy(b) - self._entropy(a + b)
@@ -164,7 +165,9 @@ class MatrixRenyi:
         Arguments:
             x: Samples of the first variable.
             y: Samples of the second.
-            z: Samples of the condition. Errors as in :meth:`entropy`.
+            z: Samples of the condition.
+
+        The errors are the same as in :meth:`entropy`.
         """
         a, b, c = self._exponents(x=x, y=y, z=z)
         entropy = self._entropy
@@ -174,8 +177,8 @@ class MatrixRenyi:
         r"""Total correlation :math:`\sum_j S(X_j) - S(X_1, \ldots, X_d)` among the d features.
 
         Each feature is a variable with a kernel width of its own, so that there are d + 1
-        spectra to compute, and memory is :math:`O(d n^2)` where gradients are recorded. Arguments
-        and errors as in :meth:`entropy`.
+        spectra to compute, and memory is :math:`O(d n^2)` where gradients are recorded. The
+        arguments and errors are the same as in :meth:`entropy`.
         """
         x = checks.samples(x, "x")
         total = joint = torch.zeros((), dtype=torch.float64, device=x.device)
@@ -187,8 +190,8 @@ class MatrixRenyi:
     def kernel_width(self, x: Any) -> Tensor:
         r"""The kernel width :math:`\sigma` that the methods use for ``x``.
 
-        With ``bandwidth="tapia"``, it is in units of the standardised features. Arguments and
-        errors as in :meth:`entropy`.
+        With ``bandwidth="tapia"``, it is in units of the standardised features. The arguments and
+        errors are the same as in :meth:`entropy`.
         """
         return self._kernel(checks.samples(x, "x"), "x")[1]
 
@@ -233,7 +236,7 @@ class MatrixRenyi:
         return [finding]
 
     def _exponents(self, **variables: Any) -> list[Tensor]:
-        """Of each variable, -ln K of all pairs i < j, on the device of the first."""
+        """For each variable -ln K of all pairs i < j, on the device of the first."""
         tensors = {name: checks.samples(x, name) for name, x in variables.items()}
         checks.require_same_length(**tensors)
         exponents = []

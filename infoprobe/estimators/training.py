@@ -55,7 +55,7 @@ def train(
 
     Arguments:
         network: What is trained.
-        optimizer: Of its parameters.
+        optimizer: Changes its parameters by their gradients.
         loss: Takes the next batch and returns what the step is to lower, a 0-dim tensor.
         score: How good the weights are at a step, greater for better; raises an error where
             training diverged. It is asked without gradients.

@@ -65,13 +65,13 @@ def confidence_interval(
         The measure must be able to work with half of the samples. The interval tells nothing
         about the noise of surrogates in a calibration (see :meth:`infoprobe.KNN.bias`), nor
         about bias: an estimate that is wrong for all samples of this size has a narrow interval
-        around a wrong value. A histogram whose range is that of the data has other bins with
+        around a wrong value. A histogram that takes its range from the data has other bins with
         other samples, which widens the interval: give it a range.
 
     Raises:
         TypeError: ``measure`` cannot be called.
         ValueError: There are too few samples, the level is not within (0, 1), or estimates are
-            not finite. Otherwise as the measure.
+            not finite. Other errors are raised by the measure.
 
     References:
         | J. Shao & C. Wu (1989). A general theory for jackknife variance estimation. Ann.

@@ -24,7 +24,7 @@ _ASKED = (ENTROPY, MUTUAL_INFORMATION, KL_DIVERGENCE)
 
 
 class _Question(NamedTuple):
-    """What to know of a measure of tensors.
+    """A measure of tensors, to be asked about.
 
     Attributes:
         of: The measure and what it calls its arguments.
@@ -95,7 +95,7 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
 def _questions(
     estimator: object, tensors: Sequence[Tensor], shapes: Sequence[torch.Size]
 ) -> Iterator[_Question]:
-    """What to know of these tensors, among the measures that the estimator offers."""
+    """The measures of these tensors to ask about, among those that the estimator offers."""
     labels = [len(tensors) == 2 and not tensor.is_floating_point() for tensor in tensors]
     if offers(estimator, ENTROPY.measure):
         for name, tensor, of_labels in zip("xy", tensors, labels, strict=False):
@@ -120,10 +120,15 @@ def _answer(
     except (TypeError, ValueError) as error:
         errors[question.of] = error
         found = diagnosis(estimator, measure, tensors, None)
-    names = dict(zip(question.of.names, question.names, strict=True))
     for finding in found:
-        argument = ", ".join(names.get(name, name) for name in finding.argument.split(", "))
+        argument = _renamed(finding.argument, question.of.names, question.names)
         yield finding._replace(argument=argument)
+
+
+def _renamed(argument: str, names: Sequence[str], others: Sequence[str]) -> str:
+    """The argument or arguments by the names that the caller knows."""
+    by_name = dict(zip(names, others, strict=True))
+    return ", ".join(by_name.get(name, name) for name in argument.split(", "))
 
 
 def _refusal(
@@ -133,22 +138,23 @@ def _refusal(
     errors: dict[Arguments, Exception | None],
 ) -> Iterator[Finding]:
     """A finding if the estimator refuses all measures that the tensors may be meant for."""
-    for of in _meant_for(estimator, shapes):
+    meant_for = _meant_for(estimator, shapes)
+    for of in meant_for:
         if of not in errors:
             errors[of] = None
             try:
                 method_of(estimator, of.measure)(*tensors)
             except (TypeError, ValueError) as error:
                 errors[of] = error
-    refused = [errors[of] for of in _meant_for(estimator, shapes)]
-    if not refused or not all(refused):
+    if not meant_for or not all(errors[of] for of in meant_for):
         return
-    first = refused[0]
-    argument, problem = (
-        (first.argument, first.problem) if isinstance(first, ArgumentError) else ("", str(first))
-    )
+    first, argument = errors[meant_for[0]], ""
+    what = str(first)
+    if isinstance(first, ArgumentError):
+        what = first.problem
+        argument = _renamed(first.argument, meant_for[0].names, "xy"[: len(tensors)])
     remedy = "There is no estimate otherwise."
-    yield Finding("error", problem.rstrip("."), math.nan, remedy, argument)
+    yield Finding("error", what.rstrip("."), math.nan, remedy, argument)
 
 
 def _meant_for(estimator: object, shapes: Sequence[torch.Size]) -> list[Arguments]:

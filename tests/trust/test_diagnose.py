@@ -164,3 +164,27 @@ def test_a_critic_at_its_ceiling():
 def test_errors(arguments):
     with pytest.raises(TypeError, match="estimator: expected one or two tensors"):
         ip.diagnose(gaussian(10, 1), *arguments)
+
+
+def test_a_refusal_calls_the_arguments_what_the_caller_does():
+    found = ip.diagnose(gaussian(300, 3), gaussian(200, 2), ip.Histogram(over="units"))
+    assert str(found[0]).startswith("x, y: expected samples from one space")
+
+
+def test_samples_of_different_width_may_be_for_a_divergence_of_values():
+    x, y = gaussian(20_000, 3), 1.1 * gaussian(20_000, 2, seed=1)
+    assert ip.diagnose(x, y, ip.Histogram(64, range=(-6, 6), pseudocount=1)) == []
+
+
+def test_information_that_is_refused_is_a_finding_where_the_divergence_is_not():
+    x = gaussian(500, 2)
+    (finding,) = ip.diagnose(x, x, ip.Gaussian())
+    assert str(finding).startswith("x, y: expected linearly independent features")
+
+
+def test_a_finding_is_told_once():
+    x = gaussian(1000, 2)
+    x[:4] = x[4:8]
+    found = [str(finding) for finding in ip.diagnose(x, gaussian(1000, 2, seed=1), ip.KNN())]
+    assert len(found) == len(set(found)) == 1
+    assert found[0].startswith("x: 0.8% of the samples coincide")

@@ -17,7 +17,7 @@ class Bound:
     Attributes:
         rows: From the scores (r, k) of the product, one number for each row.
         value: From the scores (m,) of the joint distribution and those numbers, the bound.
-        own: Whether the row of a sample holds its own partner among its others.
+        own: Whether a row of scores includes the sample's own partner.
     """
 
     rows: Callable[[Tensor], Tensor]

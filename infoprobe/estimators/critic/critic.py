@@ -55,11 +55,11 @@ class Critic:
     :math:`M`. Training starts from the critic that is 0 everywhere, whose bound is 0; so
     independent variables give 0 up to noise, however much a critic may overfit.
 
-    The critic of ``"dv"`` is trained as that of ``"nwj"``, which has the same optimum: the
-    logarithm of the mean of a batch would bias its gradients, and reward a critic for scoring
-    rare samples without bound. For the same reason scores are kept smoothly below the logarithm
-    of the number of held-out samples of :math:`M`, whose ratio of densities could not be checked
-    beyond; a single one of them takes at most 1 nat off ``"nwj"``.
+    With ``"dv"`` the critic is trained by ``"nwj"``, which has the same optimum: the logarithm of
+    the mean of a batch would bias its gradients, and reward a critic for scoring rare samples
+    without bound. For the same reason scores are kept smoothly below the logarithm of the number
+    of held-out samples of :math:`M`, since a larger ratio of densities could not be checked on
+    them; a single one of them takes at most 1 nat off ``"nwj"``.
 
     Variables are standardised, feature by feature, by the training samples, and clipped at 5
     standard deviations, so that a single outlier cannot spoil a value. Integers count as numbers:
@@ -74,22 +74,22 @@ class Critic:
 
     Arguments:
         bound: One of the above.
-        critic: What scores pairs. ``"separable"``: :math:`f(x, y) = g(x) \cdot h(y)` of two
-            networks. ``"concatenated"``: one network of :math:`(x, y)`. All pairs of a batch are
-            scored either way, by one product of matrices or by ``batch ** 2`` passes of a
-            network: choose a smaller ``batch`` and ``hidden``, such as 64, for the second.
+        critic: What scores pairs. ``"separable"``: the product :math:`f(x, y) = g(x) \cdot h(y)`
+            of two networks. ``"concatenated"``: one network of :math:`(x, y)`. All pairs of a
+            batch are scored either way, by one product of matrices or by ``batch ** 2`` passes
+            of a network: choose a smaller ``batch`` and ``hidden``, such as 64, for the second.
         hidden: Units in each of the two hidden layers of a network.
         embedding: The length of :math:`g(x)` and :math:`h(y)`.
         steps: The most training steps, with Adam.
-        batch: Samples a step.
-        learning_rate: Adam's.
-        patience: Steps without a better value on the validation samples, seen every 50 steps,
-            after which training ends. The best weights count.
+        batch: The number of samples in a training step.
+        learning_rate: The learning rate of Adam.
+        patience: The steps without a better value on the validation samples, looked at every 50
+            steps, after which training ends. The best weights count.
         validation: The share of the samples that choose the weights, 2,000 at most.
         held_out: The share of the samples that give the value, in a time that grows with
             :math:`m^2`; the rest are for training.
         clip: The :math:`\tau` of ``"smile"``.
-        seed: Of the split, the initial weights and the batches.
+        seed: The seed of the split, the initial weights and the batches.
         progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
 
     Bias and limits:
@@ -168,7 +168,7 @@ class Critic:
 
         Arguments:
             x: Samples (n, …), flattened to (n, d).
-            y: Samples (n, …) of the other variable, row by row those that belong to ``x``.
+            y: Samples (n, …) of the other variable; row i belongs to row i of ``x``.
 
         Raises:
             TypeError: An argument does not hold real numbers.
@@ -197,8 +197,8 @@ class Critic:
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
 
-        The critic scores single samples, those of :math:`P` in place of the joint distribution
-        and those of :math:`Q` in place of the product. With :math:`m` held-out samples of
+        The critic scores single samples: samples of :math:`P` in place of the joint distribution,
+        and samples of :math:`Q` in place of the product. With :math:`m` held-out samples of
         :math:`Q`, divergences above :math:`\ln m` are out of reach.
 
         Arguments:

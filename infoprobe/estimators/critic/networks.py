@@ -92,7 +92,7 @@ class Head(nn.Module):
 
 
 class SampleCritic(nn.Module):
-    """Scores single samples: those of P as the joint ones, and those of Q as the product's.
+    """Scores single samples: P takes the place of the joint distribution, Q of the product.
 
     Arguments:
         network: Gives the scores (n, 1) of samples (n, d).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
 
-_MOST_VALIDATION = 2000  # samples, of which all pairs are looked at
+_MOST_VALIDATION = 2000  # samples, since all pairs of them are looked at
 _OUTLIER = 5.0  # standard deviations beyond which a value is clipped
 
 Split: TypeAlias = tuple[Tensor, Tensor, Tensor]
@@ -49,8 +49,8 @@ def split(
 def standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
     """``x`` as float32, less the training samples' mean and over their standard deviation.
 
-    Features that are constant in training, of which a critic has learned nothing, become 0, and
-    outliers are clipped.
+    Features that are constant in training become 0, since a critic has learned nothing about
+    them, and outliers are clipped.
     """
     low, high = training.detach().aminmax(dim=0)
     constant = low == high

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.arguments import Argument
 from infoprobe.estimators.histogram.counts import Counts
@@ -18,6 +19,8 @@ from infoprobe.estimators.histogram.grids import DyadicGrid, Grid, UniformGrid, 
 Range: TypeAlias = Literal["dyadic", "minmax", "own"] | tuple[float, float]
 Over: TypeAlias = Literal["values", "units", "samples"]
 Outside: TypeAlias = Literal["raise", "clip", "drop"]
+
+_MAX_BINS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -164,12 +167,35 @@ class Binning:
             )
 
 
-def explicit_range(value: Any) -> tuple[float, float]:
-    """A range (low, high) as the user gave it.
+def checked_range(bins: int, range: Any, over: str, outside: str) -> Range:
+    """The range that the settings of a binning give, once they are known to fit together.
 
     Raises:
-        ValueError: It is no pair of finite numbers, the first one less than the second.
+        TypeError: ``bins`` is no integer.
+        ValueError: A setting is none of those that exist, or does not fit the others.
     """
+    checks.require_integer(bins, 1, _MAX_BINS, "bins")
+    checks.require_one_of(over, ["values", "units", "samples"], "over")
+    checks.require_one_of(outside, ["raise", "clip", "drop"], "outside")
+    if not isinstance(range, str):
+        return _explicit_range(range)
+    checks.require_one_of(range, ["dyadic", "minmax", "own"], "range")
+    if outside != "raise":
+        raise ArgumentValueError(
+            "outside",
+            f"expected 'raise' with range={range!r}, under which no value "
+            f"lies outside, got {outside!r}. Give an explicit range=(low, high).",
+        )
+    if range == "dyadic" and bins < 2:
+        raise ArgumentValueError(
+            "bins",
+            "expected at least 2 with range='dyadic', where zero is always an "
+            f"edge, got {bins}. Use range='minmax' for a single bin.",
+        )
+    return cast("Range", range)
+
+
+def _explicit_range(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(edge) for edge in value)
     except (TypeError, ValueError) as error:

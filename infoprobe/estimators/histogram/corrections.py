@@ -5,8 +5,8 @@ with a weight :math:`\lambda`,
 
 .. math:: \hat p_i = \lambda \frac1B + (1 - \lambda) \frac{n_i}{N},
 
-of which a pseudo-count :math:`a` is the case :math:`\lambda = a B / (N + a B)`. The other corrects
-the entropy alone and knows of no probabilities: :data:`OF_ENTROPY`.
+and a pseudo-count :math:`a` is one of them, with :math:`\lambda = a B / (N + a B)`. The other kind
+corrects the entropy alone and knows of no probabilities: :data:`OF_ENTROPY`.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ class Counts:
 
 
 def count(x: Tensor, grid: Grid) -> Counts:
-    """Counts the values of ``x``, all of which must lie within ``grid``.
+    """Counts the values of ``x``, which must all lie within ``grid``.
 
     Memory beyond ``x``: a few blocks of values and a few int64 a bin.
     """

@@ -14,7 +14,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
 from infoprobe.estimators.histogram import corrections, diagnosis, divergences
-from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, explicit_range
+from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, checked_range
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.histogram.tables import Table
 from infoprobe.estimators.histogram.tabulation import (
@@ -25,8 +25,6 @@ from infoprobe.estimators.histogram.tabulation import (
     tabulate_pairs,
 )
 from infoprobe.findings import Finding
-
-_MAX_BINS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,10 @@ class Histogram:
         which assumes independent values; pixels of one image are not independent. Plug-in
         mutual information is biased upwards, by about :math:`(K_x - 1)(K_y - 1) / 2N` for each
         unit. Corrections assume independent values as well; they reduce the bias and do not
-        remove it, may exceed :math:`\ln B`, and that of a constant need not be 0. Where each
-        value is the only one in its bin, ``"chao-shen"`` knows nothing: its entropy is infinite
-        (the limit for a coverage of 0, where other implementations pretend that one value were
-        not alone), and mutual information raises an error.
+        remove it, an entropy may then exceed :math:`\ln B`, and the entropy of a constant need
+        not be 0. Where each value is the only one in its bin, ``"chao-shen"`` knows nothing: its
+        entropy is infinite (the limit for a coverage of 0, where other implementations pretend
+        that one value were not alone), and mutual information raises an error.
 
         Over samples no plug-in entropy exceeds :math:`\ln n`. With many units each sample is
         soon the only one of its kind: the entropy is then :math:`\ln n` whatever the data, and
@@ -144,25 +142,8 @@ class Histogram:
     kind: ClassVar[Literal["discrete"]] = "discrete"
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.bins, 1, _MAX_BINS, "bins")
-        checks.require_one_of(self.over, ["values", "units", "samples"], "over")
-        checks.require_one_of(self.outside, ["raise", "clip", "drop"], "outside")
-        if isinstance(self.range, str):
-            checks.require_one_of(self.range, ["dyadic", "minmax", "own"], "range")
-            if self.outside != "raise":
-                raise ArgumentValueError(
-                    "outside",
-                    f"expected 'raise' with range={self.range!r}, under which no value "
-                    f"lies outside, got {self.outside!r}. Give an explicit range=(low, high).",
-                )
-            if self.range == "dyadic" and self.bins < 2:
-                raise ArgumentValueError(
-                    "bins",
-                    "expected at least 2 with range='dyadic', where zero is always an "
-                    f"edge, got {self.bins}. Use range='minmax' for a single bin.",
-                )
-        else:
-            object.__setattr__(self, "range", explicit_range(self.range))
+        range = checked_range(self.bins, self.range, self.over, self.outside)
+        object.__setattr__(self, "range", range)
         checks.require_real(self.pseudocount, 0, "pseudocount")
         checks.require_one_of(
             self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
@@ -201,8 +182,9 @@ class Histogram:
         r"""Cross-entropy :math:`H(P, Q) = -\sum_i \hat p_i \ln \hat q_i = H(P) + KL(P \| Q)`.
 
         Arguments:
-            p: Sample of the first distribution, any shape.
-            q: Sample of the second; its size may differ, and over values its shape.
+            p: Values or samples of the first distribution, any shape.
+            q: Values or samples of the second; their number may differ, and over values the
+                shape.
 
         Raises:
             TypeError: An argument does not hold real numbers.
@@ -214,9 +196,9 @@ class Histogram:
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q) = \sum_i \hat p_i \ln (\hat p_i / \hat q_i)`.
 
-        Infinite where ``p`` has mass in a bin that ``q`` leaves empty, unless a ``pseudocount``
-        or ``correction="james-stein"`` fills it. Arguments and errors as in
-        :meth:`cross_entropy`.
+        It is infinite where ``p`` has mass in a bin that ``q`` leaves empty, unless a
+        ``pseudocount`` or ``correction="james-stein"`` fills it. The arguments and errors are
+        the same as in :meth:`cross_entropy`.
         """
         return self._divergence(divergences.relative_entropy, p, q)
 
@@ -224,7 +206,7 @@ class Histogram:
         r"""Jensen-Shannon divergence :math:`\tfrac12 KL(P \| M) + \tfrac12 KL(Q \| M)`.
 
         Here :math:`M = (P + Q) / 2`. It is symmetric, and at most :math:`\ln 2` (for each unit).
-        Arguments and errors as in :meth:`cross_entropy`.
+        The arguments and errors are the same as in :meth:`cross_entropy`.
         """
         return self._divergence(divergences.jensen_shannon, p, q)
 
@@ -240,7 +222,7 @@ class Histogram:
 
         Arguments:
             x: Tensor or array, any shape.
-            y: Of the same shape; over samples with as many samples.
+            y: Tensor or array of the same shape; over samples only n must be the same.
 
         Raises:
             TypeError: An argument does not hold real numbers.
@@ -259,8 +241,8 @@ class Histogram:
     def uncovered(self, p: Any, q: Any) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.
 
-        Where it is positive, :math:`KL(P \| Q)` is infinite, or a product of the pseudo-count.
-        Arguments and errors as in :meth:`cross_entropy`.
+        Where it is positive, :math:`KL(P \| Q)` is infinite or owed to the pseudo-count. The
+        arguments and errors are the same as in :meth:`cross_entropy`.
         """
         counts = [
             torch.stack([(a.counts * (b.counts == 0)).sum(), a.counts.sum()])
@@ -272,11 +254,11 @@ class Histogram:
     def kl_at_zero(self, p: Any, q: Any) -> Tensor:
         r"""The part of :math:`KL(P \| Q)` that the edge at zero accounts for.
 
-        That is how much less it is when the two bins beside zero are one. With
-        ``range="dyadic"``, zero is always an edge, so that an atom at 0 (black pixels, the output
-        of a ReLU) and the same atom with the least noise fall into one bin and into two. Without
-        an edge at zero it is 0, and where the divergence is infinite either way, NaN. Arguments
-        and errors as in :meth:`cross_entropy`; only over values.
+        It says by how many nats the divergence falls when the two bins beside zero are made one.
+        With ``range="dyadic"``, zero is always an edge, so that an atom at 0 (black pixels, the
+        output of a ReLU) falls into one bin, and the same atom with the least noise into two.
+        Without an edge at zero it is 0, and where the divergence is infinite either way, NaN. The
+        arguments and errors are the same as in :meth:`cross_entropy`; only over values.
         """
         self._require_probabilities()
         if self.over != "values":
@@ -320,8 +302,9 @@ class Histogram:
             ValueError: ``x`` is empty, not finite, or outside an explicit range; or ``range`` or
                 ``over`` needs all the data at once.
         """
-        self._binning.require_streaming()
-        return counts_of(self._binning, x, "x")
+        binning = self._binning
+        binning.require_streaming()
+        return counts_of(binning, x, "x")
 
     def require_measure(self, measure: str) -> None:
         """Raises a ValueError if a ``correction`` of entropies alone stands against the method.

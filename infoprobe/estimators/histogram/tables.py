@@ -69,7 +69,7 @@ def joint_tally(
             ``dense``, all at once.
         x_cells: How many cells each row of x has: (rows, 1), float64.
         y_cells: How many cells each row of y has: (rows, 1), float64.
-        dense: Whether to count in all cells of the pairs, or to list those that occur.
+        dense: Whether to count in all cells of the pairs, rather than list the cells that occur.
     """
     cells = [x_cells, y_cells, x_cells * y_cells]
     counts = [_Counts(x_cells), _Counts(y_cells), _Counts(cells[2]) if dense else _Runs()]

@@ -16,7 +16,7 @@ from infoprobe.estimators.histogram.binning import Binning
 from infoprobe.estimators.histogram.counts import Counts, count, share
 from infoprobe.estimators.histogram.tables import Table, joint_tally, tally
 
-# With up to so many cells for each pair, a joint histogram is faster than sorting the pairs.
+# With no more cells than this for each pair, a joint histogram is faster than sorting the pairs.
 _DENSE = 2
 
 

@@ -62,19 +62,19 @@ class KNN:
         calibration: ``None``, or a way to remove bias:
 
             * ``"gaussian"`` subtracts the error that the same estimator makes, at the same n, d
-              and k, on Gaussian surrogates whose sample mean and covariance are exactly those of
-              the data, measured against :class:`~infoprobe.Gaussian`. For Gaussian data nothing
+              and k, on Gaussian surrogates with exactly the sample mean and covariance of the
+              data, measured against :class:`~infoprobe.Gaussian`. For Gaussian data nothing
               but noise remains, in any dimension; for others, the error that is peculiar to
               their shape. Invariant under translation and scaling. Needs :math:`n \ge d + 3`.
             * ``"copula"`` first carries each feature to a standard Gaussian one by its ranks,
               calibrates there with Gaussian surrogates, and adds the entropies of the features
-              by themselves, which are easy. (Information does not change under maps of single
-              features.) What remains is the error peculiar to the dependence between features.
-              For entropy, mutual information and total correlation; no gradient.
+              by themselves, which are easy to estimate. (Information does not change under maps
+              of single features.) What remains is the error peculiar to the dependence between
+              features. For entropy, mutual information and total correlation; no gradient.
         variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004), 1 or 2, of the
             mutual information of continuous variables and of total correlation.
         repeats: The number of surrogates; each costs another estimate.
-        seed: Of the surrogates. Torch's global generator is not used.
+        seed: The seed of the surrogates. Torch's global generator is not used.
 
     Bias and limits:
         Without calibration, an entropy is biased by the variation of the density within a
@@ -102,8 +102,8 @@ class KNN:
         d = 784, from +30.4 to +0.2 between Gaussians of scale 1 and 1.1.
 
         Mutual information is underestimated in many dimensions, and cannot exceed
-        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. Samples of which k others are copies are
-        an error, and so is a fifth of the samples with any copy: noise added in silence would
+        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. A sample with k exact copies is an
+        error, and so is a fifth of the samples with any copy: noise added in silence would
         decide the result.
 
     References:
@@ -170,8 +170,8 @@ class KNN:
 
         Raises:
             TypeError: An argument does not hold floating-point numbers.
-            ValueError: As :meth:`entropy`; or p and q differ in d, or k samples of q coincide
-                with one of p.
+            ValueError: An argument is not fit for :meth:`entropy`, p and q differ in d, or k
+                samples of q coincide with one of p.
         """
         return self._estimate(measures.CROSS_ENTROPY, p, q)
 
@@ -181,7 +181,7 @@ class KNN:
         .. math:: \frac dn \sum_i \ln \frac{\nu_i}{\varepsilon_i} + \ln \frac{m}{n - 1}
 
         where :math:`\nu_i` is the distance of the i-th sample of p to its k-th neighbour among
-        the m samples of q. Arguments and errors as in :meth:`cross_entropy`.
+        the m samples of q. The arguments and errors are the same as in :meth:`cross_entropy`.
         """
         return self._estimate(measures.KL_DIVERGENCE, p, q)
 
@@ -190,12 +190,13 @@ class KNN:
     ) -> Tensor:
         r"""Mutual information :math:`I(X;Y)`.
 
-        Of continuous variables by Kraskov, Stögbauer & Grassberger; where one side is a vector
-        of integer labels, by Ross (without calibration).
+        Between continuous variables it is estimated by the method of Kraskov, Stögbauer &
+        Grassberger, and where one side is a vector of integer labels, by the method of Ross
+        (without calibration).
 
         Arguments:
             x: Samples, (n, ...), or integer labels, (n,).
-            y: Samples that belong to those of ``x``, or their labels.
+            y: Samples in pairs with ``x``, (n, ...), or the labels of ``x``, (n,).
             variant: ``None`` for the variant of the estimator.
 
         Raises:
@@ -213,14 +214,16 @@ class KNN:
     def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z)` (Frenzel & Pompe).
 
-        Arguments and errors as in :meth:`mutual_information`, with continuous x, y and z.
+        The arguments and errors are the same as in :meth:`mutual_information`, but x, y and z
+        must all be continuous.
         """
         return self._estimate(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z)
 
     def total_correlation(self, x: Any) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
-        By Kraskov, Stögbauer & Grassberger for as many variables as there are features.
+        It is estimated by the method of Kraskov, Stögbauer & Grassberger, with each feature as a
+        variable.
 
         Arguments:
             x: Samples, (n, ...) with n > k.

@@ -14,7 +14,7 @@ from infoprobe.estimators.knn.atoms import REMEDY, require_untied
 from infoprobe.estimators.special import digamma
 from infoprobe.neighbors import Metric, search
 
-# Samples may have a twin (float32 has only so many numbers), but no more than this share.
+# Some samples may have a twin (float32 does not have many numbers), but no more than this share.
 _TWINS = 0.2
 
 

@@ -22,7 +22,7 @@ def is_discrete(x: Any, name: str) -> bool:
 def information_with_labels(
     x: Any, y: Any, k: int, metric: Metric, calibration: str | None
 ) -> Tensor:
-    """Ross' estimate of the mutual information of x and y, one of which holds labels.
+    """Ross' estimate of the mutual information of x and y, where one of them holds labels.
 
     Raises:
         TypeError: Both are discrete.

@@ -24,7 +24,7 @@ class KNNMeasure(NamedTuple):
         arguments: Its arguments.
         raw: The estimate without calibration, from the estimator and the samples (n, d).
         of_gaussians: The closed form for Gaussian samples.
-        differentiable: Whether the estimate has a gradient; those that rest on counts have none.
+        differentiable: Whether the estimate has a gradient; one that rests on counts has none.
     """
 
     arguments: Arguments

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
-    """Surrogates of variables that were sampled together: of their joint covariance."""
+    """Surrogates of variables that were sampled together, with their joint covariance."""
     widths = [x.shape[1] for x in tensors]
     joint = torch.cat([x.to(tensors[0].device) for x in tensors], 1)
     for surrogate in _surrogates(joint, joint, repeats, torch.Generator().manual_seed(seed)):
@@ -22,7 +22,7 @@ def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[
 
 
 def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
-    """Surrogates of independent samples, each with the mean and the covariance of its own."""
+    """Surrogates of independent samples, each with the mean and the covariance of its data."""
     each = [
         _surrogates(x, tensors[0], repeats, torch.Generator().manual_seed(seed + i))
         for i, x in enumerate(tensors)
@@ -33,15 +33,16 @@ def separate(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[lis
 def _surrogates(
     x: Tensor, origin: Tensor, repeats: int, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    r"""Gaussian samples whose covariance is exactly that of ``x``, (n, d) with n > d.
+    r"""Gaussian samples with exactly the covariance of ``x``, (n, d) with n > d.
 
-    Gaussian data given their mean and covariance are distributed as these are. So the error of
-    any estimator on them is, for Gaussian ``x``, its error on ``x`` itself in expectation,
-    whatever n and d. (Were the surrogates drawn with the sample covariance as their true one,
-    their spectrum would be spread once more, which costs -13 nats at d = 784 and n = 10,000.)
+    Gaussian data are distributed like this once their mean and covariance are given. So for
+    Gaussian ``x``, the error of any estimator on the surrogates is in expectation its error on
+    ``x`` itself, whatever n and d. (If the sample covariance were used as the true covariance to
+    draw surrogates from, their spectrum would be spread once more, which costs -13 nats at d = 784
+    and n = 10,000.)
 
-    Their mean is that of ``x`` relative to the mean of ``origin``: no measure minds, and a type
-    of few digits does not round them as it would far from zero.
+    The surrogates have the mean of ``x`` relative to the mean of ``origin``. No measure changes
+    by it, and types of few digits round numbers near zero less than others.
     """
     values = x.double()
     mean = values.mean(0)

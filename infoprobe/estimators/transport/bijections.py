@@ -59,7 +59,7 @@ class Tails(nn.Module):
     Almost linear among most samples; heavy tails become such that Gaussians fit.
 
     Arguments:
-        x: Samples (n, d), of which m and s are taken; b is 3.
+        x: Samples (n, d), from which m and s are taken; b is 3.
     """
 
     middle: Tensor
@@ -89,7 +89,7 @@ class Tails(nn.Module):
 
 
 def _quantile(x: Tensor, q: float) -> Tensor:
-    """Of each feature; ``torch.quantile`` takes no more than 2^24 numbers."""
+    """A quantile of each feature; ``torch.quantile`` takes no more than 2^24 numbers."""
     return x.kthvalue(1 + round(q * (len(x) - 1)), dim=0).values
 
 
@@ -118,8 +118,8 @@ def whitening(x: Tensor) -> Affine:
     """The map of samples (n, d) to mean 0 and covariance I, along axes of their correlations.
 
     Raises:
-        ValueError: A feature is constant or a linear combination of others, as all are where
-            there are no more samples than features.
+        ValueError: A feature is constant or a linear combination of others, as all features are
+            where there are no more samples than features.
     """
     checks.require_varying(x, "x_fit")
     mean, deviation = x.mean(0), x.std(0)

@@ -42,8 +42,8 @@ class Flow(Transport):
 
     :math:`t_j` is a quadratic function of single features, and the rest comes from a masked
     network, with dropout in training. The start is in closed form: :math:`t` by least squares,
-    of which only coefficients beyond 5 standard errors count, and a mixture for each feature of
-    what is left. So of independent features, training starts from the map that makes each
+    with only the coefficients beyond 5 standard errors, and a mixture for what is left of each
+    feature. So for independent features, training starts from the map that makes each of them
     Gaussian by itself.
 
     Two maps are trained, one on the features as they are, and one on independent components
@@ -57,21 +57,22 @@ class Flow(Transport):
             are for the features, the more of it helps; in 2 dimensions, 0 does better.
         steps: The most training steps for each of the two maps, with Adam; a third of them
             without a better likelihood of the stopping samples, seen every 25 steps, end it.
-        batch: Samples a step.
-        learning_rate: Adam's at first; it falls to 0 along a cosine.
-        seconds: The most time for training a map, of which an estimate needs ``folds`` for each
-            variable; infinite by default. The start is not cut short, some 10 seconds in hundreds
+        batch: The number of samples in a training step.
+        learning_rate: The learning rate of Adam at first; it falls to 0 along a cosine.
+        seconds: The most time for training a map; an estimate needs ``folds`` maps for each
+            variable. Infinite by default. The start is not cut short, some 10 seconds in hundreds
             of dimensions. Where the time decides, results depend on the speed of the machine.
         residual: What measures the samples that the map has carried.
         folds: How many parts the samples come in. Each is measured by a map that was fitted to
-            the others, of which an eighth are stopping samples.
-        seed: Of the folds, the initial weights, the batches, dropout and the start of FastICA.
+            the others; an eighth of these are stopping samples.
+        seed: The seed of the folds, the initial weights, the batches, dropout and the start of
+            FastICA.
             The same seed gives the same number on a CPU; torch's global generators are not used.
         progress: Whether to show progress bars. Needs the extra ``infoprobe[progress]``.
 
     Bias and limits:
-        Errors of the entropy, measured with n = 10,000, in nats, means of 5 seeds, of one in the
-        first and fourth row (``benchmarks/accuracy.py``), beside those of
+        Errors of the entropy, measured with n = 10,000, in nats, as means of 5 seeds, and of one
+        seed in the first and fourth row (``benchmarks/accuracy.py``), beside the errors of
         ``KNN(calibration="gaussian")`` by itself:
 
         ==========================  ===  ========  ============

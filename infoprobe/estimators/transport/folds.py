@@ -18,12 +18,12 @@ _BLOCK = 1 << 20
 
 
 class Part(NamedTuple):
-    """The samples of a fold.
+    """The samples of a fold, carried by a map.
 
     Attributes:
-        z: Carried by a map, (n, d), in their own type.
-        nll: The negative log-likelihood of each, (n,) float64.
-        reference: The same of a Gaussian.
+        z: The carried samples, (n, d), in the type of the data.
+        nll: The negative log-likelihood of each by the map, (n,), float64, in nats.
+        reference: Their negative log-likelihood by a Gaussian, (n,), float64, in nats.
     """
 
     z: Tensor
@@ -32,7 +32,7 @@ class Part(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """Which samples a map is fitted to, which stop it, and which it measures."""
+    """The indices of the samples that a map is fitted to, is stopped by, and measures."""
 
     fit: Tensor
     stop: Tensor

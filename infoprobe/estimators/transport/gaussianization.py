@@ -23,7 +23,7 @@ Rotation: TypeAlias = Literal["identity", "pca", "ica", "random"]
 
 ROTATIONS: tuple[Rotation, ...] = ("identity", "pca", "ica", "random")
 
-# Directions are worth a layer from so many standard deviations of Gaussian samples on.
+# From this many standard deviations of Gaussian samples on, directions are worth a layer.
 _SIGNIFICANT = 3.0
 
 
@@ -51,11 +51,12 @@ class Gaussianization(Transport):
         folds: How many parts the samples come in. Each is measured by a map that was fitted to
             the others.
         residual: What measures the samples that the map has carried.
-        seed: Of the folds and of the rotations. Torch's global generator is not used.
+        seed: The seed of the folds and of the rotations. Torch's global generator is not used.
 
     Bias and limits:
-        Errors of the entropy, measured with n = 10,000, in nats, means of 5 seeds
-        (``benchmarks/accuracy.py``), beside those of ``KNN(calibration="gaussian")`` by itself:
+        Errors of the entropy, measured with n = 10,000, in nats, as means of 5 seeds
+        (``benchmarks/accuracy.py``), beside the errors of ``KNN(calibration="gaussian")`` by
+        itself:
 
         ==========================  ===  ========  ============
         data                        d    KNN       this
@@ -111,13 +112,13 @@ def fit(
     Arguments:
         x_fit: Samples, (n, d), n > d, to fit linear maps and marginals to.
         x_stop: Other samples, (m, d), to choose layers by, and their number.
-        rotation: As in :class:`Gaussianization`.
+        rotation: Which linear maps to use, see :class:`Gaussianization`.
         layers: The most layers.
-        generator: Of random rotations, where FastICA begins, too.
+        generator: Draws random rotations, with which FastICA begins, too.
 
     Returns:
         Up to ``layers`` times an :class:`Affine` and a
-        :class:`~infoprobe.estimators.marginals.Marginals`, and a whitening at the end.
+        :class:`~infoprobe.estimators.transport.marginals.Marginals`, and a whitening at the end.
 
     Raises:
         ValueError: There are too few samples, or features that are constant or a linear
@@ -168,7 +169,7 @@ def _linear(name: Rotation, x: Tensor, generator: torch.Generator) -> Affine:
 
 
 def _log_likelihood(f: nn.Module, x: Tensor) -> Tensor:
-    """The mean over samples of how likely they are if f carries them to standard Gaussian ones."""
+    """The mean log-likelihood of samples, if f carries them to standard Gaussian ones."""
     z, log_det = f(x)
     density: Tensor = log_det - z.square().sum(1) / 2
     return density.mean() - x.shape[1] / 2 * math.log(2 * math.pi)

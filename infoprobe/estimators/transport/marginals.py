@@ -1,7 +1,7 @@
 r"""Increasing maps of single features to standard Gaussian ones, fitted without descent.
 
 The density of a feature is smoothed with a penalty on the third differences of its logarithm,
-which leaves Gaussians alone (Silverman, 1982), and the map carries its quantiles to those of a
+which leaves Gaussians alone (Silverman, 1982), and the map carries its quantiles to quantiles of a
 standard Gaussian by a monotone rational-quadratic spline (Gregory & Delbourgo, 1982).
 """
 
@@ -26,7 +26,7 @@ _PENALTIES = (1e6, 1e4, 1e2, 1.0)
 # Samples that are spread over all intervals alike, so that none is empty.
 _PRIOR = 0.5
 
-# A feature is mapped by a straight line unless x_stop gains so many nats in all by a curve.
+# A feature is mapped by a straight line unless x_stop gains this many nats in all by a curve.
 _GAIN = 1.0
 
 # Where the straight line would end, in deviations.
@@ -130,7 +130,7 @@ class Marginals(nn.Module):
         return [entries.gather(1, k) for entries in table]
 
     def _ends(self) -> Iterator[tuple[Tensor, Tensor, int, Tensor, Tensor]]:
-        """Of both ends: the knot, its score, the direction, what lies beyond, and the density."""
+        """For both ends: the knot, its score, the direction, the mass beyond, and the density."""
         for end, sign in ((0, -1), (-1, 1)):
             x, z, slope = (b[:, end, None] for b in (self.positions, self.scores, self.slopes))
             density = slope * (-z.square() / 2 - _LOG_ROOT).exp()
@@ -142,7 +142,7 @@ def fit(x_fit: Tensor, x_stop: Tensor) -> Marginals:
     r"""The map of each feature that makes it standard Gaussian, as nearly as the samples tell.
 
     Candidates are a straight line, and curves from densities that are smoothed more or less on
-    intervals of two kinds, even ones and such as a coarse map through quantiles spaces; x_stop
+    two kinds of intervals, even ones and ones that a coarse map through quantiles spaces; x_stop
     chooses one of them for each feature by its likelihood.
 
     Arguments:

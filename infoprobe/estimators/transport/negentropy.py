@@ -33,8 +33,8 @@ def spacings(x: Tensor) -> Tensor:
     .. math:: \tfrac12 \ln 2 \pi e s^2
         - \frac1n \sum_{i=1}^n \ln \frac{n}{2m} \left(x_{(i+m)} - x_{(i-m)}\right)
 
-    with the sample variance :math:`s^2`, the order statistics :math:`x_{(i)}`, of which those
-    beyond the ends are the outermost, and m a third of the root of n (Vasicek, 1976), which
+    with the sample variance :math:`s^2`, the order statistics :math:`x_{(i)}` (beyond the ends
+    the outermost are repeated), and m a third of the root of n (Vasicek, 1976), which
     varies least. Sees every kind of deviation, but needs a large one.
 
     Arguments:
@@ -92,7 +92,7 @@ def null(statistic: Statistic, n: int) -> Null:
 
 
 def significance(x: Tensor) -> float:
-    r"""By how much the negentropies exceed those of Gaussian features, in standard deviations.
+    r"""By how many standard deviations negentropies exceed the ones that Gaussian features show.
 
     The larger, of both statistics J, of
 
@@ -100,7 +100,7 @@ def significance(x: Tensor) -> float:
         {\sigma_0 \sqrt{\sum_{ij} r_{ij}^6 + d^2 / 2000}}
 
     with the sample correlations :math:`r_{ij}`. Of Gaussian samples, J tells what is orthogonal to
-    polynomials of degree 2, and is mostly quadratic in that, so that those of two features
+    polynomials of degree 2, and is mostly quadratic in that, so that the J of two features
     correlate by no more than about :math:`r^6`. The last term is the error of the expectation,
     which comes from 2,000 samples.
 

@@ -17,7 +17,7 @@ class UpperBound(NamedTuple):
     """A bound from samples, 0-dim float64 tensors in nats.
 
     Attributes:
-        value: In expectation not below the truth.
+        value: The bound, in expectation not below the truth.
         stderr: Its standard error.
     """
 
@@ -31,19 +31,20 @@ class Transported:
 
     Attributes:
         maps: One for each fold: modules whose ``forward(x)`` gives :math:`z = f(x)`, (n, d), and
-            :math:`\ln |\det J_f|`, (n,), and whose ``inverse(z)`` the same of the inverse.
+            :math:`\ln |\det J_f|`, (n,), and whose ``inverse(z)`` gives the same of the inverse.
         n_fit: How many samples each map was fitted to; the least of all folds.
-        n_stop: How many told it when to stop; the least of all folds.
-        n: How many were measured, in all folds.
+        n_stop: How many other samples told it when to stop; the least of all folds.
+        n: How many samples were measured, in all folds.
         d: How many features they have.
         bound: The held-out negative log-likelihood :math:`-E \ln q(X)` of the density
             :math:`q(x) = \varphi(f(x))\, |\det J_f(x)|` that a map makes of a standard Gaussian
             one: an upper bound of h(X) in expectation.
-        gain: By how many nats this bound is below the one that a Gaussian with the mean and
+        gain: By how many nats this bound is below the bound that a Gaussian with the mean and
             covariance of the same samples gives.
-        gain_stderr: The standard error of that.
+        gain_stderr: The standard error of the gain, in nats.
         entropy: :math:`h(X)` itself, 0-dim float64. It is below the bound by what the residual
-            estimator finds: by how much mean and covariance of f(X) are off, and its
+            estimator finds: by how much mean and covariance of f(X) are off, and by its
+            negentropy.
         negentropy: How much less entropy f(X) has than a Gaussian with its covariance, in nats,
             as far as the residual estimator sees it. Near 0, nothing is left to find.
     """

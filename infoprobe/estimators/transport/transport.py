@@ -102,7 +102,8 @@ class Transport(ABC):
         .. math:: -E \ln q(X) = h(X) + KL(P \| q) \ge h(X)
 
         in expectation, whatever the maps. No residual estimator is involved; the standard error
-        is over samples, given the maps. Arguments and errors as in :meth:`entropy`.
+        is over samples, given the maps. The arguments and errors are the same as in
+        :meth:`entropy`.
         """
         return self.report("entropy", x).transported["x"].bound
 
@@ -118,7 +119,8 @@ class Transport(ABC):
             q: Samples of the second, with the same d features; their number may differ.
 
         Raises:
-            TypeError, ValueError, FloatingPointError: As :meth:`entropy`; or p and q differ in d.
+            TypeError, ValueError, FloatingPointError: :meth:`entropy` would raise it for p or q,
+                or they differ in d.
         """
         return self.report("cross_entropy", p, q).value
 
@@ -129,7 +131,8 @@ class Transport(ABC):
         divergence does not change under bijections, but is worse wherever it suits one of them
         only: fitted to both pooled, it missed 11 of 15.8 nats between a correlated and a standard
         Gaussian at d = 20, and fitted to p alone 0.25 of 2.1 nats between shifted Laplace data,
-        where two maps missed 0.03. Arguments and errors as in :meth:`cross_entropy`.
+        where two maps missed 0.03. The arguments and errors are the same as in
+        :meth:`cross_entropy`.
         """
         return self.report("kl_divergence", p, q).value
 
@@ -137,11 +140,12 @@ class Transport(ABC):
         r"""Mutual information :math:`I(X;Y) = I(f(X); g(Y))`, with a map for each variable.
 
         Arguments:
-            x: Samples, as in :meth:`entropy`, where d counts the features of both variables.
+            x: Samples as for :meth:`entropy`, but d counts the features of both variables.
             y: Samples of the other variable, in pairs with those of ``x``.
 
         Raises:
-            TypeError, ValueError, FloatingPointError: As :meth:`entropy`; or x and y differ in n.
+            TypeError, ValueError, FloatingPointError: :meth:`entropy` would raise it for x or y,
+                or they differ in n.
         """
         return self.report("mutual_information", x, y).value
 
@@ -149,8 +153,8 @@ class Transport(ABC):
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         It does not change under increasing maps of single features, so they are made standard
-        Gaussian by their ranks, before the entropy of all is taken. Arguments and errors as in
-        :meth:`entropy`.
+        Gaussian by their ranks, before the entropy of all is taken. The arguments and errors are
+        the same as in :meth:`entropy`.
         """
         return self.report("total_correlation", x).value
 
@@ -162,7 +166,8 @@ class Transport(ABC):
             tensors: Its arguments.
 
         Raises:
-            TypeError, ValueError, FloatingPointError: As the method; or there is no such measure.
+            TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
+                measure.
         """
         found = _MEASURES[arguments_of(measure, _MEASURES, tensors).measure]
         self.require_measure(measure)
@@ -184,7 +189,7 @@ class Transport(ABC):
             )
 
     def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        """The value of a measure, its standard error and what to know of it, from one fit.
+        """The value of a measure, its standard error and findings on it, from one fit.
 
         Arguments:
             measure: The name of a method, such as ``"entropy"``.
@@ -195,7 +200,8 @@ class Transport(ABC):
             the findings of the :meth:`report`, or that mutual information is near its ceiling.
 
         Raises:
-            TypeError, ValueError, FloatingPointError: As the method; or there is no such measure.
+            TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
+                measure.
         """
         report = self.report(measure, *tensors)
         findings = list(report.findings)

@@ -1,4 +1,4 @@
-r"""A triangular bijection: each feature through a distribution that those before it tell."""
+r"""A triangular bijection: each feature by its distribution given the features before it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Triangular(nn.Module):
         return y, -_log_det(y, z, self._mixtures(y))
 
     def log_density(self, y: Tensor, dropout: torch.Generator | None = None) -> Tensor:
-        """Of samples (n, d), with units dropped at random where there is a generator for it."""
+        """The log-density of samples (n, d), (n,); a generator drops units at random."""
         return _log_densities(y, self._mixtures(y, dropout)).sum(1)
 
     def _mixtures(self, y: Tensor, dropout: torch.Generator | None = None) -> Mixtures:
@@ -113,14 +113,14 @@ def _with_squares(y: Tensor) -> Tensor:
 
 
 def _log_densities(y: Tensor, mixtures: Mixtures) -> Tensor:
-    """Of each feature given those before it, (n, d)."""
+    """The log-density of each feature given the features before it, (n, d)."""
     log_weight, mean, log_width = mixtures
     u = (y.unsqueeze(2) - mean) * (-log_width).exp()
     return (log_weight - log_width - u * u / 2).logsumexp(2) - _LOG_NORMAL
 
 
 def _log_det(y: Tensor, z: Tensor, mixtures: Mixtures) -> Tensor:
-    """The ratio of the densities before and after."""
+    """The logarithm of the ratio of the densities before and after, (n,)."""
     return (_log_densities(y, mixtures) + z * z / 2 + _LOG_NORMAL).double().sum(1)
 
 
@@ -158,7 +158,7 @@ def _significant_regression(y: Tensor) -> Tensor:
     """Coefficients (d, 2 d) of each feature on the features before it and on their squares.
 
     Least squares, with a ridge of as many samples' worth of variance as there are coefficients;
-    those less than 5 standard errors from 0 are set to it. The Cholesky factor of one matrix
+    coefficients less than 5 standard errors from 0 are set to 0. The Cholesky factor of one matrix
     holds all the regressions, each feature on what comes before.
     """
     n, d = y.shape
@@ -183,14 +183,14 @@ def _mixtures(y: Tensor, components: int) -> Mixtures:
 
     Logarithms of weights, means, and logarithms of widths.
     """
-    # In blocks that fit into the cache, of which only some need many rounds.
+    # In blocks that fit into the cache, and only some of them need many rounds.
     fitted = [_expectation_maximisation(block, components) for block in torch.split(y, 16, 1)]
     log_weight, mean, log_width = (torch.cat(part) for part in zip(*fitted, strict=True))
     return log_weight, mean, log_width
 
 
 def _expectation_maximisation(y: Tensor, components: int) -> Mixtures:
-    """As if one more sample had been seen in each component, as it starts: none collapses."""
+    """Fitted as if each component had seen one more sample at its start, so none collapses."""
     parts = y.sort(0).values.tensor_split(components)
     middle = torch.stack([part.mean(0) for part in parts], 1)
     of_parts = torch.stack([part.var(0, correction=0) for part in parts], 1)

@@ -323,13 +323,13 @@ class TestBadInput:
 
 
 def banana(n, d, seed=0):
-    x = normal(n, d, seed)
+    x = normal(n, d, seed=seed)
     x[:, 1::2] += x[:, : d - 1 : 2] ** 2
     return x
 
 
 def laplace(n, d, seed=0):
-    x = normal(n, 3 * d, seed)
+    x = normal(n, 3 * d, seed=seed)
     return x[:, :d] * (x[:, d : 2 * d].square() + x[:, 2 * d :].square()).sqrt()
 
 
