@@ -111,9 +111,8 @@ def probe(
     checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
-    chosen = measures if isinstance(measures, Iterable) else (measures,)
-    distinct: dict[str, Measure] = {}
-    for measure in chosen:
+    distinct: dict[object, Measure] = {}
+    for measure in measures if isinstance(measures, Iterable) else (measures,):
         if not isinstance(measure, Measure):
             raise ArgumentTypeError(
                 "measures",
@@ -121,9 +120,17 @@ def probe(
                 "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
                 f"{measure!r} of type {type(measure).__name__}.",
             )
-        distinct.setdefault(repr(measure.identity), measure)
+        distinct.setdefault(_identity(measure), measure)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     return Probe(Layout.of(model).select(layers), recorder)
+
+
+def _identity(measure: Measure) -> object:
+    """What tells a measure from others: its settings or, if they cannot be told, itself."""
+    try:
+        return repr(measure.identity)
+    except ArgumentTypeError:  # raised again where it matters: when it is saved or merged
+        return id(measure)
 
 
 class Probe:

@@ -93,7 +93,6 @@ class Recorder:
         seed: int,
     ) -> None:
         self.measures = list(measures)
-        self._identities = [measure.identity for measure in self.measures]
         needs = Record(measures, seed).needs
         # Numbers are looked up many times in every hook, and faster than reductions.
         numbers: dict[Reduction, int] = {}
@@ -255,7 +254,9 @@ class Recorder:
 
     def merge(self, other: Recorder) -> None:
         """Takes in what another recorder has of other data."""
-        if other._identities != self._identities:
+        if [measure.identity for measure in other.measures] != [
+            measure.identity for measure in self.measures
+        ]:
             raise ArgumentValueError(
                 "other",
                 f"expected a probe with the measures {self.measures}, got "

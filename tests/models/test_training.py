@@ -239,7 +239,7 @@ def test_no_progress_bar_without_tqdm(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"needs tqdm: .*or progress=False"):
+    with pytest.raises(ImportError, match=r"needs tqdm: .*or pass progress=False"):
         fit(MNISTAutoencoder(5), images(), QUICK)
     fit(MNISTAutoencoder(5), images(), QUICK, progress=False)
 

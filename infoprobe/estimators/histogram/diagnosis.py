@@ -83,9 +83,8 @@ def _support(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Fin
             else "so the pseudo-count and the amount of data decide this number"
         ),
         uncovered,
-        ("Histogram(pseudocount=...) makes it finite. " if infinite else "")
-        + "Use fewer bins, and quote the bins and the pseudo-count with the number; or use an "
-        "estimator for densities such as ip.KNN.",
+        f"Use fewer bins{', a pseudocount' if infinite else ''}, or an estimator for densities "
+        "such as ip.KNN.",
         "p, q",
     )
 
@@ -103,8 +102,7 @@ def _edge_at_zero(estimator: Histogram, p: Any, q: Any, value: float) -> Iterato
             "warning",
             f"{at_zero:.3g} nats come only from the bin edge at zero",
             at_zero,
-            "They tell values just above zero from values just below. If that makes no "
-            "difference to you, use a range=(low, high) whose bins have no edge there.",
+            "Use a range=(low, high) whose bins have no edge at zero.",
             "p, q",
         )
 
@@ -140,7 +138,7 @@ def _bins(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Findin
             f"with half and twice the bins, the divergence is {others[0]:.3f} and "
             f"{others[1]:.3f} instead of {value:.3f} nats",
             change,
-            "The bins decide the number. Quote them with it, or use an estimator for "
-            "densities such as ip.KNN.",
+            "The bins decide the number: quote them with it, or use an estimator for densities "
+            "such as ip.KNN.",
             "p, q",
         )
