@@ -154,7 +154,7 @@ def _refusal(
         what = first.problem
         argument = _renamed(first.argument, meant_for[0].names, "xy"[: len(tensors)])
     remedy = "There is no estimate otherwise."
-    yield Finding("error", what.rstrip("."), math.nan, remedy, argument)
+    yield Finding("error", what.rstrip("."), math.nan, remedy, argument, code="refused")
 
 
 def _meant_for(estimator: object, shapes: Sequence[torch.Size]) -> list[Arguments]:
