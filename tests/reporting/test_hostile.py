@@ -63,6 +63,10 @@ def require_harmless(page, plain):
     assert {x for x in seen.attributes if "#" not in x} <= expected.attributes
 
 
+def tame(value, text):
+    return ["a"] if value == [text] else "a" if value == text else value
+
+
 @pytest.mark.parametrize("text", ODD)
 def test_every_field_is_escaped(tmp_path, text):
     fields = dict.fromkeys(TEXTS, text) | {"findings": [text]}
@@ -72,16 +76,7 @@ def test_every_field_is_escaped(tmp_path, text):
         made.save(tmp_path / "report.json")
         again = ip.Report.load(tmp_path / "report.json")
         assert again.rows == made.rows
-        swapped = [(text, "a"), ([text], ["a"])]
-        plain = report(
-            *(
-                {
-                    key: next((new for old, new in swapped if x == old), x)
-                    for key, x in line.items()
-                }
-                for line in rows
-            )
-        )
+        plain = report(*({key: tame(x, text) for key, x in line.items()} for line in rows))
         require_harmless(everything(again, tmp_path), everything(plain, tmp_path))
     made.to_html(tmp_path / "page.html", title=text)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
