@@ -119,7 +119,10 @@ def _answer(
         found = estimate(estimator, measure, *tensors).findings
     except (TypeError, ValueError) as error:
         errors[question.of] = error
-        found = diagnosis(estimator, measure, tensors, None)
+        try:
+            found = diagnosis(estimator, measure, tensors, None)
+        except (TypeError, ValueError):  # it needs what the estimator has just refused
+            found = []
     for finding in found:
         argument = _renamed(finding.argument, question.of.names, question.names)
         yield finding._replace(argument=argument)
