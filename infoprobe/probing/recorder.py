@@ -194,14 +194,13 @@ class Recorder:
         call = LayerCall(*event.place, event.direction, event.call)
         with self._lock:
             at_call = self.record.at(call)
-            warned = any(kept.left_out for kept in at_call.values())
             for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
                 problem = self._add(run, kept, pieces[role][number])
                 if problem is not None:
-                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
                     # A measure must not stop somebody's training: it warns once and goes on.
-                    if problem.applies and not warned:
-                        warned = True
+                    warns = problem.applies and not any(x.left_out for x in at_call.values())
+                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
+                    if warns:
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
@@ -210,12 +209,11 @@ class Recorder:
         """Adds a piece to what was kept, or returns why not."""
         if isinstance(piece, Problem):
             return piece
-        before = kept.bytes_per_sample
         try:
-            kept.add(piece, run.common)
+            widened = kept.add(piece, run.common)
         except Exception as error:
             return _problem(error)
-        if kept.bytes_per_sample != before:
+        if widened:
             self.record.shrink(self._memory)
         return None
 

@@ -75,22 +75,18 @@ class Kept(ABC, Generic[P]):
         """Whether no call could be measured yet."""
 
     @property
-    def bytes_per_sample(self) -> int:
-        """How many bytes each further sample takes; 0 if the size does not depend on them."""
-        return 0
-
-    @property
     def width(self) -> float | None:
         """The number of values in one sample: a mean where samples differ."""
         if not self.n:
             return None
         return self.values / self.n if self.values % self.n else self.values // self.n
 
-    def add(self, piece: P, run: Pass) -> None:
-        """Adds what a pass brought."""
-        self._add(piece, run)
+    def add(self, piece: P, run: Pass) -> bool:
+        """Adds what a pass brought, and returns whether each kept sample takes more memory now."""
+        widened = self._add(piece, run)
         self.n += piece.n
         self.values += piece.values
+        return widened
 
     def leave_out(self, problem: Problem, where: str) -> None:
         """Counts a call that could not be measured.
@@ -156,7 +152,7 @@ class Kept(ABC, Generic[P]):
             yield f"{_calls(self.inapplicable)} left out. {self.why_inapplicable}"
 
     @abstractmethod
-    def _add(self, piece: P, run: Pass) -> None: ...
+    def _add(self, piece: P, run: Pass) -> bool: ...
 
     @abstractmethod
     def _merge(self, other: Any, merging: Merging | None) -> None: ...

@@ -47,10 +47,11 @@ class KeptCounts(Kept[CountsPiece]):
         """Whether no call could be measured yet."""
         return self.counts is None
 
-    def _add(self, piece: CountsPiece, run: Pass) -> None:
+    def _add(self, piece: CountsPiece, run: Pass) -> bool:
         before = self.counts
         self.counts = piece.counts if before is None else run.sum(before, piece.counts)
         self.counted += piece.counted
+        return False
 
     def _merge(self, other: KeptCounts, merging: Merging | None) -> None:
         if other.counts is not None:

@@ -120,10 +120,11 @@ class KeptMoments(Kept[MomentsPiece]):
         if self.doubt and not self.left_out and not self.inapplicable:
             yield self.doubt
 
-    def _add(self, piece: MomentsPiece, run: Pass) -> None:
+    def _add(self, piece: MomentsPiece, run: Pass) -> bool:
         before = Moments() if self.moments is None else self.moments
         self.moments = before + piece.moments
         self.doubt = self.doubt or piece.doubt
+        return False
 
     def _merge(self, other: KeptMoments, merging: Merging | None) -> None:
         if other.moments is not None:
