@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe import checks
+from infoprobe import checks, files
 from infoprobe.datasets.files import damaged
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
@@ -53,10 +53,14 @@ class ImageFiles:
             raise ArgumentTypeError(
                 "paths", f"expected several, got {str(paths)!r}. Pass a list of paths."
             )
-        self.paths = [Path(path) for path in paths]
+        if not isinstance(paths, Iterable):
+            raise ArgumentTypeError(
+                "paths", f"expected a list of paths, got {checks.shown(paths)}."
+            )
+        self.paths = [files.as_path(path, "paths") for path in paths]
         if not self.paths:
             raise ArgumentValueError("paths", "expected at least one file, got none.")
-        self._numbers = torch.arange(len(self.paths))
+        self._numbers = torch.arange(len(self.paths), device="cpu")
         self._stored_size = _decoded(self.paths[0]).size
         self._size = self._stored_size if size is None else _resized(self._stored_size, size)
 
@@ -82,7 +86,7 @@ class ImageFiles:
 
     def split(self, split_size: int) -> Iterator[Tensor]:
         """Yields batches of ``split_size`` images, of which the last may be smaller."""
-        checks.require_integer(split_size, 1, None, "split_size")
+        split_size = checks.require_integer(split_size, 1, None, "split_size")
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
 
@@ -121,6 +125,6 @@ def _decoded(path: Path) -> Image.Image:
 
 
 def _resized(stored: tuple[int, int], size: int) -> tuple[int, int]:
-    checks.require_integer(size, 1, None, "size")
+    size = checks.require_integer(size, 1, None, "size")
     width, height = (size * side // min(stored) for side in stored)
     return width, height

@@ -31,10 +31,10 @@ class EstimatedMeasure(Measure):
 
     def __post_init__(self) -> None:
         require_measure(self.estimator, self._estimated)
-        checks.require_integer(self.samples, 2, None, "samples")
+        checks.require_integer_field(self, "samples", 2)
         object.__setattr__(self, "samples", int(self.samples))
         if self.project is not None:
-            checks.require_integer(self.project, 1, None, "project")
+            checks.require_integer_field(self, "project", 1)
             object.__setattr__(self, "project", int(self.project))
 
     @property
