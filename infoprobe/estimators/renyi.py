@@ -312,8 +312,9 @@ class _SquaredDistances(torch.autograd.Function):
 
 def _require_positive(estimator: MatrixRenyi, name: str) -> None:
     checks.require_real_field(estimator, name, 0)
-    if getattr(estimator, name) == 0:
-        raise ArgumentValueError(name, "expected a positive number, got 0.")
+    value = getattr(estimator, name)
+    if value == 0:
+        raise ArgumentValueError(name, f"expected a positive number, got {value!r}.")
 
 
 def _standardised(x: Tensor, name: str) -> Tensor:

@@ -113,12 +113,6 @@ def confidence_interval(
         generator = torch.Generator().manual_seed(0)
     together = _together(measure, samples)
     value = _scalar(measure(*tensors))
-    if not value.isfinite():
-        raise ArgumentValueError(
-            "measure",
-            f"expected a finite estimate, got {float(value)} from all samples, around which there "
-            "is no interval. Use an estimator that is finite for them.",
-        )
     with torch.no_grad():
         again = torch.stack(
             [
@@ -132,6 +126,12 @@ def confidence_interval(
             f"expected finite estimates, got {int((~again.isfinite()).sum())} of "
             f"{resamples} that are not, from a {method} of the samples. Use an estimator that is "
             "finite for fewer of them, such as a Histogram with a pseudocount.",
+        )
+    if not value.isfinite():
+        raise ArgumentValueError(
+            "measure",
+            f"expected a finite estimate, got {float(value)} from all samples, around which there "
+            "is no interval. Use an estimator that is finite for them.",
         )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()

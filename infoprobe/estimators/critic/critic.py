@@ -154,12 +154,12 @@ class Critic:
             checks.require_integer_field(self, name, 1)
         checks.require_integer_field(self, "batch", 2)
         checks.require_integer_field(self, "seed", 0, 2**63 - 1)
-        for name in ("validation", "held_out"):
-            checks.require_real_field(self, name, _SMALLEST_SHARE)
-        for name in ("learning_rate", "clip"):
+        for name in ("learning_rate", "clip", "validation", "held_out"):
             checks.require_real_field(self, name, 0)
             if getattr(self, name) == 0:
                 raise ArgumentValueError(name, "expected a number above 0, got 0.")
+        for name in ("validation", "held_out"):
+            checks.require_real(getattr(self, name), _SMALLEST_SHARE, name)
         if self.validation + self.held_out >= 1:
             raise ArgumentValueError(
                 "validation, held_out",
