@@ -40,9 +40,11 @@ def read(path: Path, name: str) -> bytes:
 
     Raises:
         OSError: The file is not there, or cannot be read.
-        ValueError: The path is that of a folder, a pipe or a device, which may have no end.
+        ValueError: The path is that of a pipe or a device, which may have no end.
     """
-    _require_file(path, path.stat(), name)
+    found = path.stat()
+    if not stat.S_ISDIR(found.st_mode):  # which the system refuses to read
+        _require_file(path, found, name)
     return path.read_bytes()
 
 

@@ -126,7 +126,7 @@ def total_correlation(
 
 
 def _require(base: float, estimator: object, measure: str) -> None:
-    checks.require_real(base, -math.inf, "base")
+    base = checks.require_real(base, -math.inf, "base")
     if base <= 0 or base == 1:
         raise ArgumentValueError(
             "base",

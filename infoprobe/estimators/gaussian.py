@@ -78,7 +78,7 @@ class Gaussian:
         if isinstance(self.shrinkage, str):
             checks.require_one_of(self.shrinkage, ["ledoit-wolf"], "shrinkage")
         elif self.shrinkage is not None:
-            checks.require_real(self.shrinkage, 0, "shrinkage")
+            checks.require_real_field(self, "shrinkage", 0)
             if self.shrinkage > 1:
                 raise ArgumentValueError(
                     "shrinkage", f"expected at most 1, got {self.shrinkage!r}."

@@ -200,7 +200,7 @@ class Checkpoint:
             # A parameter that never had a gradient has no moments.
             if any(name in tensors for name in names.values()):
                 expected |= {
-                    full: torch.zeros(()) if name == "step" else parameter
+                    full: torch.zeros((), device="cpu") if name == "step" else parameter
                     for name, full in names.items()
                 }
         if differing := sorted(expected.keys() ^ tensors.keys()):

@@ -62,7 +62,7 @@ def spread_sample(images: Tensor | Images, name: str) -> Tensor:
         TypeError: The data do not give images for a tensor of indices, or give integers other
             than uint8.
     """
-    sample: object = images[torch.arange(16) * (len(images) - 1) // 15]
+    sample: object = images[torch.arange(16, device="cpu") * (len(images) - 1) // 15]
     if not isinstance(sample, Tensor) or len(sample) != 16:
         got = (
             f"shape {tuple(sample.shape)}" if isinstance(sample, Tensor) else type(sample).__name__
@@ -92,7 +92,7 @@ def fingerprint(images: Tensor | Images) -> str:
     if not isinstance(images, Tensor):
         own = getattr(images, "fingerprint", None)
         checksum.update(str(own()).encode() if callable(own) else b"")
-        images = images[torch.arange(64) * (len(images) - 1) // 63]
+        images = images[torch.arange(64, device="cpu") * (len(images) - 1) // 63]
     checksum.update(f"{images.dtype} {tuple(images.shape)}".encode())
     for start in range(0, len(images), _PART):
         part = images[start : start + _PART].detach().cpu()

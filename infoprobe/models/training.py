@@ -108,6 +108,8 @@ def fit(
         FloatingPointError: The loss, a weight or a gradient became NaN or infinite; the message
             says when. The checkpoint then still holds an earlier, finite state.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError("model", f"expected a torch.nn.Module, got {checks.shown(model)}.")
     images = as_images(data, "data")
     sample = spread_sample(images, "data")
     autoencoder = unwrapped(model)
@@ -122,8 +124,12 @@ def fit(
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
-    loss = loss or _default_loss(autoencoder)
-    checks.require_integer(seed, 0, None, "seed")
+    loss = _default_loss(autoencoder) if loss is None else loss
+    if not callable(loss):
+        raise ArgumentTypeError(
+            "loss", f"expected a function loss(model, images), got {checks.shown(loss)}."
+        )
+    seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
     batches = len(images) // schedule.batch_size
     if batches == 0:
@@ -156,7 +162,7 @@ def fit(
         training = {
             "schedule": asdict(schedule),
             "loss": _name(loss),
-            "seed": int(seed),
+            "seed": seed,
             "autocast": str(autocast),
             "data": f"{len(images):,} images, checksum {fingerprint(images)}",
         }
@@ -164,12 +170,12 @@ def fit(
         file = Checkpoint(checkpoint, model, optimizer, training, epochs=epochs, batches=batches)
         _require_finite(optimizer, "before the first step")
         position = file.start()
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar:
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.
-            order = torch.randperm(len(images), generator=generator)
+            order = torch.randperm(len(images), generator=generator, device="cpu")
             if epoch < position.epoch:
                 continue
             for group in optimizer.param_groups:

@@ -69,12 +69,12 @@ def nearest_neighbors(
     points = checks.samples(x, "x")
     if queries is None:
         checks.require_spread(points, "x")
-        checks.require_integer(k, 1, len(points) - 1, "k")
+        k = checks.require_integer(k, 1, len(points) - 1, "k")
         return search([points], k, None, metric)
     asked = checks.samples(queries, "queries", at_least=1).to(points.device)
     checks.require_same_width(x=points, queries=asked)
     checks.require_spread(points, "x, queries", asked)
-    checks.require_integer(k, 1, len(points), "k")
+    k = checks.require_integer(k, 1, len(points), "k")
     return search([points], k, [asked], metric)
 
 

@@ -106,9 +106,9 @@ def probe(
             "torch.distributions and distributions that are made of them will do as well.",
         )
     if values_per_batch is not None:
-        checks.require_integer(values_per_batch, 1, None, "values_per_batch")
-    checks.require_integer(memory, 0, None, "memory")
-    checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
+        values_per_batch = checks.require_integer(values_per_batch, 1, None, "values_per_batch")
+    memory = checks.require_integer(memory, 0, None, "memory")
+    seed = checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
     distinct: dict[object, Measure] = {}
@@ -221,8 +221,8 @@ class Probe:
             >>> [row["step"] for row in probe.report().rows]
             [0, 5]
         """
-        checks.require_integer(every, 1, None, "every")
-        checks.require_integer(passes, 1, every, "passes")
+        every = checks.require_integer(every, 1, None, "every")
+        passes = checks.require_integer(passes, 1, every, "passes")
         self.reset()
         self._recorder.track(int(every), int(passes))
         return self

@@ -26,6 +26,8 @@ from infoprobe.estimators.critic.preparation import Split, sizes, split, standar
 from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
+# Shares of samples are rounded to whole samples, of which nobody has this many.
+_SMALLEST_SHARE = 1e-12
 _CHECK = 50  # training steps from one look at the validation samples to the next
 
 
@@ -149,13 +151,15 @@ class Critic:
         checks.require_one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
         checks.require_one_of(self.critic, ["separable", "concatenated"], "critic")
         for name in ("hidden", "embedding", "steps", "patience"):
-            checks.require_integer(getattr(self, name), 1, None, name)
-        checks.require_integer(self.batch, 2, None, "batch")
-        checks.require_integer(self.seed, 0, 2**63 - 1, "seed")
+            checks.require_integer_field(self, name, 1)
+        checks.require_integer_field(self, "batch", 2)
+        checks.require_integer_field(self, "seed", 0, 2**63 - 1)
         for name in ("learning_rate", "clip", "validation", "held_out"):
-            checks.require_real(getattr(self, name), 0, name)
+            checks.require_real_field(self, name, 0)
             if getattr(self, name) == 0:
                 raise ArgumentValueError(name, "expected a number above 0, got 0.")
+        for name in ("validation", "held_out"):
+            checks.require_real(getattr(self, name), _SMALLEST_SHARE, name)
         if self.validation + self.held_out >= 1:
             raise ArgumentValueError(
                 "validation, held_out",

@@ -198,10 +198,11 @@ def checked_range(bins: int, range: Any, over: str, outside: str) -> Range:
 def _explicit_range(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(edge) for edge in value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ArgumentValueError(
             "range",
-            f"expected 'dyadic', 'minmax', 'own' or a pair (low, high) of numbers, got {value!r}.",
+            "expected 'dyadic', 'minmax', 'own' or a pair (low, high) of numbers, got "
+            f"{checks.shown(value)}.",
         ) from error
     if not (math.isfinite(high - low) and low < high):
         raise ArgumentValueError("range", f"expected finite low < high, got ({low}, {high}).")

@@ -93,7 +93,9 @@ class DyadicGrid:
 
     def edges(self) -> Tensor:
         """The ``size + 1`` edges, in float64; an edge beyond its range is infinite."""
-        numbers = torch.arange(self.first, self.first + self.size + 1, dtype=torch.float64)
+        numbers = torch.arange(
+            self.first, self.first + self.size + 1, dtype=torch.float64, device="cpu"
+        )
         return numbers * 2.0 ** (self.exponent - 1) * 2  # 2**1024 is no float64
 
     def rebin(self, values: Tensor, grid: DyadicGrid) -> Tensor:

@@ -26,6 +26,9 @@ from infoprobe.estimators.histogram.tabulation import (
 )
 from infoprobe.findings import Finding
 
+# Within these, probabilities and their logarithms stay within float64 for any number of bins.
+_SMALLEST_PSEUDOCOUNT, _LARGEST_PSEUDOCOUNT = 1e-280, 1e280
+
 
 @dataclass(frozen=True)
 class Histogram:
@@ -142,9 +145,16 @@ class Histogram:
     kind: ClassVar[Literal["discrete"]] = "discrete"
 
     def __post_init__(self) -> None:
+        checks.require_integer_field(self, "bins", 1)
         range = checked_range(self.bins, self.range, self.over, self.outside)
         object.__setattr__(self, "range", range)
-        checks.require_real(self.pseudocount, 0, "pseudocount")
+        checks.require_real_field(self, "pseudocount", 0, _LARGEST_PSEUDOCOUNT)
+        if 0 < self.pseudocount < _SMALLEST_PSEUDOCOUNT:
+            raise ArgumentValueError(
+                "pseudocount",
+                f"expected 0 or at least {_SMALLEST_PSEUDOCOUNT:g}, got {self.pseudocount!r}, for "
+                "which float64 has no probabilities. Pass more, or 0 for none.",
+            )
         checks.require_one_of(
             self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
         )

@@ -136,12 +136,12 @@ class KNN:
     kind: ClassVar[Literal["differential"]] = "differential"
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.k, 1, None, "k")
+        checks.require_integer_field(self, "k", 1)
         checks.require_one_of(self.metric, METRICS, "metric")
         checks.require_one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.require_integer(self.variant, 1, 2, "variant")
-        checks.require_integer(self.repeats, 1, None, "repeats")
-        checks.require_integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer_field(self, "variant", 1, 2)
+        checks.require_integer_field(self, "repeats", 1)
+        checks.require_integer_field(self, "seed", 0, 2**62)
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).

@@ -65,8 +65,8 @@ class Transport(ABC):
     kind: ClassVar[Literal["differential"]] = "differential"
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.folds, 2, None, "folds")
-        checks.require_integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer_field(self, "folds", 2)
+        checks.require_integer_field(self, "seed", 0, 2**62)
         if not offers(self.residual, arguments.ENTROPY.measure):
             raise ArgumentTypeError(
                 "residual",

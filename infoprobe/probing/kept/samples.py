@@ -185,9 +185,9 @@ class Sampling(TensorReduction):
     project: int | None = None
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.samples, 1, None, "samples")
+        checks.require_integer_field(self, "samples", 1)
         if self.project is not None:
-            checks.require_integer(self.project, 1, None, "project")
+            checks.require_integer_field(self, "project", 1)
 
     def empty(self) -> KeptSamples:
         """Nothing kept yet."""
