@@ -129,10 +129,11 @@ def mutual_information(
     warning and the errors are the same as in :func:`entropy`.
 
     Example:
+        >>> import math
         >>> x, noise = torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
         >>> y = 0.6 * x + 0.8 * noise
-        >>> round(float(ip.mutual_information(x, y)), 1)  # -ln(1 - 0.6^2) / 2 = 0.22
-        0.2
+        >>> bool(abs(ip.mutual_information(x, y) + math.log(0.8)) < 0.1)  # -ln 0.8 = 0.22
+        True
     """
     return _measured("mutual_information", estimator, base, x, y)
 

@@ -151,7 +151,11 @@ def _of_densities(samples: Mapping[str, Tensor]) -> Choice:
     if n < d + 3:
         few = "A calibration needs d + 3 samples; without one, expect too little information."
         return Choice(KNN(), (kind, few))
-    if any(bool(tied(column, KNN.k).any()) for x in samples.values() for column in x.split(1, 1)):
+    if any(
+        bool(tied(column, KNN.k).any())
+        for x in samples.values()
+        for column in torch.split(x, 1, 1)
+    ):
         repeated = (
             "Values of a feature repeat, as in rounded data or after a ReLU, so there are no "
             "ranks without ties to calibrate by."
