@@ -10,7 +10,7 @@ from infoprobe.estimators import (
     Histogram,
     MatrixRenyi,
 )
-from infoprobe.findings import Finding
+from infoprobe.findings import Finding, TrustWarning
 from infoprobe.functional import (
     conditional_mutual_information,
     cross_entropy,
@@ -38,6 +38,7 @@ from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
 from infoprobe.rows import Row
 from infoprobe.taps.points import tap
+from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
 
@@ -46,6 +47,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KNN",
     "BottleneckAccount",
+    "Choice",
     "ConfidenceInterval",
     "Critic",
     "Divergence",
@@ -63,8 +65,10 @@ __all__ = [
     "Rate",
     "Report",
     "Row",
+    "TrustWarning",
     "bottleneck_account",
     "check_invertible",
+    "choose",
     "conditional_mutual_information",
     "confidence_interval",
     "cross_entropy",

@@ -16,8 +16,8 @@ class Finding(NamedTuple):
     and the code in brackets, as in ``"... The remedy. [near-ceiling]"``.
 
     Attributes:
-        severity: ``"error"`` where the estimate is impossible or meaningless, ``"warning"``
-            where it may be far off.
+        severity: ``"error"`` where the estimate is impossible or meaningless, such as one that
+            is mostly bias; ``"warning"`` where it may be far off.
         what: What was found and what it means for the number, a sentence without its full stop.
         figure: The figure in that sentence, as a number.
         remedy: What to do about it, in sentences.

@@ -1,18 +1,24 @@
 """Information measures as plain functions, for people in a hurry.
 
-Each calls the method of the same name on an estimator and converts the unit.
+Each calls the method of the same name on an estimator and converts the unit. Without an estimator
+they choose one by the data (see :func:`infoprobe.choose`). Where the estimator finds that its
+number is impossible, meaningless or mostly error (a finding of severity ``"error"``), they issue
+a :class:`~infoprobe.TrustWarning` with the finding and its remedy; :func:`infoprobe.diagnose`
+tells the lesser doubts as well. Nothing is looked for where the result is to have a gradient, as
+in the loss of a training.
 """
 
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators import KNN, Histogram
 from infoprobe.estimators.protocols import (
     ConditionalInformationEstimator,
     CrossEntropyEstimator,
@@ -21,24 +27,34 @@ from infoprobe.estimators.protocols import (
     InformationEstimator,
     JensenShannonEstimator,
     TotalCorrelationEstimator,
+    estimate,
     method_of,
 )
+from infoprobe.findings import TrustWarning
+from infoprobe.trust.choose import choose
 
-_HISTOGRAM = Histogram()
-_KNN = KNN()
 
-
-def entropy(x: Any, estimator: EntropyEstimator = _HISTOGRAM, *, base: float = math.e) -> Tensor:
+def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = math.e) -> Tensor:
     r"""Estimates the entropy of ``x``.
+
+    Without an estimator, the random variable is the bin that a value falls in, with all values of
+    ``x`` pooled: a discrete variable, which exists for data of any kind. Real numbers fall into
+    at most 256 bins (``ip.Histogram()``), and each integer has a bin of its own. The differential
+    entropy of a sample's features together is another quantity: pass
+    ``ip.KNN(calibration="gaussian")`` or ``ip.Gaussian()``.
 
     Arguments:
         x: Samples along the first axis, any tensor or array; what the rest means is up to the
             estimator.
-        estimator: Says which random variable, and how it is estimated.
+        estimator: Says which random variable, and how it is estimated; ``None`` for the one
+            that :func:`infoprobe.choose` chooses by the data.
         base: The base of the logarithm: ``math.e`` for nats, 2 for bits.
 
     Returns:
         A 0-dim float64 tensor on the device of ``x``.
+
+    Warns:
+        TrustWarning: The estimator finds that the number is impossible or meaningless.
 
     Raises:
         TypeError: The estimator has no ``entropy``, or the input is not numeric.
@@ -49,83 +65,109 @@ def entropy(x: Any, estimator: EntropyEstimator = _HISTOGRAM, *, base: float = m
         >>> float(ip.entropy([0.0, 1.0, 2.0, 3.0], base=2))
         2.0
     """
-    _require(base, estimator, "entropy")
-    return _in_base(base, estimator.entropy(x))
+    return _measured("entropy", estimator, base, x)
 
 
 def cross_entropy(
-    p: Any, q: Any, estimator: CrossEntropyEstimator = _HISTOGRAM, *, base: float = math.e
+    p: Any, q: Any, estimator: CrossEntropyEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
     """Estimates the cross-entropy of ``q`` relative to ``p``.
 
-    The other arguments, the result and the errors are the same as in :func:`entropy`.
+    Without an estimator, the random variable is the bin that a value falls in, with all values of
+    a tensor pooled and the bins shared. The other arguments, the result, the warning and the
+    errors are the same as in :func:`entropy`.
     """
-    _require(base, estimator, "cross_entropy")
-    return _in_base(base, estimator.cross_entropy(p, q))
+    return _measured("cross_entropy", estimator, base, p, q)
 
 
 def kl_divergence(
-    p: Any, q: Any, estimator: DivergenceEstimator = _HISTOGRAM, *, base: float = math.e
+    p: Any, q: Any, estimator: DivergenceEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
     r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
 
-    It is infinite under the default estimator where ``p`` has values in a bin that ``q`` leaves
-    empty. The other arguments, the result and the errors are the same as in :func:`entropy`.
+    Without an estimator, the random variable is the bin that a value falls in, with all values of
+    a tensor pooled and the bins shared. The divergence is then infinite where ``p`` has values in
+    a bin that ``q`` leaves empty, and a warning says so. For densities, pass ``ip.KNN()`` and
+    samples that are independent. The other arguments, the result, the warning and the errors are
+    the same as in :func:`entropy`.
     """
-    _require(base, estimator, "kl_divergence")
-    return _in_base(base, estimator.kl_divergence(p, q))
+    return _measured("kl_divergence", estimator, base, p, q)
 
 
 def js_divergence(
-    p: Any, q: Any, estimator: JensenShannonEstimator = _HISTOGRAM, *, base: float = math.e
+    p: Any, q: Any, estimator: JensenShannonEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
     """Estimates the Jensen-Shannon divergence of two samples.
 
-    The other arguments, the result and the errors are the same as in :func:`entropy`.
+    Without an estimator, the random variable is the bin that a value falls in, with all values of
+    a tensor pooled and the bins shared. The other arguments, the result, the warning and the
+    errors are the same as in :func:`entropy`.
     """
-    _require(base, estimator, "js_divergence")
-    return _in_base(base, estimator.js_divergence(p, q))
+    return _measured("js_divergence", estimator, base, p, q)
 
 
 def mutual_information(
-    x: Any, y: Any, estimator: InformationEstimator = _HISTOGRAM, *, base: float = math.e
+    x: Any, y: Any, estimator: InformationEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
-    """Estimates the mutual information of two variables that were sampled in pairs.
+    r"""Estimates the mutual information of two variables that were sampled in pairs.
 
-    The other arguments, the result and the errors are the same as in :func:`entropy`.
+    The random variables are the samples: all that follows the first axis belongs to one sample.
+    Without an estimator, one is chosen by the data, and ``ip.choose("mutual_information", x, y)``
+    says which and why:
+
+    * Real numbers on both sides: nearest neighbours on the ranks of each feature, calibrated on
+      surrogates with the same dependence (``ip.KNN(calibration="copula")``). The result does not
+      depend on the scale of a feature, and hardly on the number of dimensions.
+    * Real numbers that repeat, or fewer than d + 3 samples: ``ip.KNN()``, which takes ties.
+    * Labels (integers or booleans, one for each sample) and real numbers: ``ip.KNN()``, by Ross'
+      method.
+    * Integers on both sides: each different sample is a symbol, and pairs are counted
+      (``ip.Histogram(over="samples", correction="grassberger")``).
+
+    A histogram of real numbers is not among them, for it shows information where there is none:
+    0.4 nats between 10,000 pairs of independent numbers. The other arguments, the result, the
+    warning and the errors are the same as in :func:`entropy`.
+
+    Example:
+        >>> import math
+        >>> x, noise = torch.randn(2, 2000, generator=torch.Generator().manual_seed(0))
+        >>> y = 0.6 * x + 0.8 * noise
+        >>> bool(abs(ip.mutual_information(x, y) + math.log(0.8)) < 0.1)  # -ln 0.8 = 0.22
+        True
     """
-    _require(base, estimator, "mutual_information")
-    return _in_base(base, estimator.mutual_information(x, y))
+    return _measured("mutual_information", estimator, base, x, y)
 
 
 def conditional_mutual_information(
     x: Any,
     y: Any,
     z: Any,
-    estimator: ConditionalInformationEstimator = _KNN,
+    estimator: ConditionalInformationEstimator | None = None,
     *,
     base: float = math.e,
 ) -> Tensor:
     """Estimates the mutual information of x and y given z, which were sampled together.
 
-    The other arguments, the result and the errors are the same as in :func:`entropy`.
+    Without an estimator, it is measured by nearest neighbours, as :func:`mutual_information` is
+    of real numbers. The other arguments, the result, the warning and the errors are the same as
+    in :func:`entropy`.
     """
-    _require(base, estimator, "conditional_mutual_information")
-    return _in_base(base, estimator.conditional_mutual_information(x, y, z))
+    return _measured("conditional_mutual_information", estimator, base, x, y, z)
 
 
 def total_correlation(
-    x: Any, estimator: TotalCorrelationEstimator = _KNN, *, base: float = math.e
+    x: Any, estimator: TotalCorrelationEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
     """Estimates the total correlation of the features of ``x``.
 
-    The other arguments, the result and the errors are the same as in :func:`entropy`.
+    Without an estimator, it is measured by nearest neighbours, as :func:`mutual_information` is
+    of real numbers. The other arguments, the result, the warning and the errors are the same as
+    in :func:`entropy`.
     """
-    _require(base, estimator, "total_correlation")
-    return _in_base(base, estimator.total_correlation(x))
+    return _measured("total_correlation", estimator, base, x)
 
 
-def _require(base: float, estimator: object, measure: str) -> None:
+def _measured(measure: str, estimator: object, base: float, *tensors: Any) -> Tensor:
     base = checks.require_real(base, -math.inf, "base")
     if base <= 0 or base == 1:
         raise ArgumentValueError(
@@ -133,7 +175,16 @@ def _require(base: float, estimator: object, measure: str) -> None:
             f"expected a positive number other than 1, got {base!r}. "
             "Use math.e for nats or 2 for bits.",
         )
-    method_of(estimator, measure)
+    if estimator is None:
+        estimator = choose(measure, *tensors).estimator
+    method = method_of(estimator, measure)
+    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
+        return _in_base(base, method(*tensors))
+    found = estimate(estimator, measure, *tensors)
+    errors = [str(finding) for finding in found.findings if finding.severity == "error"]
+    if errors:
+        warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)
+    return _in_base(base, found.value)
 
 
 def _in_base(base: float, value: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Protocol, runtime_checkable
 
 from infoprobe.findings import Finding
 
-# The share of its ceiling from which a value says little more than that.
-NEAR = 0.8
+# The share of its ceiling from which a value says little more than that, and nothing more.
+NEAR, AT = 0.8, 0.95
 
 
 @runtime_checkable
@@ -20,7 +20,7 @@ class HasCeiling(Protocol):
 
 
 def near_ceiling(value: float, ceiling: float, n: int) -> Iterator[Finding]:
-    """A warning if a mutual information is near its ceiling.
+    """A finding if a mutual information is near its ceiling: an error if it says nothing more.
 
     Arguments:
         value: The mutual information, in nats.
@@ -29,7 +29,7 @@ def near_ceiling(value: float, ceiling: float, n: int) -> Iterator[Finding]:
     """
     if ceiling != 0 and value >= NEAR * ceiling:
         yield Finding(
-            "warning",
+            "error" if value >= AT * ceiling else "warning",
             f"the mutual information is {value:.2f} nats, near the {ceiling:.2f} nats that are "
             f"the most which {n:,} samples can show",
             value / ceiling,

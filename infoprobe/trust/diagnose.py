@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,57 +12,52 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentTypeError
 from infoprobe.estimators.arguments import (
+    ARGUMENTS,
     ENTROPY,
     KL_DIVERGENCE,
     MUTUAL_INFORMATION,
+    TOTAL_CORRELATION,
     Arguments,
+    arguments_of,
 )
-from infoprobe.estimators.protocols import diagnosis, estimate, method_of, offers
+from infoprobe.estimators.protocols import diagnosis, estimate, offers
 from infoprobe.findings import Finding
 
-_ASKED = (ENTROPY, MUTUAL_INFORMATION, KL_DIVERGENCE)
+# What the caller calls the arguments.
+_NAMES = "xyz"
 
 
-class _Question(NamedTuple):
-    """A measure of tensors, to be asked about.
+def diagnose(
+    x: Any, *others: Any, estimator: Any = None, measure: str | None = None
+) -> list[Finding]:
+    """Findings on a measure of data: ``diagnose(x, estimator)`` or ``(x, y, estimator)``.
 
-    Attributes:
-        of: The measure and what it calls its arguments.
-        tensors: The arguments.
-        names: What the caller calls them.
-    """
-
-    of: Arguments
-    tensors: Sequence[Tensor]
-    names: tuple[str, ...]
-
-
-def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
-    """Findings on data and an estimator: ``diagnose(x, estimator)`` or ``(x, y, estimator)``.
-
-    Asks the estimator what stands in the way of trusting the entropy of each argument, and of two
-    arguments also their mutual information, where they have equally many samples, and their
-    relative entropy, where they have equally many features.
+    Asks the estimator what stands in the way of trusting its measure of these data, and no other
+    measure: whoever asks about information learns nothing of divergences.
 
     infoprobe's own estimators look for constant features, atoms and ties, too many dimensions for
     nearest neighbours, too few samples for the bins, data that are not Gaussian, kernels that are
-    too wide or too narrow; with two arguments also for mutual information and divergences near
-    their ceilings, empty shared support and sensitivity to the bins.
+    too wide or too narrow, mutual information and divergences near their ceilings, empty shared
+    support, bins that a few values decide and sensitivity to the bins. ``docs/trust.md`` lists
+    the codes of all findings.
 
     Arguments:
         x: Samples, (n, ...).
-        others: Possibly y, the other variable or the other sample; then the estimator.
-        estimator: The estimator, if not given last: any that has one of the methods ``entropy``,
-            ``mutual_information`` and ``kl_divergence``. One without a method ``diagnose`` only
+        others: Possibly the other variables or the other sample; then the estimator.
+        estimator: The estimator, if not given last. One without a method ``diagnose`` only
             says what it refuses: see :mod:`infoprobe.estimators.protocols`.
+        measure: The name of the measure, such as ``"kl_divergence"``. By default, of one tensor
+            it is the entropy (or else the total correlation), and of two tensors their mutual
+            information if they have equally many samples and the estimator offers it, or else
+            their relative entropy.
 
     Returns:
         Findings, the errors first; empty where nothing stands out. That is no proof: an estimate
         may be wrong for reasons that the data do not show.
 
     Raises:
-        TypeError: There is no estimator, or it has none of these methods.
-        ValueError: The samples are empty or not finite.
+        TypeError: There is no estimator, or it has no measure of this many tensors.
+        ValueError: The samples are empty or not finite, or there is no such measure.
 
     Example:
         >>> x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
@@ -73,99 +68,68 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
         warning 51.0% of the values of a feature are equal
     """
     *given, estimator = (x, *others) if estimator is None else (x, *others, estimator)
-    known = any(offers(estimator, asked.measure) for asked in _ASKED)
-    if not known or not 1 <= len(given) <= 2:
-        raise ArgumentTypeError(
-            "estimator",
-            "expected one or two tensors and then an estimator such as ip.KNN(), got "
-            f"{len(given)} and then an object of type {type(estimator).__name__}.",
-        )
-    tensors = [checks.as_tensor(tensor, name) for name, tensor in zip("xy", given, strict=False)]
-    shapes = [checks.samples(x, name).shape for name, x in zip("xy", tensors, strict=False)]
-    found: list[Finding] = []
-    errors: dict[Arguments, Exception | None] = {}
+    named = [checks.as_tensor(tensor, name) for name, tensor in zip(_NAMES, given, strict=False)]
+    asked = _asked(estimator, given, named, measure)
+    for name, tensor in zip(_NAMES, named, strict=False):
+        checks.samples(tensor, name)
     with torch.no_grad():
-        for question in _questions(estimator, tensors, shapes):
-            found += _answer(estimator, question, errors)
-        if all(finding.severity == "warning" for finding in found):
-            found += _refusal(estimator, tensors, shapes, errors)
+        found, refusal = _answer(estimator, asked, named)
+    if refusal and all(finding.severity == "warning" for finding in found):
+        found.append(refusal)
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity)
 
 
-def _questions(
-    estimator: object, tensors: Sequence[Tensor], shapes: Sequence[torch.Size]
-) -> Iterator[_Question]:
-    """The measures of these tensors to ask about, among those that the estimator offers."""
-    labels = [len(tensors) == 2 and not tensor.is_floating_point() for tensor in tensors]
-    if offers(estimator, ENTROPY.measure):
-        for name, tensor, of_labels in zip("xy", tensors, labels, strict=False):
-            if not of_labels:
-                yield _Question(ENTROPY, [tensor], (name,))
-    if len(tensors) == 2:
-        (n, d), (m, e) = shapes
-        if offers(estimator, MUTUAL_INFORMATION.measure) and n == m:
-            yield _Question(MUTUAL_INFORMATION, tensors, ("x", "y"))
-        if offers(estimator, KL_DIVERGENCE.measure) and d == e and not any(labels):
-            yield _Question(KL_DIVERGENCE, tensors, ("x", "y"))
+def _asked(
+    estimator: object, given: Sequence[Any], tensors: Sequence[Tensor], measure: str | None
+) -> Arguments:
+    """The measure that is asked about."""
+    offered = [name for name in ARGUMENTS if offers(estimator, name)]
+    if measure is not None and offered:
+        return arguments_of(measure, offered, given)
+    likeliest: list[Arguments] = []
+    if len(given) == 1:
+        likeliest = [ENTROPY, TOTAL_CORRELATION]
+    elif len(given) == 2 and checks.length(tensors[0]) != checks.length(tensors[1]):
+        likeliest = [KL_DIVERGENCE, MUTUAL_INFORMATION]
+    elif len(given) == 2:
+        likeliest = [MUTUAL_INFORMATION, KL_DIVERGENCE]
+    asked = [arguments for arguments in likeliest if arguments.measure in offered]
+    if not asked:
+        raise ArgumentTypeError(
+            "estimator",
+            "expected one or two tensors and then an estimator that has a measure of them, such "
+            f"as ip.KNN(), got {len(given)} and then an object of type "
+            f"{type(estimator).__name__}. Of three tensors, name the measure: "
+            "measure='conditional_mutual_information'.",
+        )
+    return asked[0]
 
 
 def _answer(
-    estimator: object, question: _Question, errors: dict[Arguments, Exception | None]
-) -> Iterator[Finding]:
-    """The findings on a measure; the error, if the estimator refuses it, is noted."""
-    measure, tensors = question.of.measure, question.tensors
-    errors[question.of] = None
+    estimator: object, asked: Arguments, tensors: Sequence[Tensor]
+) -> tuple[list[Finding], Finding | None]:
+    """The findings on a measure, and the error of an estimator that refuses it."""
     try:
-        found = estimate(estimator, measure, *tensors).findings
+        found = estimate(estimator, asked.measure, *tensors).findings
+        refusal: Finding | None = None
     except (TypeError, ValueError) as error:
-        errors[question.of] = error
+        refusal = _refusal(error)
         try:
-            found = diagnosis(estimator, measure, tensors, None)
+            found = diagnosis(estimator, asked.measure, tensors, None)
         except (TypeError, ValueError):  # it needs what the estimator has just refused
             found = []
-    for finding in found:
-        argument = _renamed(finding.argument, question.of.names, question.names)
-        yield finding._replace(argument=argument)
+    by_name = dict(zip(asked.names, _NAMES, strict=False))
+
+    def renamed(finding: Finding) -> Finding:
+        names = [by_name.get(name, name) for name in finding.argument.split(", ")]
+        return finding._replace(argument=", ".join(names))
+
+    return [renamed(finding) for finding in found], refusal and renamed(refusal)
 
 
-def _renamed(argument: str, names: Sequence[str], others: Sequence[str]) -> str:
-    """The argument or arguments by the names that the caller knows."""
-    by_name = dict(zip(names, others, strict=True))
-    return ", ".join(by_name.get(name, name) for name in argument.split(", "))
-
-
-def _refusal(
-    estimator: object,
-    tensors: Sequence[Tensor],
-    shapes: Sequence[torch.Size],
-    errors: dict[Arguments, Exception | None],
-) -> Iterator[Finding]:
-    """A finding if the estimator refuses all measures that the tensors may be meant for."""
-    meant_for = _meant_for(estimator, shapes)
-    for of in meant_for:
-        if of not in errors:
-            errors[of] = None
-            try:
-                method_of(estimator, of.measure)(*tensors)
-            except (TypeError, ValueError) as error:
-                errors[of] = error
-    if not meant_for or not all(errors[of] for of in meant_for):
-        return
-    first, argument = errors[meant_for[0]], ""
-    what = str(first)
-    if isinstance(first, ArgumentError):
-        what = first.problem
-        argument = _renamed(first.argument, meant_for[0].names, "xy"[: len(tensors)])
+def _refusal(error: Exception) -> Finding:
+    what, argument = str(error), ""
+    if isinstance(error, ArgumentError):
+        what, argument = error.problem, error.argument
     remedy = "There is no estimate otherwise."
-    yield Finding("error", what.rstrip("."), math.nan, remedy, argument, code="refused")
-
-
-def _meant_for(estimator: object, shapes: Sequence[torch.Size]) -> list[Arguments]:
-    """The measures that samples (n, d) of these shapes may be meant for, the likeliest first."""
-    measures = [ENTROPY]
-    if len(shapes) == 2:
-        x, y = shapes
-        measures = [KL_DIVERGENCE]
-        if x[0] == y[0] and offers(estimator, MUTUAL_INFORMATION.measure):
-            measures = [MUTUAL_INFORMATION] if x == y else [MUTUAL_INFORMATION, KL_DIVERGENCE]
-    return [of for of in measures if offers(estimator, of.measure)]
+    return Finding("error", what.rstrip("."), math.nan, remedy, argument, code="refused")

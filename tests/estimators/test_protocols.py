@@ -105,11 +105,11 @@ class TestAStrangersEstimator:
     def test_by_diagnose(self):
         x, y = normal(50, 2), normal(20, 2, seed=1)
         assert ip.diagnose(x, Symbols()) == []
-        assert ip.diagnose(x, y, Symbols()) == []
+        with pytest.raises(TypeError, match="that has a measure of them"):
+            ip.diagnose(x, y, Symbols())
+        assert [str(finding) for finding in ip.diagnose(x, Talkative())] == ["x: entropy. None."]
         found = ip.diagnose(x, y, Talkative())
         assert [str(finding) for finding in found] == [
-            "x: entropy. None.",
-            "y: entropy. None.",
             "x: kl_divergence of 2: 0.5. None.",
             "x, y: both. None.",
         ]

@@ -171,9 +171,17 @@ def test_a_refusal_calls_the_arguments_what_the_caller_does():
     assert str(found[0]).startswith("x, y: expected samples from one space")
 
 
-def test_samples_of_different_width_may_be_for_a_divergence_of_values():
+def test_the_measure_that_is_asked_about_can_be_named():
     x, y = gaussian(20_000, 3), 1.1 * gaussian(20_000, 2, seed=1)
-    assert ip.diagnose(x, y, ip.Histogram(64, range=(-6, 6), pseudocount=1)) == []
+    h = ip.Histogram(64, range=(-6, 6), pseudocount=1)
+    assert ip.diagnose(x, y, h, measure="kl_divergence") == []
+    assert "expected the same shape" in whats(ip.diagnose(x, y, h))
+    with pytest.raises(ValueError, match="measure: expected one of"):
+        ip.diagnose(x, y, h, measure="information")
+    with pytest.raises(TypeError, match="tensors: expected the arguments p, q"):
+        ip.diagnose(x, h, measure="kl_divergence")
+    three = gaussian(300, 1), gaussian(300, 1, seed=1), gaussian(300, 1, seed=2)
+    assert ip.diagnose(*three, ip.KNN(), measure="conditional_mutual_information") == []
 
 
 def test_information_that_is_refused_is_a_finding_where_the_divergence_is_not():
@@ -185,6 +193,7 @@ def test_information_that_is_refused_is_a_finding_where_the_divergence_is_not():
 def test_a_finding_is_told_once():
     x = gaussian(1000, 2)
     x[:4] = x[4:8]
-    found = [str(finding) for finding in ip.diagnose(x, gaussian(1000, 2, seed=1), ip.KNN())]
+    y = gaussian(1000, 2, seed=1)
+    found = [str(each) for each in ip.diagnose(x, y, ip.KNN(), measure="kl_divergence")]
     assert len(found) == len(set(found)) == 1
     assert found[0].startswith("x: 0.8% of the samples coincide")

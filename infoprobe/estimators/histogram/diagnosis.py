@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from infoprobe.estimators.arguments import ENTROPY, KL_DIVERGENCE, MUTUAL_INFORMATION
-from infoprobe.estimators.ceilings import NEAR, near_ceiling
+from infoprobe.estimators.ceilings import NEAR
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.misfits import finer_than_data, squeezed
+from infoprobe.estimators.histogram.tabulation import counts_of_all
+from infoprobe.estimators.histogram.undersampling import undersampling
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 # From where on a figure is worth a finding: nats, and shares.
 _BIAS = 0.1
-_UNCOVERED = 0.01
+_UNCOVERED, _APART = 0.01, 0.9
 _AT_ZERO, _NEGLIGIBLE_AT_ZERO = 0.1, 0.001
 _SENSITIVE, _NEGLIGIBLE = 0.1, 0.01
 
@@ -30,16 +33,22 @@ def diagnose(
     if measure == KL_DIVERGENCE.measure:
         p, q = tensors
         found = [*_support(estimator, p, q, value), *_edge_at_zero(estimator, p, q, value)]
+        if estimator.over == "values" and estimator.range != "own":
+            shared = counts_of_all(estimator._binning, p=p, q=q)
+            found += finer_than_data(*shared)
         if not counted and math.isfinite(value):
             found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, p, q, value)]
         return found
-    if measure == ENTROPY.measure and not counted:
-        return list(_few_values(estimator, tensors[0]))
-    if measure == MUTUAL_INFORMATION.measure and estimator.over == "samples":
+    if measure == ENTROPY.measure:
+        (x,) = tensors
+        found = [] if counted else list(_few_values(estimator, x))
+        if estimator.over == "values":
+            (counts,) = counts_of_all(estimator._binning, x=x)
+            found += squeezed(estimator, x, "x", counts)
+        return found
+    if measure == MUTUAL_INFORMATION.measure:
         x, y = tensors
-        plain = estimator.uncorrected
-        ceiling = min(float(plain.entropy(x)), float(plain.entropy(y)))
-        return list(near_ceiling(value, ceiling, len(x)))
+        return list(undersampling(estimator, x, y, value))
     return []
 
 
@@ -48,7 +57,7 @@ def _few_values(estimator: Histogram, x: Any) -> Iterator[Finding]:
     entropy = plain.entropy(x)
     if estimator.over == "samples" and float(entropy) >= math.log(len(x)) * (1 - 1e-9):
         yield Finding(
-            "warning",
+            "error",
             "every sample is the only one of its kind, so the entropy is ln n whatever the data",
             float(entropy),
             "Use fewer bins, more samples, or another random variable (over='units').",
@@ -85,8 +94,13 @@ def _support(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Fin
             else "so the pseudo-count and the amount of data decide this number"
         ),
         uncovered,
-        f"Use fewer bins{', a pseudocount' if infinite else ''}, or an estimator for densities "
-        "such as ip.KNN.",
+        (
+            "Compare variables of one kind and scale: of token ids and activations no divergence "
+            "is defined."
+            if uncovered >= _APART
+            else f"Use fewer bins{', a pseudocount' if infinite else ''}, or an estimator for "
+            "densities such as ip.KNN."
+        ),
         "p, q",
         code="missing-support",
     )

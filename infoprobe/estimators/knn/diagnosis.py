@@ -20,8 +20,8 @@ from infoprobe.neighbors import nearest_neighbors
 if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
 
-# From how many nats on a bias is worth a finding.
-_BIAS = 0.1
+# From how many nats on a bias is worth a finding, and makes the number meaningless.
+_BIAS, _FAR = 0.1, 1.0
 
 
 def diagnose(
@@ -35,7 +35,7 @@ def diagnose(
         if not (arguments.of_pairs and is_discrete(x, name))
     }
     if arguments is MUTUAL_INFORMATION:
-        if value is not None:
+        if value is not None and len(samples) == len(tensors):  # labels have another ceiling
             n = len(tensors[0])
             yield from near_ceiling(float(value), estimator.ceiling(n), n)
         for name, x in samples.items():
@@ -86,7 +86,7 @@ def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
         return  # There are no Gaussian data like these, such as of features that are redundant.
     if abs(bias) >= _BIAS:
         yield Finding(
-            "warning",
+            "error" if abs(bias) >= _FAR else "warning",
             f"the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
             f"{bias:+.2f} nats",
             bias,
