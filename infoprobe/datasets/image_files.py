@@ -86,6 +86,11 @@ class ImageFiles:
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
 
+    def fingerprint(self) -> str:
+        """Returns the names and the sizes in bytes of all files, and the size of the images."""
+        sizes = [(path.name, path.stat().st_size) for path in self.paths]
+        return f"{self._size} {sizes}"
+
     def _pixels(self, path: Path) -> np.ndarray:
         from PIL.Image import Resampling
 

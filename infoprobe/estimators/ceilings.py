@@ -35,4 +35,5 @@ def near_ceiling(value: float, ceiling: float, n: int) -> Iterator[Finding]:
             value / ceiling,
             "Take it for a lower bound; more samples raise the ceiling by their logarithm only.",
             "x, y",
+            code="near-ceiling",
         )

@@ -42,6 +42,7 @@ def atoms_of_features(x: Tensor, name: str) -> Iterator[Finding]:
             constant,
             "A constant has no density. Drop these features: x[:, x.std(0) > 0].",
             name,
+            code="constant-features",
         )
     share = float(most_common[most_common < 1].max()) if constant < x.shape[1] else 0.0
     if share >= max(_COMMON, 2 / len(x)):
@@ -52,4 +53,5 @@ def atoms_of_features(x: Tensor, name: str) -> Iterator[Finding]:
             "Such atoms (after a ReLU, or of quantised data) have no density: dequantise, or use "
             "an estimator of discrete variables such as ip.Histogram.",
             name,
+            code="atoms",
         )

@@ -209,6 +209,7 @@ class Gaussian:
                 n / d,
                 "Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
                 name,
+                code="too-few-samples",
             )
         alone = feature_entropies(x, 3)
         missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
@@ -222,6 +223,7 @@ class Gaussian:
                 "A Gaussian's entropy is then an upper bound, and information between features "
                 "may be missed. Use ip.KNN(calibration='copula').",
                 name,
+                code="not-gaussian",
             )
 
     def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:

@@ -23,6 +23,7 @@ It may also have any of the following. Where it has not, the functions of this m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -213,7 +214,7 @@ def diagnosis(
         tensors: Its arguments: tensors, or counts of them.
         value: The estimate; ``None`` where the estimator refused the tensors.
     """
-    if not isinstance(estimator, _Diagnoses):
+    if not (isinstance(estimator, _Diagnoses) and callable(estimator.diagnose)):
         return []
     return list(estimator.diagnose(measure, tensors, value))
 
@@ -229,7 +230,13 @@ def estimate(estimator: object, measure: str, *tensors: Any) -> Estimate:
     Raises:
         TypeError: There is no such method. Other errors are raised by the method.
     """
-    if isinstance(estimator, _Estimates):
+    if isinstance(estimator, _Estimates) and callable(estimator.estimate):
         return estimator.estimate(measure, *tensors)
     value = method_of(estimator, measure)(*tensors)
-    return Estimate(value, None, diagnosis(estimator, measure, tensors, value))
+    try:
+        findings = diagnosis(estimator, measure, tensors, value)
+    except Exception as error:  # the value stands all the same
+        failed = f"the estimator's own method diagnose failed ({type(error).__name__}: {error})"
+        remedy = "The value does not depend on it; repair the method."
+        findings = [Finding("warning", failed, math.nan, remedy, code="diagnosis-failed")]
+    return Estimate(value, None, findings)

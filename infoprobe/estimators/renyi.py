@@ -232,6 +232,7 @@ class MatrixRenyi:
             f"Use a {'larger' if narrow else 'smaller'} bandwidth than "
             f"{float(self.kernel_width(tensors[0])):.3g}, or bandwidth='median'.",
             "x",
+            code="kernel-width",
         )
         return [finding]
 

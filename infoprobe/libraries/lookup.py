@@ -96,9 +96,15 @@ def run(
         ValueError: The log-determinant is not one number for each sample.
     """
     module = unwrapped(module)
-    output, reported = library_of(module).run(
-        module, xs, conditions, rev=rev, log_determinant=log_determinant
-    )
+    library = library_of(module)
+    result = library.run(module, xs, conditions, rev=rev, log_determinant=log_determinant)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentTypeError(
+            "library",
+            f"expected {type(library).__name__}.run to return (output, log_determinant), got "
+            f"{type(result).__name__}. Return None where there is no log-determinant.",
+        )
+    output, reported = result
     values = as_tensors(output)
     if values is None:
         raise ArgumentTypeError(

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
-from infoprobe.models.checkpoints import Checkpoint, Position, fingerprint
-from infoprobe.models.images import Images, as_images, spread_sample
+from infoprobe.models.checkpoints import Checkpoint, Position
+from infoprobe.models.images import Images, as_images, fingerprint, spread_sample
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
 from infoprobe.models.variational import VariationalLoss, gaussian_of
@@ -87,8 +87,13 @@ def fit(
             :func:`torch.use_deterministic_algorithms`. A complete training is only loaded.
             Loading restores torch's global random state together with the weights. The file
             belongs to one training: another model, schedule, seed, precision, loss or data raise
-            an error (a function that serves as loss is recognised by its name). Its tensors
-            ``model.NAME`` are the weights. Needs the extra ``infoprobe[train]``.
+            an error. (A function that serves as loss is recognised by its name. Images in memory
+            are recognised by all their values; images that are read when they are needed by 64 of
+            them, and those of an :class:`~infoprobe.datasets.ImageFiles` by the names and sizes
+            of all files as well.) A file in which anything changed since it was written raises an
+            error, too. Its tensors ``model.NAME`` are the weights. The previous file stays until
+            the next one is complete; where the path is a symbolic link, the file that the link
+            points to is replaced. Needs the extra ``infoprobe[train]``.
         progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``.
         settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
 
@@ -153,9 +158,10 @@ def fit(
             "loss": _name(loss),
             "seed": int(seed),
             "autocast": str(autocast),
-            "data": f"{len(images):,} images, checksum {fingerprint(sample):08x}",
+            "data": f"{len(images):,} images, checksum {fingerprint(images)}",
         }
-        file = Checkpoint(checkpoint, model, optimizer, training)
+        epochs = schedule.epochs
+        file = Checkpoint(checkpoint, model, optimizer, training, epochs=epochs, batches=batches)
         _require_finite(optimizer, "before the first step")
         position = file.start()
     generator = torch.Generator().manual_seed(int(seed))

@@ -38,7 +38,7 @@ class Record:
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
         self.measures = list(measures)
-        self._needs_of = [measure.needs for measure in self.measures]
+        self._needs_of = [measure.required_needs() for measure in self.measures]
         self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.reservoirs: dict[Hashable, Reservoir] = {
@@ -122,7 +122,7 @@ class Record:
     def rows(self, step: int | None = None) -> list[Row]:
         """One row for each layer, direction, call and measure, all of the given ``step``."""
         return [
-            self._row(order, call, measure, {need: kept[need] for need in needs}, step)
+            self._row(order, call, measure, needs, kept, step)
             for order, (call, kept) in enumerate(list(self.calls.items()))
             for measure, needs in zip(self.measures, self._needs_of, strict=True)
         ]
@@ -132,19 +132,22 @@ class Record:
         order: int,
         call: LayerCall,
         measure: Measure,
-        used: Mapping[Need, Kept[Any]],
+        needs: Sequence[Need],
+        kept: Mapping[Need, Kept[Any]],
         step: int | None,
     ) -> Row:
-        output = list(used.values())[-1]
+        used = {need: kept[need] for need in needs}
+        output = used[needs[-1]]
         n = output.n
+        used_samples: dict[Need, int] = {}
         reading: Reading | None = None
         findings: list[str] = []
         if not any(kept.is_empty for kept in used.values()):
             values = self._together(used)
-            if isinstance(values[-1], Tensor):
-                n = len(values[-1])
+            used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
+            n = used_samples.get(list(used)[-1], n)
             try:
-                reading = measure.compute(*values)
+                reading = measure.compute(*(values[need] for need in needs)).as_numbers()
                 findings += reading.findings
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -166,10 +169,10 @@ class Record:
             "kind": measure.kind,
             "n": n,
             "d": output.width,
-            "findings": [*findings, *self._remarks(used, n)],
+            "findings": [*findings, *self._remarks(used, used_samples)],
         }
 
-    def _together(self, used: Mapping[Need, Kept[Any]]) -> list[Any]:
+    def _together(self, used: Mapping[Need, Kept[Any]]) -> dict[Need, Any]:
         """What a measure computes from, for each of its needs."""
         values: dict[Need, Any] = {}
         for reduction in dict.fromkeys(need.reduction for need in used):
@@ -177,14 +180,18 @@ class Record:
             kept = [used[need] for need in needs]
             found = reduction.together(kept, self.reservoirs.get(reduction))
             values |= zip(needs, found, strict=True)
-        return [values[need] for need in used]
+        return values
 
-    def _remarks(self, used: Mapping[Need, Kept[Any]], n: int) -> Iterator[str]:
+    def _remarks(
+        self, used: Mapping[Need, Kept[Any]], used_samples: Mapping[Need, int]
+    ) -> Iterator[str]:
         """What a reader should know of the data."""
         for reduction in dict.fromkeys(need.reduction for need in used):
             kept: dict[Role, Kept[Any]] = {
                 need.role: x for need, x in used.items() if need.reduction == reduction
             }
+            last = next(need for need in reversed(list(used)) if need.reduction == reduction)
+            n = used_samples.get(last, used[last].n)
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
             if x.entrances:

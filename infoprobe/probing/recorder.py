@@ -196,7 +196,7 @@ class Recorder:
         call = LayerCall(*event.place, event.direction, event.call)
         with self._lock:
             at_call = self.record.at(call)
-            warned = any(kept.left_out and kept.applies for kept in at_call.values())
+            warned = any(kept.left_out for kept in at_call.values())
             for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
                 problem = self._add(run, kept, pieces[role][number])
                 if problem is not None:

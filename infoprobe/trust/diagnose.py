@@ -119,7 +119,10 @@ def _answer(
         found = estimate(estimator, measure, *tensors).findings
     except (TypeError, ValueError) as error:
         errors[question.of] = error
-        found = diagnosis(estimator, measure, tensors, None)
+        try:
+            found = diagnosis(estimator, measure, tensors, None)
+        except (TypeError, ValueError):  # it needs what the estimator has just refused
+            found = []
     for finding in found:
         argument = _renamed(finding.argument, question.of.names, question.names)
         yield finding._replace(argument=argument)
@@ -154,7 +157,7 @@ def _refusal(
         what = first.problem
         argument = _renamed(first.argument, meant_for[0].names, "xy"[: len(tensors)])
     remedy = "There is no estimate otherwise."
-    yield Finding("error", what.rstrip("."), math.nan, remedy, argument)
+    yield Finding("error", what.rstrip("."), math.nan, remedy, argument, code="refused")
 
 
 def _meant_for(estimator: object, shapes: Sequence[torch.Size]) -> list[Arguments]:

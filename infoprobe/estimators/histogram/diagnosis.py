@@ -53,6 +53,7 @@ def _few_values(estimator: Histogram, x: Any) -> Iterator[Finding]:
             float(entropy),
             "Use fewer bins, more samples, or another random variable (over='units').",
             "x",
+            code="unique-samples",
         )
     elif estimator.correction is None:
         bias = float(replace(plain, correction="miller-madow").entropy(x) - entropy)
@@ -64,6 +65,7 @@ def _few_values(estimator: Histogram, x: Any) -> Iterator[Finding]:
                 bias,
                 "Use fewer bins, more samples, or correction='grassberger'.",
                 "x",
+                code="too-few-values",
             )
 
 
@@ -86,6 +88,7 @@ def _support(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Fin
         f"Use fewer bins{', a pseudocount' if infinite else ''}, or an estimator for densities "
         "such as ip.KNN.",
         "p, q",
+        code="missing-support",
     )
 
 
@@ -104,6 +107,7 @@ def _edge_at_zero(estimator: Histogram, p: Any, q: Any, value: float) -> Iterato
             at_zero,
             "Use a range=(low, high) whose bins have no edge at zero.",
             "p, q",
+            code="bin-edge-at-zero",
         )
 
 
@@ -121,6 +125,7 @@ def _no_overlap(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[
             value / ceiling,
             "It measures the number of values and the pseudo-count. Use fewer bins.",
             "p, q",
+            code="no-overlap",
         )
 
 
@@ -141,4 +146,5 @@ def _bins(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Findin
             "The bins decide the number: quote them with it, or use an estimator for densities "
             "such as ip.KNN.",
             "p, q",
+            code="bins-decide",
         )

@@ -61,6 +61,7 @@ def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             "Dequantise the data, remove duplicates, or use an estimator of discrete "
             "variables such as ip.Histogram.",
             name,
+            code="coinciding-samples",
         )
 
 
@@ -75,6 +76,7 @@ def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             n / d,
             "Pass more samples or fewer features; do not trust the estimate.",
             name,
+            code="too-few-samples",
         )
         return
     calibrated = replace(estimator, calibration="gaussian", repeats=1)
@@ -90,6 +92,7 @@ def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             bias,
             "Use KNN(calibration='gaussian') or 'copula'. More samples hardly help.",
             name,
+            code="dimension-bias",
         )
 
 
@@ -102,4 +105,5 @@ def _twins(p: Tensor, q: Tensor) -> Iterator[Finding]:
             share,
             "A divergence needs samples that are independent: split the data first.",
             "p, q",
+            code="shared-samples",
         )

@@ -15,7 +15,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import arguments_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn import diagnosis, measures, surrogates
+from infoprobe.estimators.knn import diagnosis, measures, student, surrogates
 from infoprobe.estimators.knn.atoms import require_no_atoms
 from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
 from infoprobe.estimators.knn.measures import KNNMeasure
@@ -67,10 +67,11 @@ class KNN:
               but noise remains, in any dimension; for others, the error that is peculiar to
               their shape. Invariant under translation and scaling. Needs :math:`n \ge d + 3`.
             * ``"copula"`` first carries each feature to a standard Gaussian one by its ranks,
-              calibrates there with Gaussian surrogates, and adds the entropies of the features
-              by themselves, which are easy to estimate. (Information does not change under maps
-              of single features.) What remains is the error peculiar to the dependence between
-              features. For entropy, mutual information and total correlation; no gradient.
+              calibrates there with surrogates whose copula is Gaussian or, where that is
+              likelier, a Student copula, and adds the entropies of the features by themselves,
+              which are easy to estimate. (Information does not change under maps of single
+              features.) What remains is the error peculiar to other dependence between features,
+              such as along curves. For entropy and all information; no gradient.
         variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004), 1 or 2, of the
             mutual information of continuous variables and of total correlation.
         repeats: The number of surrogates; each costs another estimate.
@@ -288,22 +289,26 @@ class KNN:
         return value if self.calibration is None else value - self._bias(measure, samples).value
 
     def _bias(self, measure: KNNMeasure, samples: list[Tensor]) -> Bias:
-        truth = self._of_gaussians(measure, samples)
-        draw = surrogates.separate if measure.arguments.independent else surrogates.paired
-        drawn = draw(samples, self.repeats, self.seed)
         if self.calibration == "copula":
-            drawn = ([surrogates.normal_scores(x) for x in each] for each in drawn)
+            copula = student.fit(samples)
+            truth = self._of_copula(measure, copula)
+            drawn = copula.draw(self.repeats, self.seed)
+        else:
+            truth = measure.of_gaussians(*samples)
+            draw = surrogates.separate if measure.arguments.independent else surrogates.paired
+            drawn = draw(samples, self.repeats, self.seed)
         errors = torch.stack([measure.raw(self, *each) - truth for each in drawn])
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
         return Bias(errors.mean(), spread / math.sqrt(self.repeats))
 
-    def _of_gaussians(self, measure: KNNMeasure, samples: list[Tensor]) -> Tensor:
-        """What the measure would be, were the samples Gaussian."""
-        if self.calibration == "copula" and measure is measures.ENTROPY:
-            # With standard Gaussian features, whatever the variance of their scores.
-            (x,) = samples
-            return x.shape[1] * _STANDARD - Gaussian().total_correlation(x)
-        return measure.of_gaussians(*samples)
+    def _of_copula(self, measure: KNNMeasure, copula: student.Copula) -> Tensor:
+        """What the measure would be, had the samples exactly this copula."""
+        if measure is measures.ENTROPY:
+            # Of standard Gaussian features, whatever the variance of their scores.
+            (x,) = copula.samples
+            correlation = Gaussian().total_correlation(x) + copula.excess_information()
+            return x.shape[1] * _STANDARD - correlation
+        return measure.of_gaussians(*copula.samples) + copula.excess_information()
 
     def _prepare(self, measure: KNNMeasure, tensors: Sequence[Any]) -> list[Tensor]:
         samples = measure.arguments.samples(tensors)

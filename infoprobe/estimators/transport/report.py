@@ -72,6 +72,7 @@ class Transported:
                     "The residual estimator may have missed as much again: pass more samples, "
                     "or a map that can do more.",
                     name,
+                    code="negentropy-left",
                 )
             )
         if self.gain <= -_LEFT - 2 * self.gain_stderr:
@@ -83,6 +84,7 @@ class Transported:
                     self.gain,
                     "Pass more samples, or use ip.KNN(calibration='gaussian') without transport.",
                     name,
+                    code="idle-map",
                 )
             )
         return found

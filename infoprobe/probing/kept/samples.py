@@ -182,6 +182,11 @@ class Sampling(TensorReduction):
     samples: int
     project: int | None = None
 
+    def __post_init__(self) -> None:
+        checks.require_integer(self.samples, 1, None, "samples")
+        if self.project is not None:
+            checks.require_integer(self.project, 1, None, "project")
+
     def empty(self) -> KeptSamples:
         """Nothing kept yet."""
         return KeptSamples()

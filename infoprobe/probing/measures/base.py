@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from infoprobe.errors import ArgumentValueError
+from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
-from infoprobe.probing.kept.base import Reduction
-from infoprobe.probing.roles import Role
+from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
+from infoprobe.probing.roles import ROLES, Role
 from infoprobe.rows import Kind, register_label
 
 
@@ -41,6 +42,11 @@ class Reading(NamedTuple):
     value: float
     findings: Sequence[str] = ()
     stderr: float | None = None
+
+    def as_numbers(self) -> Reading:
+        """The same reading in numbers and strings of Python's own."""
+        stderr = None if self.stderr is None else float(self.stderr)
+        return Reading(float(self.value), [str(finding) for finding in self.findings], stderr)
 
     @classmethod
     def of(cls, estimate: Estimate, roles: Mapping[str, str]) -> Reading:
@@ -102,6 +108,37 @@ class Measure(ABC):
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept, the layer's own output or report last."""
 
+    def required_needs(self) -> tuple[Need, ...]:
+        """The :attr:`needs`, checked.
+
+        Raises:
+            TypeError: They are not needs.
+            ValueError: There are none, or a role has no such thing to keep.
+        """
+        needs = self.needs
+        if not needs:
+            raise ArgumentValueError(
+                "needs",
+                f"expected at least one need, got none from {self!r}. Return what it uses.",
+            )
+        for need in needs:
+            if not isinstance(need, Need):
+                raise ArgumentTypeError(
+                    "needs",
+                    f"expected infoprobe.probing.measures.Need(role, reduction), got {need!r} "
+                    f"from {self!r}.",
+                )
+            checks.require_one_of(need.role, ROLES, "role")
+            kind = CallReduction if need.role == "layer" else TensorReduction
+            if not isinstance(need.reduction, kind):
+                raise ArgumentTypeError(
+                    "reduction",
+                    f"expected a {kind.__name__} for the role {need.role!r}, such as "
+                    f"{'Averaging' if need.role == 'layer' else 'Sampling'}(...), got "
+                    f"{need.reduction!r} from {self!r}.",
+                )
+        return tuple(needs)
+
     @abstractmethod
     def compute(self, *kept: Any, **unused: Any) -> Reading:
         """The value at one call of a layer.
@@ -136,11 +173,3 @@ class Measure(ABC):
     def identity(self) -> Any:
         """What tells whether two measures, of whatever process, are the same: plain data."""
         return configuration(self)
-
-
-def reductions(needs: Iterable[Need]) -> dict[Role, list[Reduction]]:
-    """How the tensors of each role are reduced."""
-    found: dict[Role, list[Reduction]] = {}
-    for role, reduction in dict.fromkeys(needs):
-        found.setdefault(role, []).append(reduction)
-    return found

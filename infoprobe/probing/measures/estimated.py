@@ -31,6 +31,7 @@ class EstimatedMeasure(Measure):
 
     def __post_init__(self) -> None:
         require_measure(self.estimator, self._estimated)
+        kind_of(self.estimator)
         checks.require_integer(self.samples, 2, None, "samples")
         object.__setattr__(self, "samples", int(self.samples))
         if self.project is not None:
