@@ -17,6 +17,8 @@ It may also have any of the following. Where it has not, the functions of this m
 * ``estimate(measure, *tensors)``: the value, its standard error and the findings from one fit,
   as an :class:`Estimate`. See :func:`estimate`.
 * ``streams``, ``uncorrected`` and ``count(x)``: see :class:`StreamingEstimator`.
+* ``count_blocks(x, blocks)``: the same counts, apart for each block of neighbouring samples. See
+  :func:`count_blocks`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError
 from infoprobe.estimators.configuration import configuration as configuration
-from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.findings import Finding
 
 Kind: TypeAlias = Literal["discrete", "differential"]
@@ -106,6 +108,24 @@ class StreamingEstimator(Protocol):
 
     def count(self, x: Any, /) -> Counts:
         """The counts of a batch; the counts of several batches add up."""
+
+
+@runtime_checkable
+class _CountsBlocks(Protocol):
+    def count_blocks(self, x: Any, blocks: int, /) -> GroupedCounts: ...
+
+
+def count_blocks(estimator: StreamingEstimator, x: Any, blocks: int) -> list[Counts]:
+    """The counts of blocks of neighbouring samples; of all as one if the estimator has no blocks.
+
+    Arguments:
+        estimator: Any that streams.
+        x: Samples along the first axis.
+        blocks: The number of blocks, at most one for each sample.
+    """
+    if blocks > 1 and isinstance(estimator, _CountsBlocks):
+        return estimator.count_blocks(x, blocks).parts
+    return [estimator.count(x)]
 
 
 class Estimate(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.choices import Turns
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
@@ -18,7 +20,7 @@ from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall, Row
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Record:
@@ -30,6 +32,7 @@ class Record:
         calls: What was kept for each need, call by call in the order of first appearance.
         reservoirs: For each way of keeping samples, which ones are kept.
         passes: The number of passes.
+        turns: Which groups get the next samples.
         seed: The seed of all random choices.
     """
 
@@ -44,6 +47,7 @@ class Record:
             if isinstance(need.reduction, Sampling)
         }
         self.passes = 0
+        self.turns = Turns()
         self.seed = seed
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
@@ -101,10 +105,11 @@ class Record:
             for need, mine in self.at(call).items():
                 mine.merge(theirs[need], merged.get(need.reduction))
         self.passes += other.passes
+        self.turns.merge(other.turns)
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
-        found = {}
+        found: dict[tuple[str, Direction, int], Counts] = {}
         for call, kept in list(self.calls.items()):
             for need, of_need in kept.items():
                 if need.role == "output" and isinstance(of_need, KeptCounts) and of_need.counts:
@@ -205,6 +210,7 @@ class Record:
             "measures": [measure.identity for measure in self.measures],
             "seed": self.seed,
             "passes": self.passes,
+            "turns": asdict(self.turns),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
                 {**call._asdict(), "kept": [kept[need].state_dict() for need in self.needs]}
@@ -222,6 +228,7 @@ class Record:
         _check_state(state, measures)
         record = cls(measures, state["seed"])
         record.passes = state["passes"]
+        record.turns = Turns(**state["turns"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:

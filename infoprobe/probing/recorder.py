@@ -158,7 +158,9 @@ class Recorder:
             self.passes += 1
             if self.tracking and number % self._every >= self._window:
                 return None
-            common = Pass(self._choices, self.record.reservoirs)
+            n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
+            groups = self.record.turns.take(n)
+            common = Pass(self._choices, self.record.reservoirs, groups)
             run = _Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:

@@ -124,7 +124,13 @@ class Binning:
         values = x.tensor.to(torch.float64)
         if self.outside == "clip":
             return values.clamp(low, high)
-        return values[(values >= low) & (values <= high)]
+        return values[self.kept(x)]
+
+    def kept(self, x: Argument) -> Tensor:
+        """Which values of an argument lie within an explicit range."""
+        values = x.tensor.to(torch.float64)
+        low, high = cast("tuple[float, float]", self.range)
+        return (values >= low) & (values <= high)
 
     def samples_inside(self, *samples: Argument) -> list[Argument]:
         """The samples of all arguments, less those that are outside the range in any."""
