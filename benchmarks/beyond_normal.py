@@ -30,7 +30,7 @@ GOAL = 0.03
 def npeet(x: Tensor, y: Tensor) -> float:
     import npeet_plus
 
-    return float(npeet_plus.mi(x.numpy(), y.numpy(), k=3))
+    return float(npeet_plus.mi(x.numpy(), y.numpy(), k=3, base=math.e))
 
 
 def ennemi(x: Tensor, y: Tensor) -> float:
@@ -58,6 +58,7 @@ def infomeasure(x: Tensor, y: Tensor) -> float:
 
 OURS: dict[str, Any] = {
     'KNN(calibration="copula")': ip.KNN(calibration="copula"),
+    'KNN(calibration="copula", repeats=2)': ip.KNN(calibration="copula", repeats=2),
     'KNN(calibration="gaussian")': ip.KNN(calibration="gaussian"),
     "KNN()": ip.KNN(),
     "Gaussian()": ip.Gaussian(),

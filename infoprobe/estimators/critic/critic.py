@@ -63,8 +63,9 @@ class Critic:
     of held-out samples of :math:`M`, since a larger ratio of densities could not be checked on
     them; a single one of them takes at most 1 nat off ``"nwj"``.
 
-    Variables are standardised, feature by feature, by the training samples, and clipped at 5
-    standard deviations, so that a single outlier cannot spoil a value. Integers count as numbers:
+    Features are carried to :math:`\operatorname{arsinh}((x - m) / s)`, with the median m and the
+    distance s of the quartiles of the training samples, and standardised, so that long tails are
+    shortened; what is then beyond 5 standard deviations is clipped. Integers count as numbers:
     pass class labels one-hot, ``torch.nn.functional.one_hot(labels)``.
 
     All results are in nats, 0-dim float64 tensors on the device of the first argument, where

@@ -15,7 +15,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import arguments_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn import diagnosis, measures, student, surrogates
+from infoprobe.estimators.knn import diagnosis, drift, measures, student, surrogates
 from infoprobe.estimators.knn.atoms import require_no_atoms
 from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
 from infoprobe.estimators.knn.measures import KNNMeasure
@@ -70,8 +70,9 @@ class KNN:
               calibrates there with surrogates whose copula is Gaussian or, where that is
               likelier, a Student copula, and adds the entropies of the features by themselves,
               which are easy to estimate. (Information does not change under maps of single
-              features.) What remains is the error peculiar to other dependence between features,
-              such as along curves. For entropy and all information; no gradient.
+              features.) If the estimate changes with k by more than that of the surrogates, as it
+              does where the dependence is curved, the bias is extrapolated from that. For
+              entropy and all information; no gradient.
         variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004), 1 or 2, of the
             mutual information of continuous variables and of total correlation.
         repeats: The number of surrogates; each costs another estimate.
@@ -269,7 +270,8 @@ class KNN:
                 "expected 'gaussian' or 'copula', got None, which knows no bias. "
                 "Set it on the estimator.",
             )
-        return self._bias(found, self._prepare(found, tensors))
+        samples = self._prepare(found, tensors)
+        return self._bias(found, samples, found.raw(self, *samples))
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None
@@ -286,9 +288,12 @@ class KNN:
     def _estimate(self, measure: KNNMeasure, *tensors: Any) -> Tensor:
         samples = self._prepare(measure, tensors)
         value = measure.raw(self, *samples)
-        return value if self.calibration is None else value - self._bias(measure, samples).value
+        if self.calibration is None:
+            return value
+        return value - self._bias(measure, samples, value).value
 
-    def _bias(self, measure: KNNMeasure, samples: list[Tensor]) -> Bias:
+    def _bias(self, measure: KNNMeasure, samples: list[Tensor], value: Tensor) -> Bias:
+        """The bias of the ``value`` of samples, as prepared."""
         if self.calibration == "copula":
             copula = student.fit(samples)
             truth = self._of_copula(measure, copula)
@@ -297,9 +302,14 @@ class KNN:
             truth = measure.of_gaussians(*samples)
             draw = surrogates.separate if measure.arguments.independent else surrogates.paired
             drawn = draw(samples, self.repeats, self.seed)
-        errors = torch.stack([measure.raw(self, *each) - truth for each in drawn])
+        first, *others = drawn
+        of_first = measure.raw(self, *first)
+        errors = torch.stack([of_first, *(measure.raw(self, *each) for each in others)]) - truth
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
-        return Bias(errors.mean(), spread / math.sqrt(self.repeats))
+        bias = errors.mean()
+        if self.calibration == "copula":
+            bias = bias + drift.excess_bias(self, measure, (samples, value), (first, of_first))
+        return Bias(bias, spread / math.sqrt(self.repeats))
 
     def _of_copula(self, measure: KNNMeasure, copula: student.Copula) -> Tensor:
         """What the measure would be, had the samples exactly this copula."""
