@@ -184,9 +184,10 @@ class Critic:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
-        parts = training, _, _ = self._split(len(x), "x, y", generator)
+        y = y.to(x.device)
+        parts = training, _, _ = self._split([x, y], "x, y", generator)
         x = standardised(x, x[training], "x")
-        y = standardised(y, y[training], "y").to(x.device)
+        y = standardised(y, y[training], "y")
         with drawing_weights(self.seed):
             critic = pair_critic(
                 x.shape[1],
@@ -226,7 +227,7 @@ class Critic:
         p, q = checks.samples(p, "p"), checks.samples(q, "q")
         checks.require_same_width(p=p, q=q)
         generator = self._generator()
-        split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
+        split_p, split_q = self._split([p], "p", generator), self._split([q], "q", generator)
         q = q.to(p.device)
         pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
         p, q = standardised(p, pooled, "p, q"), standardised(q, pooled, "p, q")
@@ -277,8 +278,8 @@ class Critic:
     def _roles(self) -> Roles:
         return roles_of(self.bound, self.clip)
 
-    def _split(self, n: int, name: str, generator: torch.Generator) -> Split:
-        return split(n, self.validation, self.held_out, name, generator)
+    def _split(self, factors: Sequence[Tensor], name: str, generator: torch.Generator) -> Split:
+        return split(factors, self.validation, self.held_out, name, generator)
 
     def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
         """The value of the held-out part, once the other two have trained the critic."""

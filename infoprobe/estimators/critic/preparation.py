@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.splits import split_apart
 
 _MOST_VALIDATION = 2000  # samples, since all pairs of them are looked at
 _OUTLIER = 5.0  # standard deviations beyond which a value is clipped
@@ -37,12 +39,23 @@ def sizes(n: int, validation: float, held_out: float, name: str) -> tuple[int, i
 
 
 def split(
-    n: int, validation: float, held_out: float, name: str, generator: torch.Generator
+    factors: Sequence[Tensor],
+    validation: float,
+    held_out: float,
+    name: str,
+    generator: torch.Generator,
 ) -> Split:
-    """The indices of the three parts of ``n`` samples, drawn at random."""
-    order = torch.randperm(n, generator=generator, device="cpu")
-    parts = torch.split(order, list(sizes(n, validation, held_out, name)))
-    training, validating, valued = parts
+    """The indices of the three parts of samples (n, d_f), drawn at random, copies together."""
+    n = len(factors[0])
+    order = torch.randperm(n, generator=generator, device="cpu").to(factors[0].device)
+    parts = split_apart(order, sizes(n, validation, held_out, name), factors)
+    training, validating, valued = (part.cpu() for part in parts)
+    if min(len(training), len(validating), len(valued)) < 2:
+        raise ArgumentValueError(
+            name,
+            f"expected different samples to be held out, but nearly all {n:,} are copies of few "
+            "rows. Remove the copies.",
+        )
     return training, validating, valued
 
 

@@ -16,7 +16,7 @@ from infoprobe.estimators.arguments import arguments_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.knn import diagnosis, drift, measures, student, surrogates
-from infoprobe.estimators.knn.atoms import require_no_atoms
+from infoprobe.estimators.knn.atoms import require_no_atoms, require_no_copies
 from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
 from infoprobe.estimators.knn.measures import KNNMeasure
 from infoprobe.estimators.special import digamma
@@ -332,6 +332,8 @@ class KNN:
         for name, x in samples.items():
             self._require_enough(name, x)
             self._require_continuous(x, name, measure)
+        if measure.arguments.of_pairs:
+            require_no_copies(list(samples.values()), self.k, names)
         if self.calibration != "copula":
             return list(samples.values())
         if measure.arguments.independent:
@@ -358,10 +360,11 @@ class KNN:
             )
 
     def _require_continuous(self, x: Tensor, name: str, measure: KNNMeasure) -> None:
-        checks.require_spread(x, name)
+        if measure.differentiable or self.calibration == "gaussian":
+            checks.require_spread(x, name)
         if not measure.arguments.of_pairs:
             checks.require_varying(x, name)
-        if measure is measures.TOTAL_CORRELATION or self.calibration == "copula":
+        if measure is measures.TOTAL_CORRELATION:
+            require_no_copies(torch.split(x, 1, 1), self.k, name)
+        elif measure is measures.ENTROPY and self.calibration == "copula":
             require_no_atoms(torch.split(x, 1, 1), self.k, name)
-        elif measure.arguments.of_pairs:
-            require_no_atoms([x], self.k, name)

@@ -216,7 +216,7 @@ class Transport(ABC):
         return Estimate(report.value, stderr, findings)
 
     def _entropy(self, x: Tensor) -> TransportReport:
-        carried, _ = self._carry(x, split(x, self.folds, self.seed))
+        carried, _ = self._carry(x, split([x], self.folds, self.seed))
         return _report("entropy", carried.entropy, x=carried)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
@@ -225,7 +225,7 @@ class Transport(ABC):
         return _report("total_correlation", value, **of_all.transported)
 
     def _mutual_information(self, x: Tensor, y: Tensor) -> TransportReport:
-        folds = split(x, self.folds, self.seed)
+        folds = split([x, y], self.folds, self.seed)
         (x_carried, xs), (y_carried, ys) = self._carry(x, folds), self._carry(y, folds)
         residual = cast("InformationEstimator", self.residual)
         values = [residual.mutual_information(a.z, b.z) for a, b in zip(xs, ys, strict=True)]
@@ -233,11 +233,11 @@ class Transport(ABC):
         return _report("mutual_information", value, x=x_carried, y=y_carried)
 
     def _cross_entropy(self, p: Tensor, q: Tensor) -> TransportReport:
-        carried, parts = self._carry(q, split(q, self.folds, self.seed))
+        carried, parts = self._carry(q, split([q], self.folds, self.seed))
         residual = cast("CrossEntropyEstimator", self.residual)
         values, weights = [], []
         for fitted, fold, part in zip(
-            carried.maps, split(p, self.folds, self.seed), parts, strict=True
+            carried.maps, split([p], self.folds, self.seed), parts, strict=True
         ):
             z, log_det = through(fitted, p[fold.measure])
             values.append(residual.cross_entropy(z.to(p.dtype), part.z) - log_det.mean())
