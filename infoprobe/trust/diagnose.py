@@ -87,6 +87,8 @@ def diagnose(x: Any, *others: Any, estimator: Any = None) -> list[Finding]:
     with torch.no_grad():
         for question in _questions(estimator, tensors, shapes):
             found += _answer(estimator, question, errors)
+        if errors.get(MUTUAL_INFORMATION, KeyError) is None:  # which is about pairs
+            found = [finding for finding in found if finding.code != "paired-samples"]
         if all(finding.severity == "warning" for finding in found):
             found += _refusal(estimator, tensors, shapes, errors)
     return sorted(dict.fromkeys(found), key=lambda finding: finding.severity)

@@ -140,6 +140,7 @@ class Histogram:
     outside: Outside = "raise"
 
     kind: ClassVar[Literal["discrete"]] = "discrete"
+    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         range = checked_range(self.bins, self.range, self.over, self.outside)

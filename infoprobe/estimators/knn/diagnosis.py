@@ -14,6 +14,7 @@ from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors
 
@@ -47,6 +48,7 @@ def diagnose(
             yield from _dimensions(estimator, x, name)
     if arguments.independent:
         yield from _twins(samples["p"], samples["q"])
+        yield from paired(samples["p"], samples["q"])
 
 
 def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
