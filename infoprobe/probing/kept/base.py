@@ -73,6 +73,11 @@ class Kept(ABC, Generic[P]):
         """Whether no call could be measured yet."""
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether no call was to be measured."""
+        return self.is_empty and not self.left_out
+
+    @property
     def bytes_per_sample(self) -> int:
         """How many bytes each further sample takes; 0 if the size does not depend on them."""
         return 0
