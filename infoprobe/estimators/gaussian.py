@@ -73,6 +73,7 @@ class Gaussian:
     shrinkage: float | Literal["ledoit-wolf"] | None = None
 
     kind: ClassVar[Literal["differential"]] = "differential"
+    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.shrinkage, str):

@@ -8,6 +8,7 @@ samples along the first axis, and returns a 0-dim tensor in nats.
 It may also have any of the following. Where it has not, the functions of this module make do.
 
 * ``kind``: ``"discrete"`` or ``"differential"``. See :func:`kind_of`.
+* ``allows_pairs``: whether a divergence may be given samples in pairs. See :func:`allows_pairs`.
 * ``require_measure(measure)``: raises an error if its settings do not allow for the method of
   this name. See :func:`require_measure`.
 * ``configuration()``: its settings as plain data. See :func:`configuration`.
@@ -201,6 +202,18 @@ def kind_of(estimator: object) -> Kind | None:
     kind: Kind | None = getattr(estimator, "kind", None)
     checks.require_one_of(kind, ["discrete", "differential", None], "estimator.kind")
     return kind
+
+
+def allows_pairs(estimator: object) -> bool:
+    """Whether a divergence by this estimator may be given two samples that belong in pairs.
+
+    Two samples are paired where one was computed from the other. That does no harm where the
+    distribution of each is found by itself, as by a histogram or by mean and covariance. It does
+    where samples of one are sought among those of the other, as by nearest neighbours or by a
+    critic: they are closer to each other than independent ones, and the divergence comes out too
+    low. An estimator says by ``allows_pairs = True`` that pairs do no harm.
+    """
+    return bool(getattr(estimator, "allows_pairs", False))
 
 
 def diagnosis(

@@ -129,6 +129,17 @@ def known_wrong(module: Any, rev: bool) -> list[str]:
     return sorted(found - {""})
 
 
+def wrong_now(module: Any) -> list[str]:
+    """What is wrong about them with the present parameters of a map and of all inside it."""
+    found = {library_of(part).wrong_now(part) for part in _modules(module)}
+    return sorted(found - {""})
+
+
+def changing_parts(module: Any) -> list[nn.Module]:
+    """The modules in a map, itself included, of which :func:`wrong_now` may say something."""
+    return [part for part in _modules(module) if library_of(part).may_be_wrong(part)]
+
+
 def stochastic_parts(module: Any) -> list[str]:
     """The classes in a map, itself included, whose log-determinants are random estimates."""
     parts = _modules(module)

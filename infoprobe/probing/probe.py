@@ -17,7 +17,8 @@ from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.libraries.distributions import is_made_of_transforms
-from infoprobe.probing.measures import Divergence, Entropy, Measure
+from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
+from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.reporting.report import Report
@@ -121,6 +122,11 @@ def probe(
                 f"{measure!r} of type {type(measure).__name__}.",
             )
         distinct.setdefault(_identity(measure), measure)
+    if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
+        for measure in list(distinct.values()):
+            if isinstance(measure, Entropy):
+                beside = InputEntropy.beside(measure)
+                distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     return Probe(Layout.of(model).select(layers), recorder)
 

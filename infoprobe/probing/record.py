@@ -31,6 +31,8 @@ class Record:
         needs: What is kept for them, each need once.
         calls: What was kept for each need, call by call in the order of first appearance.
         reservoirs: For each way of keeping samples, which ones are kept.
+        follows: For each call, the call whose output it was given, in every pass; ``None`` where
+            it was given something else.
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
@@ -41,6 +43,7 @@ class Record:
         self._needs_of = [measure.required_needs() for measure in self.measures]
         self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
+        self.follows: dict[LayerCall, LayerCall | None] = {}
         self.reservoirs: dict[Hashable, Reservoir] = {
             need.reduction: Reservoir(need.reduction.samples, seed)
             for need in self.needs
@@ -56,6 +59,11 @@ class Record:
         if kept is None:
             kept = self.calls[call] = {need: need.reduction.empty() for need in self.needs}
         return kept
+
+    def follow(self, call: LayerCall, other: LayerCall | None) -> None:
+        """Notes whose output a call was given."""
+        if self.follows.setdefault(call, other) != other:
+            self.follows[call] = None
 
     def _samples(self, reduction: Hashable) -> Iterator[KeptSamples]:
         for kept in list(self.calls.values()):  # other threads may add to them
@@ -104,6 +112,8 @@ class Record:
         for call, theirs in other.calls.items():
             for need, mine in self.at(call).items():
                 mine.merge(theirs[need], merged.get(need.reduction))
+        for call, before in other.follows.items():
+            self.follow(call, before)
         self.passes += other.passes
         self.turns.merge(other.turns)
 
@@ -120,11 +130,15 @@ class Record:
     # From what was kept to the rows of a report.
 
     def rows(self, step: int | None = None) -> list[Row]:
-        """One row for each layer, direction, call and measure, all of the given ``step``."""
+        """One row for each layer, direction, call and measure, all of the given ``step``.
+
+        Optional measures have rows only where there was something to keep for them.
+        """
         return [
             self._row(order, call, measure, needs, kept, step)
             for order, (call, kept) in enumerate(list(self.calls.items()))
             for measure, needs in zip(self.measures, self._needs_of, strict=True)
+            if not (measure.optional and all(kept[need].is_untouched for need in needs))
         ]
 
     def _row(
@@ -213,8 +227,13 @@ class Record:
             "turns": asdict(self.turns),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
-                {**call._asdict(), "kept": [kept[need].state_dict() for need in self.needs]}
+                {
+                    **call._asdict(),
+                    "follows": None if before is None else list(before),
+                    "kept": [kept[need].state_dict() for need in self.needs],
+                }
                 for call, kept in list(self.calls.items())
+                for before in [self.follows.get(call)]
             ],
         }
 
@@ -232,7 +251,10 @@ class Record:
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
-            kept = record.at(LayerCall(*(call[key] for key in LayerCall._fields)))
+            layer_call = LayerCall(*(call[key] for key in LayerCall._fields))
+            before = call["follows"]
+            record.follow(layer_call, None if before is None else LayerCall(*before))
+            kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
                 kept[need].load_state_dict(part)
         return record

@@ -23,6 +23,7 @@ from infoprobe.estimators.critic.networks import (
     perceptron,
 )
 from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
+from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
@@ -266,8 +267,11 @@ class Critic:
             tensors: Its arguments.
             value: What it returned, in nats; ``None`` if it raised an error.
         """
-        if value is None or measure != MUTUAL_INFORMATION.measure:
+        if value is None:
             return []
+        if measure != MUTUAL_INFORMATION.measure:
+            p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
+            return list(paired(p, q))
         n = len(tensors[0])
         return list(near_ceiling(float(value), self.ceiling(n), n))
 

@@ -151,6 +151,7 @@ class Histogram:
     outside: Outside = "raise"
 
     kind: ClassVar[Literal["discrete"]] = "discrete"
+    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         checks.require_integer_field(self, "bins", 1)

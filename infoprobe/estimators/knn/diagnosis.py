@@ -20,6 +20,7 @@ from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors
 
@@ -55,6 +56,7 @@ def diagnose(
         yield from _twins(samples["p"], samples["q"])
         if value is not None:
             yield from of_distance(samples["p"], samples["q"], estimator.k, estimator.metric)
+        yield from paired(samples["p"], samples["q"])
 
 
 def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:

@@ -30,6 +30,7 @@ from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.knn.atoms import require_no_atoms
 from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import (
     CrossEntropyEstimator,
     EntropyEstimator,
@@ -197,7 +198,8 @@ class Transport(ABC):
 
         Returns:
             The value in nats; the standard error of an entropy, ``None`` of other measures; and
-            the findings of the :meth:`report`, or that mutual information is near its ceiling.
+            the findings of the :meth:`report`, or that mutual information is near its ceiling or
+            that the samples of a divergence belong in pairs.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -213,6 +215,9 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+        if arguments.ARGUMENTS[measure].independent:
+            p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
+            findings += paired(p, q)
         return Estimate(report.value, stderr, findings)
 
     def _entropy(self, x: Tensor) -> TransportReport:

@@ -75,6 +75,11 @@ class Kept(ABC, Generic[P]):
         """Whether no call could be measured yet."""
 
     @property
+    def is_untouched(self) -> bool:
+        """Whether no call was to be measured."""
+        return self.is_empty and not self.left_out and not self.inapplicable
+
+    @property
     def width(self) -> float | None:
         """The number of values in one sample: a mean where samples differ."""
         if not self.n:

@@ -77,10 +77,12 @@ class Measure(ABC):
     Attributes:
         name: The name of the measure in reports, which no other measure has.
         unit: The unit of its values.
+        optional: Whether it has no row at a call for which nothing was kept.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str] = "nats"
+    optional: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
