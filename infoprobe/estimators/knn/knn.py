@@ -98,7 +98,8 @@ class KNN:
 
         Divergences are biased in either direction, and ``"gaussian"`` repairs what is Gaussian
         about that: at d = 20, from +1.22 to -0.04 between Gaussians of scale 1 and 1.5, and from
-        +1.35 to +0.08 between such Laplace data; at d = 784, from +30.4 to +0.2 between Gaussians of scale 1 and 1.1.
+        +1.35 to +0.08 between such Laplace data; at d = 784, from +30.4 to +0.2 between Gaussians
+        of scale 1 and 1.1.
 
         Mutual information is underestimated in many dimensions, and cannot exceed
         :math:`\psi(n) - \psi(k)`, about :math:`\ln n`.
