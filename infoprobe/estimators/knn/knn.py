@@ -94,19 +94,34 @@ class KNN:
         independent Laplace         20   +1.10    +0.39           +0.06
         independent Laplace         784  +258.89  +44.56          -0.53
         Laplace, rotated            20   +1.10    +0.39           +0.47
-        mixture of 4 Gaussians      20   +0.98    -1.03           +1.12
-        banana                      20   +3.95    +2.87           +2.65
+        mixture of 4 Gaussians      20   +1.33    -1.18           +1.12
+        banana                      20   +3.33    +2.62           +2.65
         ==========================  ===  =======  ==============  ============
 
         Divergences are biased in either direction, and ``"gaussian"`` repairs what is Gaussian
         about that: at d = 20, from +1.22 to -0.04 between Gaussians of scale 1 and 1.5, and from
-        +1.35 to +0.08 between such Laplace data, but from -0.21 to -1.44 between such bananas; at
-        d = 784, from +30.4 to +0.2 between Gaussians of scale 1 and 1.1.
+        +1.35 to +0.08 between such Laplace data; at d = 784, from +30.4 to +0.2 between Gaussians
+        of scale 1 and 1.1.
 
         Mutual information is underestimated in many dimensions, and cannot exceed
-        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`. A sample with k exact copies is an
-        error, and so is a fifth of the samples with any copy: noise added in silence would
-        decide the result.
+        :math:`\psi(n) - \psi(k)`, about :math:`\ln n`.
+
+    Units:
+        No estimate depends on the units of single features, up to rounding. For entropies and
+        divergences, features are measured in units of their spreads, which are added again
+        (:mod:`~infoprobe.estimators.knn.scaling`). For information, they are made standard
+        Gaussian by their ranks, so that no increasing map of a feature changes the estimate
+        (:mod:`~infoprobe.estimators.knn.ksg`, with the figures that chose it).
+
+    Ties and copies:
+        For an entropy or a divergence, a sample with k exact copies is an error, and so is a
+        fifth of the samples with any copy: noise added in silence would decide the result. For
+        information, values may repeat, as those of discrete, rounded or rectified variables do:
+        where there are ties, the estimate is that of Gao et al. for mixtures of discrete and
+        continuous variables. But rows that occur again with the values of *all* variables are
+        an error, if a row has k copies or a tenth of the rows have any, unless all variables are
+        discrete there (:func:`~infoprobe.estimators.knn.atoms.copies` says how they are told
+        apart): of independent data that come twice, the estimate would be 0.8 nats.
 
     References:
         | L. Kozachenko & N. Leonenko (1987). Sample estimate of the entropy of a random vector.
@@ -117,6 +132,8 @@ class KNN:
           Rev. E 69, 066138.
         | S. Frenzel & B. Pompe (2007). Partial mutual information for coupling analysis of
           multivariate time series. Phys. Rev. Lett. 99, 204101.
+        | W. Gao, S. Kannan, S. Oh & P. Viswanath (2017). Estimating mutual information for
+          discrete-continuous mixtures. NeurIPS 30.
         | B. Ross (2014). Mutual information between discrete and continuous data sets. PLoS ONE
           9(2), e87357.
 
@@ -193,8 +210,8 @@ class KNN:
         r"""Mutual information :math:`I(X;Y)`.
 
         Between continuous variables it is estimated by the method of Kraskov, Stögbauer &
-        Grassberger, and where one side is a vector of integer labels, by the method of Ross
-        (without calibration).
+        Grassberger; where values are tied, by that of Gao et al.; and where one side is a vector
+        of integer labels, by that of Ross (without calibration).
 
         Arguments:
             x: Samples, (n, ...), or integer labels, (n,).
@@ -203,8 +220,8 @@ class KNN:
 
         Raises:
             TypeError: An argument does not hold floating-point numbers, nor integer labels.
-            ValueError: An argument is not finite, has too few samples, or more than k samples
-                that coincide; a label has no more than k samples; or x and y differ in n.
+            ValueError: An argument is not finite or has too few samples; rows are copies of
+                others; a label has no more than k samples; or x and y differ in n.
         """
         if variant is not None:
             checks.require_integer(variant, 1, 2, "variant")
@@ -232,8 +249,8 @@ class KNN:
 
         Raises:
             TypeError: ``x`` does not hold floating-point numbers.
-            ValueError: ``x`` is not finite, has too few samples, constant features, or more than
-                k equal values of one feature.
+            ValueError: ``x`` is not finite, has too few samples, constant features, or rows that
+                are copies of others.
         """
         return self._estimate(measures.TOTAL_CORRELATION, x)
 

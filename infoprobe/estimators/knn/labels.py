@@ -27,7 +27,7 @@ def information_with_labels(
     Raises:
         TypeError: Both are discrete.
         ValueError: There is a calibration; labels are no vector; samples are not finite, or
-            coincide with k others; a label has no more than k samples; or x and y differ in n.
+            copies of others; a label has no more than k samples; or x and y differ in n.
     """
     if is_discrete(x, "x") and is_discrete(y, "y"):
         raise ArgumentTypeError(

@@ -7,28 +7,37 @@ import math
 import torch
 from torch import Tensor
 
-# The spread is that of this share of the values, so that the rest may lie as far out as it likes.
-_CENTRAL = 0.9
-
 
 def spreads(x: Tensor) -> Tensor:
-    r"""The mean distance of each feature's values from their median, (d,) float64, differentiable.
+    r"""The spread of each feature of samples (n, d): (d,) float64, differentiable.
 
-    The tenth of the values that lie farthest out is left aside. A distance between samples whose
-    features are divided by their spreads does not change when a feature is scaled or shifted.
-    With n = 3,000 and k = 3, the entropy of three normal features with standard deviations of 1,
-    10 and 100 is missed by +0.17 nats without this division and by -0.03 with it, and that of ten
-    with deviations from 1 to 1,000 by +10.3 and +0.05. Standard deviations do as well unless
-    tails are heavy: with a Cauchy and two normal features, they miss +0.23 nats in place of -0.03.
+    .. math:: s = \exp \Big\langle \ln (x_{(i + m)} - x_{(i)}) \Big\rangle, \quad
+        m = \lfloor\sqrt n\rfloor
+
+    where :math:`x_{(i)}` are the values in ascending order, and the mean is over those that
+    differ. Up to a factor, this is the exponential of the feature's entropy: neither outliers nor
+    the distance between clusters count for more than their share. A constant feature has 0.
+
+    A distance between samples whose features are divided by their spreads does not change when a
+    feature is scaled or shifted. Errors of the entropy with k = 3 and n = 3,000, in nats, for
+    features as they are, over their standard deviations, and over their spreads:
+
+    ======================================  ======  ==========  =======
+    features                                as is   deviations  spreads
+    ======================================  ======  ==========  =======
+    3 normal, deviations 1, 10 and 100      +0.17   -0.03       -0.03
+    10 normal, deviations from 1 to 1,000   +10.34  +0.05       +0.05
+    Cauchy and 2 normal                     -0.03   +0.23       -0.05
+    2 clusters, 20 apart, and 2 normal      -0.03   +0.01       -0.04
+    uniform, exponential and normal         +0.12   +0.07       +0.07
+    banana, d = 20                          +4.50   +3.79       +3.85
+    4 clusters at random places, d = 20     +1.29   +2.02       +1.68
+    ======================================  ======  ==========  =======
     """
-    columns = x.double().T.contiguous()
-    n = columns.shape[1]
-    middle = [torch.kthvalue(columns, 1 + i, dim=1).values for i in ((n - 1) // 2, n // 2)]
-    center = torch.stack(middle).mean(0)
-    deviations = (columns - center.unsqueeze(1)).abs()
-    limit = torch.kthvalue(deviations.detach(), math.ceil(_CENTRAL * n), dim=1).values
-    central = (deviations <= limit.unsqueeze(1)).double()
-    trimmed = (deviations * central).sum(1) / central.sum(1)
-    # Where nine tenths of the values are equal, the others must do.
-    spread: Tensor = torch.where(trimmed > 0, trimmed, deviations.mean(1))
+    line = x.double().sort(0).values
+    step = math.isqrt(len(x))
+    widths = line[step:] - line[:-step]
+    apart = widths > 0
+    logs = torch.where(apart, widths, 1.0).log().sum(0) / apart.sum(0).clamp(min=1)
+    spread: Tensor = torch.where(apart.any(0), logs.exp(), 0.0)
     return spread

@@ -10,7 +10,8 @@ def test_the_split():
     assert sizes(10_000, 0.1, 0.2, "x") == (7000, 1000, 2000)
     assert sizes(1000, 0.25, 0.5, "x") == (250, 250, 500)
     assert sizes(100_000, 0.1, 0.2, "x") == (78_000, 2000, 20_000)
-    parts = split(1000, 0.1, 0.2, "x", generator())
+    x = torch.randn(1000, 2, generator=generator())
+    parts = split([x], 0.1, 0.2, "x", generator())
     assert torch.cat(parts).sort().values.tolist() == list(range(1000))
     assert parts[0].tolist() != list(range(700))
 
