@@ -81,7 +81,7 @@ def through_one(
 ) -> float:
     """Estimates the divergence of each fold carried by a map that is fitted to the other folds."""
     values = []
-    for i, fold in enumerate(split(p, estimator.folds, estimator.seed)):
+    for i, fold in enumerate(split([p], estimator.folds, estimator.seed)):
         with torch.no_grad():
             fitted = estimator.fit_map(
                 data(p[fold.fit], q[fold.fit]), data(p[fold.stop], q[fold.stop]), i

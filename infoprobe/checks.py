@@ -14,67 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe.arrays import as_tensor as as_tensor  # one entrance: checks.as_tensor
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 # Integers below 2**53 in magnitude are exact in float64; 2**53 + 1 is the first that is not.
 _EXACT_INTEGERS = 2**53
 
+# The largest that torch takes for a size or a seed.
+_MOST = 2**63 - 1
+# How much of an argument an error shows.
+_SHOWN = 200
+
 _SMALLEST_SPREAD, _LARGEST_SPREAD = 1e-140, 1e140
-
-
-def as_tensor(x: Any, name: str) -> Tensor:
-    """A tensor of real numbers with at least one element.
-
-    Arguments:
-        x: Anything that :func:`torch.as_tensor` takes.
-        name: What the caller calls it, for error messages.
-
-    Raises:
-        TypeError: It is no array of real numbers.
-        ValueError: It is empty.
-    """
-    try:
-        # By way of numpy, lists keep the precision of Python's floats.
-        tensor = (
-            x
-            if isinstance(x, Tensor)
-            else torch.from_numpy(np.require(x, requirements=["C", "W"]))
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ArgumentTypeError(
-            name,
-            f"expected a tensor or an array of real numbers, got "
-            f"{type(x).__name__}{_dtype_of(x)} ({error}). "
-            "Convert it to a numeric torch tensor first.",
-        ) from error
-    if tensor.is_quantized:
-        tensor = tensor.dequantize()
-    if tensor.is_nested:
-        tensor = tensor.values()
-    if tensor.layout is not torch.strided or tensor.is_meta:
-        kind = "meta" if tensor.is_meta else tensor.layout
-        raise ArgumentTypeError(
-            name,
-            f"expected a dense tensor with values, got a {kind} one. "
-            "Pass x.to_dense() of a sparse tensor.",
-        )
-    if tensor.is_complex():
-        raise ArgumentTypeError(
-            name,
-            f"expected real numbers, got dtype {tensor.dtype}. "
-            "Measure torch.view_as_real(x), or its abs() or angle().",
-        )
-    if tensor.numel() == 0:
-        raise ArgumentValueError(
-            name,
-            f"expected at least one value, got an empty tensor of shape "
-            f"{tuple(tensor.shape)}. Check the slice or the batch that it comes from.",
-        )
-    return tensor
-
-
-def _dtype_of(x: Any) -> str:
-    return f" of dtype {x.dtype}" if hasattr(x, "dtype") else ""
 
 
 def exact_float(x: Tensor, name: str) -> Tensor:
@@ -221,19 +172,93 @@ def require_same_width(**tensors: Tensor) -> None:
 def require_one_of(value: Any, choices: Iterable[Any], name: str) -> None:
     """Raises a ValueError that lists the choices unless ``value`` is one of them."""
     choices = tuple(choices)
-    if value not in choices:
+    # Compared with its own kind only: == of arrays is an array.
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         expected = ", ".join(map(repr, choices))
-        raise ArgumentValueError(name, f"expected one of {expected}, got {value!r}.")
+        raise ArgumentValueError(name, f"expected one of {expected}, got {shown(value)}.")
 
 
-def require_real(value: Any, low: float, name: str) -> None:
-    """Raises unless ``value`` is a finite number of at least ``low``."""
+def require_real(
+    value: Any, low: float, name: str, high: float = math.inf, *, infinite: bool = False
+) -> int | float:
+    """``value`` as a Python number: integers below 2**53 as an int, all others as a float.
+
+    Arguments:
+        value: The number, which may be one of NumPy's or a fraction.
+        low: The least that it may be.
+        name: What the caller calls it, for error messages.
+        high: The most that it may be.
+        infinite: Whether it may be infinite, too.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of this range, or not finite.
+    """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(
-            name, f"expected a number, got {value!r} of type {type(value).__name__}."
-        )
-    if not (math.isfinite(value) and float(value) >= low):
-        raise ArgumentValueError(name, f"expected a finite number >= {low:g}, got {value!r}.")
+        raise ArgumentTypeError(name, f"expected a number, got {_typed(value)}.")
+    is_integer = isinstance(value, int | np.integer)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.nan
+    if not low <= number <= high or (math.isinf(number) and not infinite):
+        finite = "a number" if infinite else "a finite number"
+        bounds = f">= {low:g}" + ("" if high == math.inf else f" and <= {high:g}")
+        raise ArgumentValueError(name, f"expected {finite} {bounds}, got {shown(value)}.")
+    return int(number) if is_integer and abs(number) < _EXACT_INTEGERS else number
+
+
+def require_real_field(
+    thing: Any, name: str, low: float, high: float = math.inf, *, infinite: bool = False
+) -> None:
+    """Checks a field of a frozen dataclass, and makes it a Python number: :func:`require_real`."""
+    value = require_real(getattr(thing, name), low, name, high, infinite=infinite)
+    object.__setattr__(thing, name, value)
+
+
+def require_integer(value: Any, low: int, high: int | None, name: str) -> int:
+    """``value`` as a Python int.
+
+    NumPy's integers are of a few bytes, and wrap around where products of them do not fit.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is not in ``[low, high]``.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise ArgumentTypeError(name, f"expected an integer, got {_typed(value)}.")
+    number = int(value)
+    most = _MOST if high is None else high
+    if not low <= number <= most:
+        bounds = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
+        bounds = f"below {most + 1:,}" if high is None and number > most else bounds
+        got = f"{number:,}" if abs(number) < 10**_SHOWN else f"one of {number.bit_length():,} bits"
+        raise ArgumentValueError(name, f"expected an integer {bounds}, got {got}.")
+    return number
+
+
+def require_integer_field(thing: Any, name: str, low: int, high: int | None = None) -> None:
+    """Checks a field of a frozen dataclass, and makes it a Python int: :func:`require_integer`."""
+    object.__setattr__(thing, name, require_integer(getattr(thing, name), low, high, name))
+
+
+def require_generator(value: Any, name: str) -> None:
+    """Raises a TypeError unless ``value`` is a generator of torch or ``None``."""
+    if not isinstance(value, torch.Generator | None):
+        raise ArgumentTypeError(name, f"expected a torch.Generator or None, got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """The start of the ``repr`` of an argument, whatever it is, for error messages."""
+    try:
+        text = repr(value)
+    except Exception:  # of somebody else's class
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def _typed(value: Any) -> str:
+    return f"{shown(value)} of type {type(value).__name__}"
 
 
 def require_sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
@@ -243,14 +268,3 @@ def require_sample_shape(x: Tensor, shape: tuple[int, ...], name: str) -> None:
         raise ArgumentValueError(
             name, f"expected shape ({expected}), got {tuple(x.shape)}. Reshape it."
         )
-
-
-def require_integer(value: Any, low: int, high: int | None, name: str) -> None:
-    """Raises unless ``value`` is an integer in ``[low, high]``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(
-            name, f"expected an integer, got {value!r} of type {type(value).__name__}."
-        )
-    if value < low or (high is not None and value > high):
-        bounds = f"at least {low:,}" if high is None else f"between {low:,} and {high:,}"
-        raise ArgumentValueError(name, f"expected an integer {bounds}, got {value:,}.")

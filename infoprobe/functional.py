@@ -168,7 +168,7 @@ def total_correlation(
 
 
 def _measured(measure: str, estimator: object, base: float, *tensors: Any) -> Tensor:
-    checks.require_real(base, -math.inf, "base")
+    base = checks.require_real(base, -math.inf, "base")
     if base <= 0 or base == 1:
         raise ArgumentValueError(
             "base",

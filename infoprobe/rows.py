@@ -84,9 +84,7 @@ class LayerCall(NamedTuple):
     @property
     def tick(self) -> str:
         """How a figure names it: ``conv1⁻¹ #1``."""
-        # Matplotlib reads what stands between dollar signs as a formula.
-        name = self.layer.replace("$", r"\$")
-        return numbered(name + ("⁻¹" if self.direction == "inverse" else ""), self.call)
+        return numbered(self.layer + ("⁻¹" if self.direction == "inverse" else ""), self.call)
 
     @property
     def key(self) -> str:

@@ -7,7 +7,24 @@ one pair of rows, from their differences.
 import math
 
 import numpy as np
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, gammaln, ndtri
+from scipy.stats import rankdata
+
+
+def scores(x):
+    """Each feature made standard Gaussian by its ranks, in steps of 1e-12, as integers."""
+    ranks = rankdata(x, axis=0)
+    return np.round(1e12 * ndtri((ranks - 0.5) / len(x)))
+
+
+def spreads(x):
+    """Of each feature, the mean distance from the median of the nine tenths nearest to it."""
+    found = []
+    for column in x.T:
+        deviations = np.sort(np.abs(column - np.median(column)))
+        central = deviations[deviations <= deviations[math.ceil(0.9 * len(x)) - 1]]
+        found.append(central.mean() or deviations.mean())
+    return np.array(found)
 
 
 def distance(a, b, metric):
@@ -93,17 +110,42 @@ def multi_information(variables, k, metric="chebyshev", variant=1, measure=dista
     alone = [own_distances([x], metric, measure) for x in variables]
     total = 0.0
     for i in range(n):
-        neighbors = np.argsort(joint[i], kind="stable")[:k]
+        radius = np.sort(joint[i])[k - 1]
         for table in alone:
             if variant == 1:
-                within = sum(table[i, j] < joint[i, neighbors[-1]] for j in range(n))
+                within = sum(table[i, j] < radius for j in range(n))
                 total += digamma(within + 1)
             else:
-                farthest = max(table[i, j] for j in neighbors)
+                farthest = max(table[i, j] for j in range(n) if joint[i, j] <= radius)
                 within = sum(table[i, j] <= farthest for j in range(n))
                 total += digamma(within)
     value = digamma(k) + (m - 1) * digamma(n) - total / n
     return value - (m - 1) / k if variant == 2 else value
+
+
+def information_of_mixtures(variables, spaces, k, metric="chebyshev", measure=distances):
+    """Gao et al. 2017, with a share of ties at any radius: the mean of signed digammas.
+
+    Spaces are pairs of a sign and the numbers of the variables in it.
+    """
+    n, slack = len(variables[0]), 1e-10
+    joint = own_distances(variables, metric, measure)
+    tables = [
+        (sign, own_distances([variables[v] for v in space], metric, measure))
+        for sign, space in spaces
+    ]
+    total = 0.0
+    for i in range(n):
+        radius = np.sort(joint[i])[k - 1]
+        nearer = sum(joint[i] < radius * (1 - slack))
+        reached = sum(joint[i] <= radius * (1 + slack))
+        share = 1 if radius == 0 else (k - nearer - 1) / (reached - nearer)
+        total += digamma(reached + 1 if radius == 0 else k)
+        for sign, table in tables:
+            below = 1 + sum(table[i] < radius * (1 - slack)) if radius > 0 else 0
+            up_to = 1 + sum(table[i] <= radius * (1 + slack))
+            total += sign * digamma(below + share * (up_to - below))
+    return total / n
 
 
 def conditional_mutual_information(x, y, z, k, metric="chebyshev", measure=distances):

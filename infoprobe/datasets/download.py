@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import ModuleType
+from typing import IO, Any
 
 from infoprobe.errors import ArgumentValueError
 
@@ -22,6 +23,31 @@ PUBLISHED = {
     )
 }
 
+#: The number of bytes of each file.
+SIZES = {
+    "train-images-idx3-ubyte.gz": 9_912_422,
+    "train-labels-idx1-ubyte.gz": 28_881,
+    "t10k-images-idx3-ubyte.gz": 1_648_877,
+    "t10k-labels-idx1-ubyte.gz": 4_542,
+    "cifar-10-python.tar.gz": 170_498_071,
+}
+
+
+class _Bounded:
+    """A file that takes no more bytes than it should have."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        self.file, self.left = file, most
+
+    def write(self, data: bytes) -> None:
+        self.left -= len(data)
+        if self.left < 0:
+            raise OSError("it is larger than the published file")
+        self.file.write(data)
+
+    def flush(self) -> None:
+        self.file.flush()
+
 
 def fetch(name: str, folder: Path) -> Path:
     """Downloads a published file into a folder and returns its path.
@@ -36,7 +62,13 @@ def fetch(name: str, folder: Path) -> Path:
     url, md5 = PUBLISHED[name]
     way_out = f"Fetch it by hand and put it at {folder / name}."
     try:
-        _pooch().retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder)
+        pooch = _pooch()
+
+        def download(url: str, path: str, caller: Any) -> None:
+            with open(path, "wb") as file:
+                pooch.HTTPDownloader()(url, _Bounded(file, SIZES[name]), caller)
+
+        pooch.retrieve(url, known_hash=f"md5:{md5}", fname=name, path=folder, downloader=download)
     except OSError as error:
         raise OSError(f"{url}: it could not be downloaded ({error}). {way_out}") from error
     except ValueError as error:

@@ -42,6 +42,6 @@ def _split(images: Tensor, labels: Tensor, split: str) -> LabelledImages:
 
     In the order of both sets, this makes the test images nearly even over the classes.
     """
-    testing = torch.arange(len(images)) % 5 == 4
+    testing = torch.arange(len(images), device="cpu") % 5 == 4
     chosen = testing if split == "test" else ~testing
     return images[chosen], labels[chosen]

@@ -12,9 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe import checks
-from infoprobe.datasets.files import damaged
+from infoprobe import checks, files
+from infoprobe.datasets.files import content, damaged
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+
+# Pillow knows more, some of which it leaves to other programs, such as PostScript to Ghostscript.
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+# The most pixels that are decoded, and the most bytes that a file of them takes.
+_PIXELS, _BYTES = 1 << 25, 1 << 28
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,7 +32,8 @@ class ImageFiles:
     a batch (m, 3, H, W). Each access reads the files of these images anew, and no others.
 
     Arguments:
-        paths: The paths of the files, in a format that Pillow reads.
+        paths: The paths of the files: JPEG, PNG, BMP, GIF, PPM, TIFF or WebP with at most 2**25
+            pixels of 8 bits a channel.
         size: The number of pixels of the shorter side. ``None`` leaves the images as they are; an
             integer resizes them as ``torchvision.transforms.Resize(size)`` does: bilinearly, with
             antialiasing, and with the longer side rounded down.
@@ -53,11 +59,15 @@ class ImageFiles:
             raise ArgumentTypeError(
                 "paths", f"expected several, got {str(paths)!r}. Pass a list of paths."
             )
-        self.paths = [Path(path) for path in paths]
+        if not isinstance(paths, Iterable):
+            raise ArgumentTypeError(
+                "paths", f"expected a list of paths, got {checks.shown(paths)}."
+            )
+        self.paths = [files.as_path(path, "paths") for path in paths]
         if not self.paths:
             raise ArgumentValueError("paths", "expected at least one file, got none.")
-        self._numbers = torch.arange(len(self.paths))
-        self._stored_size = _decoded(self.paths[0]).size
+        self._numbers = torch.arange(len(self.paths), device="cpu")
+        self._stored_size = _decoded(self.paths[0], None).size
         self._size = self._stored_size if size is None else _resized(self._stored_size, size)
 
     @property
@@ -82,40 +92,59 @@ class ImageFiles:
 
     def split(self, split_size: int) -> Iterator[Tensor]:
         """Yields batches of ``split_size`` images, of which the last may be smaller."""
-        checks.require_integer(split_size, 1, None, "split_size")
+        split_size = checks.require_integer(split_size, 1, None, "split_size")
         for start in range(0, len(self), split_size):
             yield self[start : start + split_size]
 
-    def _pixels(self, path: Path) -> np.ndarray:
-        from PIL.Image import Resampling
+    def fingerprint(self) -> str:
+        """Returns the names and the sizes in bytes of all files, and the size of the images."""
+        sizes = [(path.name, path.stat().st_size) for path in self.paths]
+        return f"{self._size} {sizes}"
 
-        image = _decoded(path)
-        if image.size != self._stored_size:
-            got, expected = ("{}x{}".format(*size) for size in (image.size, self._stored_size))
+    def require_size(self, size: tuple[int, int], path: Path) -> None:
+        """Raises a ValueError unless an image has as many pixels as the first one."""
+        if size != self._stored_size:
+            got, expected = ("{}x{}".format(*x) for x in (size, self._stored_size))
             raise ArgumentValueError(
                 str(path),
                 f"expected {expected} pixels, as {self.paths[0].name} has, got {got}. "
                 "Leave this file out, or bring all images to one size.",
             )
+
+    def _pixels(self, path: Path) -> np.ndarray:
+        from PIL.Image import Resampling
+
+        image = _decoded(path, self)
         return np.asarray(image.resize(self._size, Resampling.BILINEAR))
 
 
-def _decoded(path: Path) -> Image.Image:
+def _decoded(path: Path, others: ImageFiles | None) -> Image.Image:
+    """The image in a file, which is as large as the others."""
     try:
         from PIL import Image
     except ImportError as error:
         raise ImportError("image files need Pillow: pip install 'infoprobe[data]'.") from error
     try:
-        data = path.read_bytes()
+        data = content(path, _BYTES)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: it is not there. Fetch it again.") from error
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        # Only the header was read so far.
+        if others is not None:
+            others.require_size(image.size, path)
+        if image.width * image.height > _PIXELS:
+            raise ValueError(f"it has {image.width}x{image.height} pixels, more than {_PIXELS:,}")
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"its pixels have more than 8 bits, mode {image.mode}")
+        return image.convert("RGB")
+    except ArgumentValueError:
+        raise
+    except Exception as error:  # a damaged image may raise any exception
         raise damaged(path, f"it does not decode ({error})") from error
 
 
 def _resized(stored: tuple[int, int], size: int) -> tuple[int, int]:
-    checks.require_integer(size, 1, None, "size")
+    size = checks.require_integer(size, 1, None, "size")
     width, height = (size * side // min(stored) for side in stored)
     return width, height

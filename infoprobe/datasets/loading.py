@@ -7,7 +7,7 @@ from typing import Literal, overload
 
 from torch import Tensor
 
-from infoprobe import checks
+from infoprobe import checks, files
 from infoprobe.datasets import celeba, cifar10, embedded, mnist
 from infoprobe.datasets.download import cache
 from infoprobe.datasets.files import LabelledImages
@@ -115,7 +115,7 @@ def load(
 
 def _folder(name: str, root: str | Path | None, download: bool) -> Path:
     if root is not None:
-        return Path(root).expanduser()
+        return files.as_path(root, "root").expanduser()
     if download:
         return cache()
     raise ArgumentValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from infoprobe.datasets.download import fetch
-from infoprobe.datasets.files import LabelledImages, damaged, labelled
+from infoprobe.datasets.files import LabelledImages, content, damaged, labelled, unpacked
 
 _FOLDER = Path("MNIST", "raw")  # torchvision's
+_MOST = 60_000  # images, of which the training set has most
 
 
 def read(root: Path, split: str, download: bool) -> LabelledImages:
@@ -57,23 +59,27 @@ def _read_idx(path: Path, *sizes: int) -> np.ndarray:
         path: The path of the file.
         sizes: The expected sizes of all dimensions but the first.
     """
-    dimensions = 1 + len(sizes)
-    data = path.read_bytes()
+    header, of_one = 4 * (2 + len(sizes)), math.prod(sizes)
+    most = header + _MOST * of_one
+    data = content(path, most)
     if path.suffix == ".gz":
         try:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as stream:
+                data = unpacked(stream, path, most)
         except (OSError, EOFError, zlib.error) as error:
             raise damaged(path, f"it does not decompress ({error})") from error
-    header = 4 * (1 + dimensions)
     if len(data) < header:
         raise damaged(path, f"it ends within the header, after {len(data)} bytes")
-    magic, *shape = struct.unpack(f">{1 + dimensions}I", data[:header])
-    if magic != 0x0800 + dimensions:
-        raise damaged(path, f"its magic number is {magic:#x} instead of {0x800 + dimensions:#x}")
-    if shape[1:] != list(sizes):
-        raise damaged(path, f"its header says {shape} instead of {['n', *sizes]}")
-    if len(data) - header != math.prod(shape):
+    magic, n, *shape = struct.unpack(f">{header // 4}I", data[:header])
+    if magic != 0x0801 + len(sizes):
+        raise damaged(path, f"its magic number is {magic:#x} instead of {0x801 + len(sizes):#x}")
+    if shape != list(sizes):
+        raise damaged(path, f"its header says {[n, *shape]} instead of {['n', *sizes]}")
+    if len(data) - header != n * of_one:
         raise damaged(
-            path, f"it holds {len(data) - header:,} values where its header says {shape}"
+            path, f"it holds {len(data) - header:,} values where its header says {[n, *shape]}"
         )
-    return np.frombuffer(data, np.uint8, offset=header).reshape(shape)
+    if n == 0:
+        raise damaged(path, "it holds no images or labels")
+    values: np.ndarray = np.frombuffer(data, np.uint8, offset=header).reshape(n, *sizes)
+    return values

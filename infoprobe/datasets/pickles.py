@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from typing import Any
 
 import numpy as np
 
 _NUMPY = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
+_MEMO = {"PUT", "BINPUT", "LONG_BINPUT"}
 _ARRAY_NAMES = {"_reconstruct", "ndarray", "dtype"}
 
 
@@ -52,4 +54,8 @@ def read(data: bytes) -> Any:
     Raises:
         Exception: Any exception, if the pickle is damaged or holds anything else.
     """
+    for opcode, argument, _ in pickletools.genops(data):
+        # The memo is a list, which grows to the number of its last entry.
+        if opcode.name in _MEMO and int(argument or 0) > len(data):
+            raise pickle.UnpicklingError(f"it has a memo with {argument} entries")
     return _Reader(io.BytesIO(data), encoding="bytes").load()

@@ -52,7 +52,13 @@ def configuration(thing: Any) -> Any:
         >>> configuration(ip.Gaussian(shrinkage=0.5))["settings"]
         {'shrinkage': 0.5}
     """
-    return _plain(thing, ())
+    try:
+        return _plain(thing, ())
+    except ArgumentTypeError:
+        raise
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        # Some tensors and arrays do not show their bytes, and some objects are nested without end.
+        raise _unknown(f"one that does not show what it holds ({error})") from error
 
 
 def _plain(thing: Any, within: tuple[Any, ...]) -> Any:
@@ -72,9 +78,11 @@ def _plain(thing: Any, within: tuple[Any, ...]) -> Any:
     if isinstance(thing, str):
         return str.__str__(thing)  # of a subclass, too, the plain string
     if isinstance(thing, float | np.floating):
-        # NaN would differ from itself.
-        return "nan" if math.isnan(thing) else float(thing)
-    if isinstance(thing, torch.dtype | torch.device | np.dtype):
+        # NaN would differ from itself, and 1.0 is the same setting as 1.
+        return "nan" if math.isnan(thing) else int(thing) if thing == thing // 1 else float(thing)
+    if isinstance(
+        thing, torch.dtype | torch.layout | torch.memory_format | torch.device | np.dtype
+    ):
         return str(thing)
     if isinstance(thing, bytes):
         return {"bytes": thing.hex()}
@@ -92,12 +100,16 @@ def _compound(thing: Any, within: tuple[Any, ...]) -> Any:
         return _checksum(torch.from_numpy(thing.copy()), str(thing.dtype), thing.shape)
     if isinstance(thing, np.ndarray):
         return [_plain(item, within) for item in thing.tolist()]
-    if isinstance(thing, list | tuple):
+    if type(thing) in (list, tuple):
         return [_plain(item, within) for item in thing]
+    if isinstance(thing, list | tuple):
+        return {"class": _name(type(thing)), "items": [_plain(item, within) for item in thing]}
     if isinstance(thing, set | frozenset):
         return {"set": sorted((_plain(item, within) for item in thing), key=repr)}
-    if isinstance(thing, Mapping):
+    if type(thing) is dict:
         return _items(thing, within)
+    if isinstance(thing, Mapping):
+        return {"class": _name(type(thing)), "items": _items(thing, within)}
     return {"class": _name(type(thing)), "settings": _items(_settings(thing), within)}
 
 
@@ -114,11 +126,17 @@ def _settings(thing: Any) -> Mapping[Any, Any]:
         return {name: getattr(thing, name) for name in compared}
     try:
         # Refuses objects whose state is out of Python's sight.
-        make, *parts = thing.__reduce_ex__(2)
+        reduced = thing.__reduce_ex__(2)
     except (TypeError, ValueError) as error:
         raise _unknown(f"one of type {_name(type(thing))}") from error
+    if isinstance(reduced, str):
+        return {"global": reduced}
+    make, *parts = reduced
     if make is not copyreg.__newobj__:  # type: ignore[attr-defined]
-        return {"made by": make, "from": parts[:2]}
+        return {
+            "made by": make,
+            "from": [list(part) if i > 1 and part else part for i, part in enumerate(parts[:4])],
+        }
     slots = [
         name
         for base in type(thing).__mro__

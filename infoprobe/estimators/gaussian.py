@@ -73,12 +73,13 @@ class Gaussian:
     shrinkage: float | Literal["ledoit-wolf"] | None = None
 
     kind: ClassVar[Literal["differential"]] = "differential"
+    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.shrinkage, str):
             checks.require_one_of(self.shrinkage, ["ledoit-wolf"], "shrinkage")
         elif self.shrinkage is not None:
-            checks.require_real(self.shrinkage, 0, "shrinkage")
+            checks.require_real_field(self, "shrinkage", 0)
             if self.shrinkage > 1:
                 raise ArgumentValueError(
                     "shrinkage", f"expected at most 1, got {self.shrinkage!r}."

@@ -8,6 +8,7 @@ samples along the first axis, and returns a 0-dim tensor in nats.
 It may also have any of the following. Where it has not, the functions of this module make do.
 
 * ``kind``: ``"discrete"`` or ``"differential"``. See :func:`kind_of`.
+* ``allows_pairs``: whether a divergence may be given samples in pairs. See :func:`allows_pairs`.
 * ``require_measure(measure)``: raises an error if its settings do not allow for the method of
   this name. See :func:`require_measure`.
 * ``configuration()``: its settings as plain data. See :func:`configuration`.
@@ -17,10 +18,13 @@ It may also have any of the following. Where it has not, the functions of this m
 * ``estimate(measure, *tensors)``: the value, its standard error and the findings from one fit,
   as an :class:`Estimate`. See :func:`estimate`.
 * ``streams``, ``uncorrected`` and ``count(x)``: see :class:`StreamingEstimator`.
+* ``count_blocks(x, blocks)``: the same counts, apart for each block of neighbouring samples. See
+  :func:`count_blocks`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -29,7 +33,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError
 from infoprobe.estimators.configuration import configuration as configuration
-from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.findings import Finding
 
 Kind: TypeAlias = Literal["discrete", "differential"]
@@ -107,6 +111,24 @@ class StreamingEstimator(Protocol):
         """The counts of a batch; the counts of several batches add up."""
 
 
+@runtime_checkable
+class _CountsBlocks(Protocol):
+    def count_blocks(self, x: Any, blocks: int, /) -> GroupedCounts: ...
+
+
+def count_blocks(estimator: StreamingEstimator, x: Any, blocks: int) -> list[Counts]:
+    """The counts of blocks of neighbouring samples; of all as one if the estimator has no blocks.
+
+    Arguments:
+        estimator: Any that streams.
+        x: Samples along the first axis.
+        blocks: The number of blocks, at most one for each sample.
+    """
+    if blocks > 1 and isinstance(estimator, _CountsBlocks):
+        return estimator.count_blocks(x, blocks).parts
+    return [estimator.count(x)]
+
+
 class Estimate(NamedTuple):
     """An estimate and findings on it.
 
@@ -182,6 +204,18 @@ def kind_of(estimator: object) -> Kind | None:
     return kind
 
 
+def allows_pairs(estimator: object) -> bool:
+    """Whether a divergence by this estimator may be given two samples that belong in pairs.
+
+    Two samples are paired where one was computed from the other. That does no harm where the
+    distribution of each is found by itself, as by a histogram or by mean and covariance. It does
+    where samples of one are sought among those of the other, as by nearest neighbours or by a
+    critic: they are closer to each other than independent ones, and the divergence comes out too
+    low. An estimator says by ``allows_pairs = True`` that pairs do no harm.
+    """
+    return bool(getattr(estimator, "allows_pairs", False))
+
+
 def diagnosis(
     estimator: object, measure: str, tensors: Sequence[Any], value: Tensor | None
 ) -> list[Finding]:
@@ -193,7 +227,7 @@ def diagnosis(
         tensors: Its arguments: tensors, or counts of them.
         value: The estimate; ``None`` where the estimator refused the tensors.
     """
-    if not isinstance(estimator, _Diagnoses):
+    if not (isinstance(estimator, _Diagnoses) and callable(estimator.diagnose)):
         return []
     return list(estimator.diagnose(measure, tensors, value))
 
@@ -209,7 +243,13 @@ def estimate(estimator: object, measure: str, *tensors: Any) -> Estimate:
     Raises:
         TypeError: There is no such method. Other errors are raised by the method.
     """
-    if isinstance(estimator, _Estimates):
+    if isinstance(estimator, _Estimates) and callable(estimator.estimate):
         return estimator.estimate(measure, *tensors)
     value = method_of(estimator, measure)(*tensors)
-    return Estimate(value, None, diagnosis(estimator, measure, tensors, value))
+    try:
+        findings = diagnosis(estimator, measure, tensors, value)
+    except Exception as error:  # the value stands all the same
+        failed = f"the estimator's own method diagnose failed ({type(error).__name__}: {error})"
+        remedy = "The value does not depend on it; repair the method."
+        findings = [Finding("warning", failed, math.nan, remedy, code="diagnosis-failed")]
+    return Estimate(value, None, findings)

@@ -107,12 +107,12 @@ class MatrixRenyi:
     kind: ClassVar[Literal["discrete"]] = "discrete"
 
     def __post_init__(self) -> None:
-        _positive(self.alpha, "alpha")
-        _positive(self.gamma, "gamma")
+        _require_positive(self, "alpha")
+        _require_positive(self, "gamma")
         if isinstance(self.bandwidth, str):
             checks.require_one_of(self.bandwidth, _RULES, "bandwidth")
         else:
-            _positive(self.bandwidth, "bandwidth")
+            _require_positive(self, "bandwidth")
         if self.gamma != 1 and self.bandwidth not in ("scott", "tapia"):
             raise ArgumentValueError(
                 "gamma",
@@ -311,8 +311,9 @@ class _SquaredDistances(torch.autograd.Function):
         return weights.sum(1, keepdim=True) * x - weights @ x
 
 
-def _positive(value: Any, name: str) -> None:
-    checks.require_real(value, 0, name)
+def _require_positive(estimator: MatrixRenyi, name: str) -> None:
+    checks.require_real_field(estimator, name, 0)
+    value = getattr(estimator, name)
     if value == 0:
         raise ArgumentValueError(name, f"expected a positive number, got {value!r}.")
 

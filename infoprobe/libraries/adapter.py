@@ -110,6 +110,20 @@ class Library(ABC):
         """
         return ""
 
+    def may_be_wrong(self, module: Any) -> bool:
+        """Whether it depends on a module's parameters if its log-determinant is right."""
+        return False
+
+    def wrong_now(self, module: Any) -> str:
+        """What is wrong about the log-determinant of a module with its present parameters.
+
+        It is asked for every call of a module that :meth:`may_be_wrong`.
+
+        Returns:
+            A clause, as from :meth:`known_wrong`.
+        """
+        return ""
+
     def is_stochastic(self, module: Any) -> bool:
         """Whether the log-determinant that a map itself reports is a random estimate."""
         return False
@@ -182,6 +196,13 @@ class Library(ABC):
         the arguments is measured.
         """
         return as_tensors(args[0] if args else kwargs.get("x"))
+
+    def is_conditional(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> bool:
+        """Whether a call of a map or its inverse was given a condition besides its inputs."""
+        given = [*args[1:], *(value for name, value in kwargs.items() if name != "x")]
+        return any(isinstance(value, Tensor) for value in given)
 
     def outputs(self, module: nn.Module, direction: Direction, output: Any) -> list[Tensor] | None:
         """The tensors that come out of a call of a map or its inverse, without log-determinant.

@@ -9,6 +9,7 @@ distribution that is made of transforms.
 from __future__ import annotations
 
 import enum
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -16,11 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import ComposeTransform, Distribution, Transform
+from torch.distributions import transforms as torch_transforms
 
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.adapter import Conditions, Library, Tensors
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.torch_internals import inverse_call
+
+_AREA = (
+    "The output lies on a surface, and the value is about the entropy with respect to its area, "
+    "as from ip.entropy_change; torch's log_abs_det_jacobian takes some of its coordinates."
+)
 
 
 class Use(enum.Enum):
@@ -170,7 +177,43 @@ def reported_by_call(transform: Any, use: Use, given: list[Tensor], output: Any)
                     log_det = -transform.log_abs_det_jacobian(y, x)
             except NotImplementedError:
                 return LogDeterminant(None, "its log_abs_det_jacobian is not implemented.")
-        return LogDeterminant(log_det.flatten(1).sum(1) if log_det.dim() > 1 else log_det)
+        log_det = log_det.flatten(1).sum(1) if log_det.dim() > 1 else log_det
+        found = _on_surfaces(transform, use, given[0], _first_of(output), log_det)
+    if getattr(transform, "exact", True) is False:  # zuko's FreeFormJacobianTransform
+        name = type(transform).__name__
+        return found._replace(doubt=f"a stochastic estimate ({name}), not exact.")
+    return found
+
+
+def _first_of(output: Any) -> Tensor:
+    """``y`` of ``y`` or ``(y, log_det)``."""
+    first: Tensor = output[0] if isinstance(output, tuple) else output
+    return first
+
+
+def _on_surfaces(
+    transform: Any, use: Use, given: Tensor, returned: Tensor, log_det: Tensor
+) -> LogDeterminant:
+    """A log-determinant with respect to area, where a transform maps onto a surface.
+
+    torch takes as many coordinates on the surface as the input has, and leaves out the others.
+    """
+    inner, outer = (given, returned) if use is Use.FORWARD else (returned, given)
+    if inner.numel() == outer.numel():
+        return LogDeterminant(log_det)
+    sign = 1 if use is Use.FORWARD else -1
+    if isinstance(transform, torch_transforms.StickBreakingTransform):
+        k = outer.shape[-1]
+        simplexes = outer[0].numel() // k
+        return LogDeterminant(log_det + sign * simplexes * math.log(k) / 2, _AREA)
+    if isinstance(transform, torch_transforms.CorrCholeskyTransform):
+        diagonal = outer.diagonal(dim1=-2, dim2=-1)[..., 1:]
+        return LogDeterminant(log_det - sign * diagonal.log().flatten(1).sum(1), _AREA)
+    return LogDeterminant(
+        log_det,
+        f"{type(transform).__name__} maps {inner[0].numel():,} numbers to {outer[0].numel():,}, "
+        "so its log-determinant is one in coordinates of its own choice.",
+    )
 
 
 def _transform(module: Any, conditions: Conditions) -> Transform:

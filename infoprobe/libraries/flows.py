@@ -71,6 +71,18 @@ class Flows(Library):
             or callable(getattr(module, "inverse_and_log_det", None))
         )
 
+    def is_stochastic(self, module: Any) -> bool:
+        """Whether this is an invertible residual block of normflows.
+
+        It estimates a trace from random vectors, and a series by a random number of its terms.
+        """
+        residual = sys.modules.get("normflows.flows.residual")
+        return (
+            residual is not None
+            and isinstance(module, residual.iResBlock)
+            and not module.brute_force
+        )
+
     def is_map(self, module: nn.Module) -> bool:
         """Whether the class of a module has a method ``inverse``."""
         return callable(getattr(type(module), "inverse", None))

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from infoprobe.directions import Direction
@@ -25,6 +26,10 @@ _KNOWN_WRONG = {
     "InvAutoFC": "reports 0, whatever it does",
     "LearnedElementwiseScaling": "reports the wrong sign in reverse",
 }
+
+
+# From how many nats on it matters that a matrix is not orthogonal.
+_NEGLIGIBLE = 1e-3
 
 
 class Freia(Library):
@@ -59,6 +64,22 @@ class Freia(Library):
             if _is(module, "FrEIA.modules", name):
                 return f"{name} {what}" if rev or name != "LearnedElementwiseScaling" else ""
         return ""
+
+    def may_be_wrong(self, module: Any) -> bool:
+        """Whether this is an ``OrthogonalTransform``, which is orthogonal now and then only."""
+        return _is(module, "FrEIA.modules", "OrthogonalTransform")
+
+    def wrong_now(self, module: Any) -> str:
+        """Says so if the matrix of an ``OrthogonalTransform`` has a determinant of its own."""
+        if not self.may_be_wrong(module):
+            return ""
+        left_out = float(torch.linalg.slogdet(module.weights.detach().double()).logabsdet)
+        if abs(left_out) < _NEGLIGIBLE:
+            return ""
+        return (
+            "OrthogonalTransform leaves out its matrix, which is not orthogonal until the next "
+            f"correction (log|det| = {left_out:.3g})"
+        )
 
     def is_stochastic(self, module: Any) -> bool:
         """Whether this is an ``IResNetLayer``, which estimates a trace from random vectors."""
@@ -124,6 +145,13 @@ class Freia(Library):
     ) -> list[Tensor] | None:
         """The first argument; ``None`` if a user's subclass takes something else."""
         return as_tensors(args[0] if args else kwargs.get("x_or_z", kwargs.get("x")))
+
+    def is_conditional(
+        self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> bool:
+        """Whether the argument ``c`` holds any conditions."""
+        c = _argument("c", None, module, args, kwargs)
+        return isinstance(c, Tensor) or bool(c)
 
     def outputs(self, module: nn.Module, direction: Direction, output: Any) -> list[Tensor] | None:
         """The first of two; ``None`` if a user's subclass returns something else."""
@@ -201,7 +229,7 @@ def _is_named(node: Any) -> bool:
 
 def _argument(
     name: str,
-    default: bool,
+    default: bool | None,
     module: nn.Module,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],

@@ -9,6 +9,14 @@ from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
 
+# The code of the finding on a map that was given a condition.
+CONDITIONAL = "conditional-map"
+
+_GIVEN = (
+    "The map was given a condition c, so this is h(output|c) - h(input|c), the change of the "
+    f"entropy given c. Compare it with estimates for each value of c. [{CONDITIONAL}]"
+)
+
 
 class LogDeterminant(NamedTuple):
     """The log|det J| that an invertible layer reports of one call.
@@ -22,6 +30,12 @@ class LogDeterminant(NamedTuple):
 
     value: Any
     doubt: str = ""
+
+    def given_condition(self) -> LogDeterminant:
+        """The same of a map that was given a condition."""
+        if self.value is None:
+            return self
+        return self._replace(doubt=f"{self.doubt} {_GIVEN}".lstrip())
 
 
 def per_sample(reported: Any, x: Tensor) -> Tensor:

@@ -96,9 +96,15 @@ def run(
         ValueError: The log-determinant is not one number for each sample.
     """
     module = unwrapped(module)
-    output, reported = library_of(module).run(
-        module, xs, conditions, rev=rev, log_determinant=log_determinant
-    )
+    library = library_of(module)
+    result = library.run(module, xs, conditions, rev=rev, log_determinant=log_determinant)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentTypeError(
+            "library",
+            f"expected {type(library).__name__}.run to return (output, log_determinant), got "
+            f"{type(result).__name__}. Return None where there is no log-determinant.",
+        )
+    output, reported = result
     values = as_tensors(output)
     if values is None:
         raise ArgumentTypeError(
@@ -121,6 +127,17 @@ def known_wrong(module: Any, rev: bool) -> list[str]:
     """What is known to be wrong about the log-determinants of a map and of all inside it."""
     found = {library_of(part).known_wrong(part, rev) for part in _modules(module)}
     return sorted(found - {""})
+
+
+def wrong_now(module: Any) -> list[str]:
+    """What is wrong about them with the present parameters of a map and of all inside it."""
+    found = {library_of(part).wrong_now(part) for part in _modules(module)}
+    return sorted(found - {""})
+
+
+def changing_parts(module: Any) -> list[nn.Module]:
+    """The modules in a map, itself included, of which :func:`wrong_now` may say something."""
+    return [part for part in _modules(module) if library_of(part).may_be_wrong(part)]
 
 
 def stochastic_parts(module: Any) -> list[str]:

@@ -62,7 +62,7 @@ class BottleneckAccount:
         Returns:
             The approximate upper bound in nats.
         """
-        checks.require_real(resolution, 0, "resolution")
+        resolution = checks.require_real(resolution, 0, "resolution")
         if not resolution > 0:
             raise ArgumentValueError(
                 "resolution",
@@ -139,7 +139,7 @@ def bottleneck_account(model: Any, x: Any, *, batch_size: int = 256) -> Bottlene
         | T. Cover & J. Thomas (2006). Elements of Information Theory. Theorems 8.3.1 and 8.6.5.
     """
     _check_model(model)
-    checks.require_integer(batch_size, 1, None, "batch_size")
+    batch_size = checks.require_integer(batch_size, 1, None, "batch_size")
     checks.continuous(x, "x")
     x = checks.as_tensor(x, "x")
     latents, errors = [], torch.zeros(4, dtype=torch.float64, device=x.device)

@@ -64,7 +64,8 @@ def dequantize(
         >>> (y.double() * 256).floor().int()
         tensor([[  0, 128, 255]], dtype=torch.int32)
     """
-    checks.require_integer(levels, 2, _MOST_LEVELS, "levels")
+    levels = checks.require_integer(levels, 2, _MOST_LEVELS, "levels")
+    checks.require_generator(generator, "generator")
     if dtype not in (torch.float32, torch.float64):
         raise ArgumentTypeError(
             "dtype", f"expected torch.float32 or torch.float64, got {dtype!r}."

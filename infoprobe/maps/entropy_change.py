@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.libraries.lookup import known_wrong
+from infoprobe.libraries.lookup import known_wrong, wrong_now
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
 from infoprobe.maps.passage import Passage, undisturbed
@@ -129,7 +129,7 @@ def entropy_change(
 
 def _believed_log_determinants(passage: Passage) -> Tensor | None:
     """The log-determinants that a map reports; ``None`` if it reports none, or wrong ones."""
-    doubts = known_wrong(passage.module, passage.rev)
+    doubts = known_wrong(passage.module, passage.rev) + wrong_now(passage.module)
     few = passage.first(_COMPARED_SAMPLES)
     reported = few.run()[1]
     if reported is None:

@@ -49,7 +49,7 @@ class Passage:
             TypeError: The samples are not floating-point numbers.
             ValueError: They are not finite, or the module is in a state in which it is not a map.
         """
-        checks.require_integer(rows, 1, None, "batch_size")
+        rows = checks.require_integer(rows, 1, None, "batch_size")
         several = isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x)
         names = [f"x[{i}]" for i in range(len(x))] if several else ["x"]
         parts = x if several else [x]

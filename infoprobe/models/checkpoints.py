@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import operator
 import os
+import re
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from infoprobe import files
 from infoprobe.errors import ArgumentValueError
 
 # Seconds between two writes: about what a killed training loses. A write takes far less time.
 _SECONDS = 60.0
+# The checksum in the header, of the whole file with zeros in the place of the checksum itself.
+_CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
+_NO_CHECKSUM = 64 * "0"
+_MOMENTS = {"step", "exp_avg", "exp_avg_sq"}
+_WAY_OUT = "Delete it to train from the start, or pass another path."
 
 
 @dataclass
@@ -42,9 +49,9 @@ class Checkpoint:
 
     The file holds the tensors of the model's ``state_dict()`` (as ``model.NAME``), Adam's state
     (``adam.INDEX.NAME``) and torch's random states (``random.cpu``, ``random.cuda``). Its metadata
-    hold, as JSON, the :class:`Position` and what the training is made of. The file does not hold
-    buffers that are missing from the ``state_dict()``, nor the states of Python's and NumPy's
-    generators.
+    hold, as JSON, the :class:`Position` and what the training is made of, and the SHA-256 checksum
+    of the whole file. The file does not hold buffers that are missing from the ``state_dict()``,
+    nor the states of Python's and NumPy's generators.
 
     Arguments:
         path: The path of the file.
@@ -52,6 +59,8 @@ class Checkpoint:
         optimizer: The optimizer to save and restore.
         training: What else the training is made of, by name, as values that JSON holds. A file
             with other values does not fit this training.
+        epochs: The number of epochs of the training.
+        batches: The number of steps in an epoch.
 
     Raises:
         ImportError: safetensors is not installed.
@@ -64,6 +73,9 @@ class Checkpoint:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         training: Mapping[str, object],
+        *,
+        epochs: int,
+        batches: int,
     ) -> None:
         try:
             import safetensors  # noqa: F401
@@ -72,15 +84,11 @@ class Checkpoint:
                 "a checkpoint needs safetensors: pip install 'infoprobe[train]', or "
                 "checkpoint=None."
             ) from error
-        self.path = Path(path)
-        if self.path.is_dir() or not self.path.parent.is_dir():
-            raise ArgumentValueError(
-                "checkpoint",
-                "expected the path of a file in a folder that exists, got "
-                f"{str(path)!r}. Create the folder, or pass another path.",
-            )
+        self.path = files.as_path(path, "checkpoint")
+        files.require_writable(self.path, "checkpoint")
         self.model = model
         self.optimizer = optimizer
+        self.epochs, self.batches = epochs, batches
         training = {"model": _described(model), **training}
         # In the form in which JSON gives it back: with lists for tuples, ints for NumPy's.
         self.training: dict[str, object] = json.loads(json.dumps(training, default=operator.index))
@@ -123,37 +131,88 @@ class Checkpoint:
             for name, x in tensors.items()
         }
         content = {"training": self.training, "position": asdict(position)}
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("wb") as file:
-            file.write(save(tensors, {"infoprobe": json.dumps(content)}))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path)
+        data = save(tensors, {"infoprobe": json.dumps(content), "sha256": _NO_CHECKSUM})
+        files.write(self.path, _sealed(data), "checkpoint")
         self.saved = time.monotonic()
 
     def _load(self) -> Position:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
+        data = files.read(self.path, "checkpoint")
         try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ArgumentValueError(
-                "checkpoint",
-                f"{self.path} is damaged, or is not a safetensors file ({error}). Delete it "
-                "to train from the start, or pass another path.",
-            ) from error
+            tensors = load(data)
+            metadata = json.loads(_header(data)).get("__metadata__", {})
+        except (SafetensorError, ValueError, RecursionError) as error:
+            raise self._damaged(f"or is not a safetensors file ({error})") from error
         if "infoprobe" not in metadata:
             raise ArgumentValueError(
                 "checkpoint",
                 f"{self.path} holds tensors, but was not written by fit. Pass another path. To "
                 "continue from these weights, load them into the model before training.",
             )
-        content = json.loads(metadata["infoprobe"])
-        self._require_same_training(content["training"])
+        if "sha256" not in metadata:
+            raise self._damaged("or was written by an earlier version, without a checksum")
+        if data != _sealed(data):
+            raise self._damaged("since its checksum is that of other content")
+        try:
+            content = json.loads(metadata["infoprobe"])
+            training, position = dict(content["training"]), content["position"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._damaged(f"since its metadata lack {error}") from error
+        self._require_same_training(training)
+        found = self._position(position)
+        self._require_fitting(tensors)
         self._restore(tensors)
-        return Position(**content["position"])
+        return found
+
+    def _damaged(self, why: str) -> ArgumentValueError:
+        return ArgumentValueError("checkpoint", f"{self.path} is damaged, {why}. {_WAY_OUT}")
+
+    def _position(self, position: object) -> Position:
+        """The position in the file, if this training can have come there."""
+        fields = {"epoch", "step", "total", "history"}
+        if isinstance(position, dict) and position.keys() == fields:
+            found = Position(**position)
+            numbers = found.history if isinstance(found.history, list) else [None]
+            if (
+                type(found.epoch) is type(found.step) is int
+                and 0 <= found.epoch <= self.epochs
+                and 0 <= found.step < (self.batches if found.epoch < self.epochs else 1)
+                and all(type(x) is float and math.isfinite(x) for x in (found.total, *numbers))
+                and len(numbers) == found.epoch
+            ):
+                return found
+        raise self._damaged(
+            f"since a training of {self.epochs} epochs with {self.batches} steps each has no "
+            f"position {str(position)[:200]}"
+        )
+
+    def _require_fitting(self, tensors: dict[str, Tensor]) -> None:
+        """Raises unless the tensors have the names, shapes and dtypes of this training."""
+        expected = {f"model.{name}": x for name, x in self.model.state_dict().items()}
+        expected["random.cpu"] = torch.get_rng_state()
+        if "random.cuda" in tensors:
+            expected["random.cuda"] = tensors["random.cuda"]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for i, parameter in enumerate(parameters):
+            names = {name: f"adam.{i}.{name}" for name in sorted(_MOMENTS)}
+            # A parameter that never had a gradient has no moments.
+            if any(name in tensors for name in names.values()):
+                expected |= {
+                    full: torch.zeros((), device="cpu") if name == "step" else parameter
+                    for name, full in names.items()
+                }
+        if differing := sorted(expected.keys() ^ tensors.keys()):
+            name = differing[0]
+            raise self._damaged(
+                f"since it {'holds' if name in tensors else 'lacks'} the tensor {name!r}, unlike "
+                "what this training writes"
+            )
+        for name, x in expected.items():
+            there, here = (f"{tuple(t.shape)}, {t.dtype}" for t in (tensors[name], x))
+            if there != here:
+                raise self._damaged(f"since its tensor {name!r} is {there} instead of {here}")
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         weights, states = {}, dict[int, dict[str, Tensor]]()
@@ -199,9 +258,20 @@ class Checkpoint:
             )
 
 
-def fingerprint(images: Tensor) -> int:
-    """Returns a checksum of images that is the same in every run."""
-    return zlib.crc32(images.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+def _header(data: bytes) -> bytes:
+    """The JSON at the start of a safetensors file, behind its length in 8 bytes."""
+    return data[8 : 8 + int.from_bytes(data[:8], "little")]
+
+
+def _sealed(data: bytes) -> bytes:
+    """The file with the checksum that belongs to its content."""
+    found = _CHECKSUM.search(_header(data))
+    if found is None:
+        return b""
+    start, end = (8 + i for i in found.span(1))
+    checksum = hashlib.sha256(data[:start] + _NO_CHECKSUM.encode())
+    checksum.update(memoryview(data)[end:])
+    return b"".join([data[:start], checksum.hexdigest().encode(), data[end:]])
 
 
 def _described(model: nn.Module) -> list[str]:

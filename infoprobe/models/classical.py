@@ -33,7 +33,7 @@ class ClassicalAutoencoder(nn.Module, ABC):
         if isinstance(bottleneck, GaussianBottleneck):
             self.size, self.gaussian, width = bottleneck.size, bottleneck, 2 * bottleneck.size
         else:
-            checks.require_integer(bottleneck, 1, None, "bottleneck")
+            bottleneck = checks.require_integer(bottleneck, 1, None, "bottleneck")
             self.size, self.gaussian, width = bottleneck, None, bottleneck
         self.encoder = nn.Sequential(OrderedDict(self._encoder_layers(width)))
         self.decoder = nn.Sequential(OrderedDict(self._decoder_layers(self.size)))

@@ -146,7 +146,7 @@ class ZeroPadding(nn.Module):
 
     def __init__(self, size: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        checks.require_integer(size, 1, math.prod(shape), "size")
+        size = checks.require_integer(size, 1, math.prod(shape), "size")
         self.size = size
         self.shape = shape
 
@@ -219,7 +219,7 @@ class InvertibleAutoencoder(nn.Module):
                 )
             self.gaussian, size = bottleneck, bottleneck.size
         else:
-            checks.require_integer(bottleneck, 1, d, "bottleneck")
+            bottleneck = checks.require_integer(bottleneck, 1, d, "bottleneck")
             self.gaussian, size = None, bottleneck
         self.bottleneck = ZeroPadding(size, shape)
 

@@ -8,6 +8,9 @@ from typing import Literal, TypedDict
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
+# Adam divides by 1 - beta.
+_LARGEST_BETA = 1 - 2**-53
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -37,17 +40,23 @@ class Schedule:
     milestones: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.epochs, 1, None, "epochs")
-        checks.require_integer(self.batch_size, 1, None, "batch_size")
-        checks.require_real(self.learning_rate, 0, "learning_rate")
-        checks.require_real(self.eps, 0, "eps")
-        checks.require_real(self.weight_decay, 0, "weight_decay")
+        checks.require_integer_field(self, "epochs", 1)
+        checks.require_integer_field(self, "batch_size", 1)
+        checks.require_real_field(self, "learning_rate", 0)
+        checks.require_real_field(self, "eps", 0)
+        checks.require_real_field(self, "weight_decay", 0)
         settings: dict[str, object] = {"betas": self.betas, "milestones": self.milestones}
         for name, value in settings.items():
             if not isinstance(value, tuple):
                 raise ArgumentTypeError(
                     name, f"expected a tuple, got {value!r} of type {type(value).__name__}."
                 )
+        if len(self.betas) != 2:
+            raise ArgumentValueError("betas", f"expected two numbers, got {self.betas!r}.")
+        betas = (checks.require_real(beta, 0, "betas", _LARGEST_BETA) for beta in self.betas)
+        milestones = (checks.require_integer(x, 0, None, "milestones") for x in self.milestones)
+        object.__setattr__(self, "betas", tuple(betas))
+        object.__setattr__(self, "milestones", tuple(milestones))
 
     def scaled(self, epochs: int) -> Schedule:
         """Returns this schedule stretched or shortened to another number of epochs.

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
-from infoprobe.models.checkpoints import Checkpoint, Position, fingerprint
-from infoprobe.models.images import Images, as_images, spread_sample
+from infoprobe.models.checkpoints import Checkpoint, Position
+from infoprobe.models.images import Images, as_images, fingerprint, spread_sample
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
 from infoprobe.models.variational import VariationalLoss, gaussian_of
@@ -87,8 +87,13 @@ def fit(
             :func:`torch.use_deterministic_algorithms`. A complete training is only loaded.
             Loading restores torch's global random state together with the weights. The file
             belongs to one training: another model, schedule, seed, precision, loss or data raise
-            an error (a function that serves as loss is recognised by its name). Its tensors
-            ``model.NAME`` are the weights. Needs the extra ``infoprobe[train]``.
+            an error. (A function that serves as loss is recognised by its name. Images in memory
+            are recognised by all their values; images that are read when they are needed by 64 of
+            them, and those of an :class:`~infoprobe.datasets.ImageFiles` by the names and sizes
+            of all files as well.) A file in which anything changed since it was written raises an
+            error, too. Its tensors ``model.NAME`` are the weights. The previous file stays until
+            the next one is complete; where the path is a symbolic link, the file that the link
+            points to is replaced. Needs the extra ``infoprobe[train]``.
         progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``.
         settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
 
@@ -103,6 +108,8 @@ def fit(
         FloatingPointError: The loss, a weight or a gradient became NaN or infinite; the message
             says when. The checkpoint then still holds an earlier, finite state.
     """
+    if not isinstance(model, nn.Module):
+        raise ArgumentTypeError("model", f"expected a torch.nn.Module, got {checks.shown(model)}.")
     images = as_images(data, "data")
     sample = spread_sample(images, "data")
     autoencoder = unwrapped(model)
@@ -117,8 +124,12 @@ def fit(
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
-    loss = loss or _default_loss(autoencoder)
-    checks.require_integer(seed, 0, None, "seed")
+    loss = _default_loss(autoencoder) if loss is None else loss
+    if not callable(loss):
+        raise ArgumentTypeError(
+            "loss", f"expected a function loss(model, images), got {checks.shown(loss)}."
+        )
+    seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
     batches = len(images) // schedule.batch_size
     if batches == 0:
@@ -151,19 +162,20 @@ def fit(
         training = {
             "schedule": asdict(schedule),
             "loss": _name(loss),
-            "seed": int(seed),
+            "seed": seed,
             "autocast": str(autocast),
-            "data": f"{len(images):,} images, checksum {fingerprint(sample):08x}",
+            "data": f"{len(images):,} images, checksum {fingerprint(images)}",
         }
-        file = Checkpoint(checkpoint, model, optimizer, training)
+        epochs = schedule.epochs
+        file = Checkpoint(checkpoint, model, optimizer, training, epochs=epochs, batches=batches)
         _require_finite(optimizer, "before the first step")
         position = file.start()
-    generator = torch.Generator().manual_seed(int(seed))
+    generator = torch.Generator().manual_seed(seed)
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar:
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.
-            order = torch.randperm(len(images), generator=generator)
+            order = torch.randperm(len(images), generator=generator, device="cpu")
             if epoch < position.epoch:
                 continue
             for group in optimizer.param_groups:

@@ -43,7 +43,7 @@ class GaussianBottleneck(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        checks.require_integer(size, 1, None, "size")
+        size = checks.require_integer(size, 1, None, "size")
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,8 +139,8 @@ class VariationalLoss(nn.Module):
 
     def __init__(self, beta: float = 1.0, scale: float = 0.1) -> None:
         super().__init__()
-        checks.require_real(beta, 0, "beta")
-        checks.require_real(scale, 0, "scale")
+        beta = checks.require_real(beta, 0, "beta")
+        scale = checks.require_real(scale, 0, "scale")
         if not scale > 0:
             raise ArgumentValueError(
                 "scale",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.neighbors import tiles
+from infoprobe.neighbors.equal import Equals, fingerprints
 from infoprobe.neighbors.points import (
     Metric,
     Neighbors,
@@ -21,7 +23,10 @@ from infoprobe.neighbors.points import (
 from infoprobe.neighbors.trees import Tree, count_on_line
 
 # Distances that differ from the radius by less than this share of it count as equal to it.
-_TIE = 1e-10
+TIE = 1e-10
+
+# A leaf of a tree that holds more equal points than this is slow.
+_CROWD = 64
 
 # Up to this many dimensions, trees are faster than tiles that use matrix products (up to a few
 # more, if there are many points). Chebyshev tiles have no product to use and lose to trees longer.
@@ -69,12 +74,12 @@ def nearest_neighbors(
     points = checks.samples(x, "x")
     if queries is None:
         checks.require_spread(points, "x")
-        checks.require_integer(k, 1, len(points) - 1, "k")
+        k = checks.require_integer(k, 1, len(points) - 1, "k")
         return search([points], k, None, metric)
     asked = checks.samples(queries, "queries", at_least=1).to(points.device)
     checks.require_same_width(x=points, queries=asked)
     checks.require_spread(points, "x, queries", asked)
-    checks.require_integer(k, 1, len(points), "k")
+    k = checks.require_integer(k, 1, len(points), "k")
     return search([points], k, [asked], metric)
 
 
@@ -101,14 +106,36 @@ def search(
     points = Points(factors, metric)
     asked = points if queries is None else Points(queries, metric)
     with torch.no_grad():
-        if _suits_tree(points):
-            found = Tree(points).search(asked, k)
-        else:
-            found = tiles.search(points, asked, k)
+        found = _search(points, asked, k)
     if torch.is_grad_enabled() and (points.requires_grad or asked.requires_grad):
         rows = torch.arange(len(asked), device=points.device)
         distances = distances_between(asked, rows, points, found.indices)
         return Neighbors(distances, found.indices)
+    return found
+
+
+def _search(points: Points, asked: Points, k: int) -> Neighbors:
+    """The search itself, among as few of several equal points as can be neighbours of one.
+
+    More of them would only make it slow: no tree can part them.
+    """
+    own = asked is points
+    equal = Equals(fingerprints(*points.factors))
+    # Of more than k equal points, each has k others at distance 0.
+    some = equal.ranks <= k if own else equal.ranks < k
+    if some.all():
+        engine = Tree(points).search if _suits_tree(points) else partial(tiles.search, points)
+        return engine(asked, k)
+    kept = some.nonzero().squeeze(1)
+    few = Points([factor[kept] for factor in points.factors], points.metric)
+    distances, indices = _search(few, few if own else asked, k)
+    if not own:
+        return Neighbors(distances, kept[indices])
+    left = (~some).nonzero().squeeze(1)
+    found = Neighbors(distances.new_zeros(len(points), k), indices.new_empty(len(points), k))
+    found.distances[kept], found.indices[kept] = distances, kept[indices]
+    members = equal.starts[left].unsqueeze(1) + torch.arange(k, device=points.device)
+    found.indices[left] = equal.order[members]
     return found
 
 
@@ -119,7 +146,12 @@ def distances_to(x: Tensor, indices: Tensor, metric: Metric) -> Tensor:
 
 
 def count_within(
-    factors: Sequence[Tensor], radii: Tensor, metric: Metric, *, closed: bool = False
+    factors: Sequence[Tensor],
+    radii: Tensor,
+    metric: Metric,
+    *,
+    closed: bool = False,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Counts the *other* points that are nearer to each point than its radius: (n,) int64.
 
@@ -131,18 +163,44 @@ def count_within(
         radii: The radius of each point, (n,) float64.
         metric: The metric of each factor.
         closed: Whether points at the radius count too.
+        rows: The numbers of the points (m,) to count for, or ``None`` for all.
     """
     points = Points(factors, metric)
-    limits = radii.detach() * (1 + _TIE if closed else 1 - _TIE)
+    limits = radii.detach() * (1 + TIE if closed else 1 - TIE)
+    in_tree = len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points)
     with torch.no_grad():
         if points.d == 1:
             counts = count_on_line(points.factors[0].squeeze(1), limits)
-        elif len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points):
-            counts = Tree(points).count_within(limits)
+        elif in_tree:
+            counts = _count_in_tree(points, limits)
+        elif rows is None:
+            counts = tiles.count_within(points, points, limits)
         else:
-            counts = tiles.count_within(points, limits)
+            asked = Points([factor[rows] for factor in factors], metric)
+            some = tiles.count_within(points, asked, limits[rows]) - 1
+            counts = torch.zeros_like(limits, dtype=torch.int64).index_copy(0, rows, some)
+    if rows is not None:
+        counts, limits = counts[rows], limits[rows]
     # The engines count distances up to the limit, but no distance is less than a radius of 0.
     return counts if closed else counts.masked_fill(limits == 0, 0)
+
+
+def _count_in_tree(points: Points, limits: Tensor) -> Tensor:
+    """Counts with a tree, which holds but few of several equal points: it cannot part them."""
+    equal = Equals(fingerprints(*points.factors))
+    crowded = equal.times > _CROWD
+    if not crowded.any():
+        return Tree(points).count_within(points, limits) - 1
+    counts = torch.full_like(equal.times, -1)  # A point does not count itself.
+    rest = (~crowded).nonzero().squeeze(1)
+    if len(rest):
+        apart = Points([factor[rest] for factor in points.factors], points.metric)
+        counts += Tree(apart).count_within(points, limits)
+    rows = torch.arange(len(points), device=points.device)
+    for one in (crowded & (equal.ranks == 0)).nonzero():
+        distances = distances_between(points, rows, points, one.expand(len(points), 1))
+        counts += equal.times[one] * (distances.squeeze(1) <= limits)
+    return counts
 
 
 def _suits_tree(points: Points) -> bool:

@@ -85,17 +85,17 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
     return found
 
 
-def count_within(points: Points, limits: Tensor) -> Tensor:
-    """Counts the other points within a limit (n,) of each point."""
+def count_within(points: Points, asked: Points, limits: Tensor) -> Tensor:
+    """Counts the points within a limit (m,) of each query, or the others of each point."""
     with _full_precision(points.device):
-        tiles = _Tiles(points, points, symmetric=False)
+        tiles = _Tiles(points, asked, symmetric=False)
         reach = limits * tiles.scale
         rank, error = tiles.rank(reach), tiles.error(reach)
         surely = _down(rank - error)
         perhaps = _up(rank + error) - surely
         counts = torch.zeros(tiles.height, dtype=torch.int64, device=points.device)
         for rows, columns in tiles.schedule():
-            some = slice(rows.start, min(rows.stop, len(points)))
+            some = slice(rows.start, min(rows.stop, len(asked)))
             height = some.stop - some.start
             excess = tiles.ranks(rows, columns)[:height].sub_(surely[some].unsqueeze(1))
             flags = tiles.buffer(1, excess.shape)
@@ -108,9 +108,9 @@ def count_within(points: Points, limits: Tensor) -> Tensor:
             which, place = near.nonzero(as_tuple=True)
             i = row[which] + rows.start
             j = group[which] * _GROUP + place + columns.start
-            exact = distances_between(points, i, points, j.unsqueeze(1)).squeeze(1)
+            exact = distances_between(asked, i, points, j.unsqueeze(1)).squeeze(1)
             counts.index_add_(0, i, (exact <= limits[i]).long())
-    return counts[: len(points)]
+    return counts[: len(asked)]
 
 
 @contextlib.contextmanager

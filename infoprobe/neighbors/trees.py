@@ -84,18 +84,20 @@ class Tree:
             tried = min(2 * tried, available)
         return distances, indices
 
-    def count_within(self, limits: Tensor) -> Tensor:
-        """Counts the other points within a limit (n,) of each point, in a space of one factor."""
-        rows = self.tree.indices
+    def count_within(self, asked: Points, limits: Tensor) -> Tensor:
+        """Counts the points within a limit (n,) of each query, in a space of one factor."""
+        # In the order of the tree, a query finds in the cache what the one before brought there.
+        own = asked is self.points
+        rows = self.tree.indices if own else np.arange(len(asked))
         counts = self.tree.query_ball_point(
-            self.tree.data[rows],
+            self.tree.data[rows] if own else _joined(asked),
             limits.numpy()[rows],
             p=self.p,
             return_length=True,
             workers=_workers(),
         )
         out = torch.empty(len(rows), dtype=torch.int64, device="cpu")
-        out[torch.from_numpy(rows)] = torch.from_numpy(counts) - 1
+        out[torch.from_numpy(rows)] = torch.from_numpy(counts)
         return out
 
 

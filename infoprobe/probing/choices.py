@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+
+# A pass that holds more than one part in so many of all samples is cut into blocks.
+_PARTS = 12
 
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
@@ -64,16 +69,54 @@ class Choices:
             return samples.flatten(1).to(torch.float32) @ self._projections[key]
 
 
+@dataclass
+class Turns:
+    """Which of the groups get the next samples.
+
+    A standard error comes from how groups of whole samples differ. Each pass goes to one of them,
+    whose turn it is, since that costs nothing. Only a pass that has more than a twelfth of all
+    samples until then, such as the first ones, is cut into blocks for several groups.
+
+    Attributes:
+        samples: The number of samples until now.
+        next: The group whose turn it is.
+    """
+
+    samples: int = 0
+    next: int = 0
+
+    def take(self, n: int) -> list[int]:
+        """The groups of the blocks of a pass with ``n`` samples."""
+        self.samples += n
+        parts = GROUPS if n == self.samples else _PARTS
+        blocks = max(1, min(n, round(parts * n / max(self.samples, 1))))
+        taken = [(self.next + i) % GROUPS for i in range(blocks)]
+        self.next = (self.next + blocks) % GROUPS
+        return taken
+
+    def merge(self, other: Turns) -> None:
+        """Goes on after the turns of other passes as well."""
+        self.samples += other.samples
+        self.next = (self.next + other.next) % GROUPS
+
+
 class Pass:
     """What the layers within one pass through the model have in common.
 
     Arguments:
         choices: The random choices of the probe.
         reservoirs: For each way of keeping samples, which ones are kept.
+        groups: The groups that get the pass's blocks of samples.
     """
 
-    def __init__(self, choices: Choices, reservoirs: Mapping[Hashable, Reservoir]) -> None:
+    def __init__(
+        self,
+        choices: Choices,
+        reservoirs: Mapping[Hashable, Reservoir],
+        groups: Sequence[int] = (0,),
+    ) -> None:
         self.choices = choices
+        self.groups = groups
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}

@@ -17,7 +17,8 @@ from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.libraries.distributions import is_made_of_transforms
-from infoprobe.probing.measures import Divergence, Entropy, Measure
+from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
+from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.reporting.report import Report
@@ -106,9 +107,9 @@ def probe(
             "torch.distributions and distributions that are made of them will do as well.",
         )
     if values_per_batch is not None:
-        checks.require_integer(values_per_batch, 1, None, "values_per_batch")
-    checks.require_integer(memory, 0, None, "memory")
-    checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
+        values_per_batch = checks.require_integer(values_per_batch, 1, None, "values_per_batch")
+    memory = checks.require_integer(memory, 0, None, "memory")
+    seed = checks.require_integer(seed, 0, _LARGEST_SEED, "seed")
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
     distinct: dict[object, Measure] = {}
@@ -121,6 +122,11 @@ def probe(
                 f"{measure!r} of type {type(measure).__name__}.",
             )
         distinct.setdefault(_identity(measure), measure)
+    if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
+        for measure in list(distinct.values()):
+            if isinstance(measure, Entropy):
+                beside = InputEntropy.beside(measure)
+                distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     return Probe(Layout.of(model).select(layers), recorder)
 
@@ -221,8 +227,8 @@ class Probe:
             >>> [row["step"] for row in probe.report().rows]
             [0, 5]
         """
-        checks.require_integer(every, 1, None, "every")
-        checks.require_integer(passes, 1, every, "passes")
+        every = checks.require_integer(every, 1, None, "every")
+        passes = checks.require_integer(passes, 1, every, "passes")
         self.reset()
         self._recorder.track(int(every), int(passes))
         return self

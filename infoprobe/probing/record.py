@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.choices import Turns
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
@@ -18,7 +20,7 @@ from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall, Row
 
-_VERSION = 2
+_VERSION = 3
 
 
 class Record:
@@ -29,21 +31,26 @@ class Record:
         needs: What is kept for them, each need once.
         calls: What was kept for each need, call by call in the order of first appearance.
         reservoirs: For each way of keeping samples, which ones are kept.
+        follows: For each call, the call whose output it was given, in every pass; ``None`` where
+            it was given something else.
         passes: The number of passes.
+        turns: Which groups get the next samples.
         seed: The seed of all random choices.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
         self.measures = list(measures)
-        self._needs_of = [measure.needs for measure in self.measures]
+        self._needs_of = [measure.required_needs() for measure in self.measures]
         self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
+        self.follows: dict[LayerCall, LayerCall | None] = {}
         self.reservoirs: dict[Hashable, Reservoir] = {
             need.reduction: Reservoir(need.reduction.samples, seed)
             for need in self.needs
             if isinstance(need.reduction, Sampling)
         }
         self.passes = 0
+        self.turns = Turns()
         self.seed = seed
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
@@ -52,6 +59,11 @@ class Record:
         if kept is None:
             kept = self.calls[call] = {need: need.reduction.empty() for need in self.needs}
         return kept
+
+    def follow(self, call: LayerCall, other: LayerCall | None) -> None:
+        """Notes whose output a call was given."""
+        if self.follows.setdefault(call, other) != other:
+            self.follows[call] = None
 
     def _samples(self, reduction: Hashable) -> Iterator[KeptSamples]:
         for kept in list(self.calls.values()):  # other threads may add to them
@@ -100,11 +112,14 @@ class Record:
         for call, theirs in other.calls.items():
             for need, mine in self.at(call).items():
                 mine.merge(theirs[need], merged.get(need.reduction))
+        for call, before in other.follows.items():
+            self.follow(call, before)
         self.passes += other.passes
+        self.turns.merge(other.turns)
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
-        found = {}
+        found: dict[tuple[str, Direction, int], Counts] = {}
         for call, kept in list(self.calls.items()):
             for need, of_need in kept.items():
                 if need.role == "output" and isinstance(of_need, KeptCounts) and of_need.counts:
@@ -115,11 +130,15 @@ class Record:
     # From what was kept to the rows of a report.
 
     def rows(self, step: int | None = None) -> list[Row]:
-        """One row for each layer, direction, call and measure, all of the given ``step``."""
+        """One row for each layer, direction, call and measure, all of the given ``step``.
+
+        Optional measures have rows only where there was something to keep for them.
+        """
         return [
-            self._row(order, call, measure, {need: kept[need] for need in needs}, step)
+            self._row(order, call, measure, needs, kept, step)
             for order, (call, kept) in enumerate(list(self.calls.items()))
             for measure, needs in zip(self.measures, self._needs_of, strict=True)
+            if not (measure.optional and all(kept[need].is_untouched for need in needs))
         ]
 
     def _row(
@@ -127,19 +146,22 @@ class Record:
         order: int,
         call: LayerCall,
         measure: Measure,
-        used: Mapping[Need, Kept[Any]],
+        needs: Sequence[Need],
+        kept: Mapping[Need, Kept[Any]],
         step: int | None,
     ) -> Row:
-        output = list(used.values())[-1]
+        used = {need: kept[need] for need in needs}
+        output = used[needs[-1]]
         n = output.n
+        used_samples: dict[Need, int] = {}
         reading: Reading | None = None
         findings: list[str] = []
         if not any(kept.is_empty for kept in used.values()):
             values = self._together(used)
-            if isinstance(values[-1], Tensor):
-                n = len(values[-1])
+            used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
+            n = used_samples.get(list(used)[-1], n)
             try:
-                reading = measure.compute(*values)
+                reading = measure.compute(*(values[need] for need in needs)).as_numbers()
                 findings += reading.findings
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -161,10 +183,10 @@ class Record:
             "kind": measure.kind,
             "n": n,
             "d": output.width,
-            "findings": [*findings, *self._remarks(used, n)],
+            "findings": [*findings, *self._remarks(used, used_samples)],
         }
 
-    def _together(self, used: Mapping[Need, Kept[Any]]) -> list[Any]:
+    def _together(self, used: Mapping[Need, Kept[Any]]) -> dict[Need, Any]:
         """What a measure computes from, for each of its needs."""
         values: dict[Need, Any] = {}
         for reduction in dict.fromkeys(need.reduction for need in used):
@@ -172,14 +194,18 @@ class Record:
             kept = [used[need] for need in needs]
             found = reduction.together(kept, self.reservoirs.get(reduction))
             values |= zip(needs, found, strict=True)
-        return [values[need] for need in used]
+        return values
 
-    def _remarks(self, used: Mapping[Need, Kept[Any]], n: int) -> Iterator[str]:
+    def _remarks(
+        self, used: Mapping[Need, Kept[Any]], used_samples: Mapping[Need, int]
+    ) -> Iterator[str]:
         """What a reader should know of the data."""
         for reduction in dict.fromkeys(need.reduction for need in used):
             kept: dict[Role, Kept[Any]] = {
                 need.role: x for need, x in used.items() if need.reduction == reduction
             }
+            last = next(need for need in reversed(list(used)) if need.reduction == reduction)
+            n = used_samples.get(last, used[last].n)
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
             if x.entrances:
@@ -198,10 +224,16 @@ class Record:
             "measures": [measure.identity for measure in self.measures],
             "seed": self.seed,
             "passes": self.passes,
+            "turns": asdict(self.turns),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
-                {**call._asdict(), "kept": [kept[need].state_dict() for need in self.needs]}
+                {
+                    **call._asdict(),
+                    "follows": None if before is None else list(before),
+                    "kept": [kept[need].state_dict() for need in self.needs],
+                }
                 for call, kept in list(self.calls.items())
+                for before in [self.follows.get(call)]
             ],
         }
 
@@ -215,10 +247,14 @@ class Record:
         _check_state(state, measures)
         record = cls(measures, state["seed"])
         record.passes = state["passes"]
+        record.turns = Turns(**state["turns"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
-            kept = record.at(LayerCall(*(call[key] for key in LayerCall._fields)))
+            layer_call = LayerCall(*(call[key] for key in LayerCall._fields))
+            before = call["follows"]
+            record.follow(layer_call, None if before is None else LayerCall(*before))
+            kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
                 kept[need].load_state_dict(part)
         return record

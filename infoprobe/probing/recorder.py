@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.kept.base import (
@@ -41,6 +42,26 @@ class _Seen(NamedTuple):
     pieces: _Pieces
 
 
+class _Returned(NamedTuple):
+    """A tensor that a layer has returned."""
+
+    tensor: weakref.ref[Tensor]
+    version: int
+    call: LayerCall
+
+
+class _Entered(NamedTuple):
+    """What went into a layer.
+
+    Attributes:
+        pieces: What was made of it.
+        source: The call that returned it, if that is known.
+    """
+
+    pieces: _Pieces
+    source: LayerCall | None
+
+
 @dataclass
 class _Run:
     """One pass through the model.
@@ -54,6 +75,8 @@ class _Run:
         input: What was made of the model's input.
         target: What was made of the target.
         seen: What was made of the tensors that passed by, by their identities.
+        returned: The tensors that layers returned, by their identities, and from which call.
+        last: The last call in each direction.
     """
 
     number: int
@@ -64,6 +87,17 @@ class _Run:
     input: _Pieces = field(default_factory=dict)
     target: _Pieces = field(default_factory=dict)
     seen: dict[int, _Seen] = field(default_factory=dict)
+    returned: dict[int, _Returned] = field(default_factory=dict)
+    last: dict[Direction, LayerCall] = field(default_factory=dict)
+
+    def source(self, tensors: list[Tensor]) -> LayerCall | None:
+        """The call that has returned this tensor, if it is unchanged and the only one."""
+        if len(tensors) != 1:
+            return None
+        found = self.returned.get(id(tensors[0]))
+        if found is None or found.tensor() is not tensors[0]:
+            return None
+        return found.call if found.version == version(tensors[0]) else None
 
 
 _NO_TENSOR = Problem("there is no tensor.")
@@ -103,7 +137,8 @@ class Recorder:
             number = numbers.setdefault(reduction, len(numbers))
             self._sources.append((role, number))
             if isinstance(reduction, TensorReduction):
-                self._tensor_reductions[role][number] = reduction
+                as_role: Role = "previous" if role == "unmeasured" else role
+                self._tensor_reductions[as_role][number] = reduction
             elif isinstance(reduction, CallReduction):
                 self._call_reductions[number] = reduction
         self.wants_log_determinants = any(
@@ -158,7 +193,9 @@ class Recorder:
             self.passes += 1
             if self.tracking and number % self._every >= self._window:
                 return None
-            common = Pass(self._choices, self.record.reservoirs)
+            n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
+            groups = self.record.turns.take(n)
+            common = Pass(self._choices, self.record.reservoirs, groups)
             run = _Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
@@ -175,47 +212,66 @@ class Recorder:
                 self.rows += self.record.rows(step=self.step)
                 self.record = Record(self.measures, self._choices.seed)
 
-    def enter(self, run: _Run, inputs: list[Tensor]) -> _Pieces:
+    def enter(self, run: _Run, inputs: list[Tensor]) -> _Entered:
         """Reduces the layer's input, which the layer may overwrite."""
-        return self._reduce(run, "previous", inputs)
+        return _Entered(self._reduce(run, "previous", inputs), run.source(inputs))
 
     def exit(self, run: _Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
+        call = LayerCall(*event.place, event.direction, event.call)
+        entered: _Entered | None = event.entered
+        source = None if entered is None else entered.source
         pieces: dict[Role, _Pieces] = {
             # A layer may change a tensor behind our back and return it.
             "output": self._reduce(run, "output", event.outputs, afresh=not event.unchanged),
             "previous": dict.fromkeys(self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN)
-            if event.entered is None
-            else event.entered,
+            if entered is None
+            else entered.pieces,
             "input": run.input,
             "target": run.target,
             "layer": {i: _reported(each, event) for i, each in self._call_reductions.items()},
+            "unmeasured": {},
         }
-        call = LayerCall(*event.place, event.direction, event.call)
+        if entered is not None:
+            known = source is not None and source == run.last.get(event.direction)
+            if event.log_determinant is not None and not known:
+                pieces["unmeasured"] = entered.pieces
+            run.last[event.direction] = call
+            self._remember(run, event.outputs, call)
         with self._lock:
             at_call = self.record.at(call)
-            warned = any(kept.left_out and kept.applies for kept in at_call.values())
+            self.record.follow(call, source)
             for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
-                problem = self._add(run, kept, pieces[role][number])
+                piece = pieces[role].get(number)
+                if piece is None:  # another row has it
+                    continue
+                problem = self._add(run, kept, piece)
                 if problem is not None:
-                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
                     # A measure must not stop somebody's training: it warns once and goes on.
-                    if problem.applies and not warned:
-                        warned = True
+                    warns = problem.applies and not any(x.left_out for x in at_call.values())
+                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
+                    if warns:
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
+
+    def _remember(self, run: _Run, outputs: list[Tensor], call: LayerCall) -> None:
+        """Notes which call has returned a tensor, until it changes."""
+        if len(outputs) == 1:
+            (tensor,) = outputs
+            changes = version(tensor)
+            if changes is not None:
+                run.returned[id(tensor)] = _Returned(weakref.ref(tensor), changes, call)
 
     def _add(self, run: _Run, kept: Kept[Any], piece: Piece | Problem) -> Problem | None:
         """Adds a piece to what was kept, or returns why not."""
         if isinstance(piece, Problem):
             return piece
-        before = kept.bytes_per_sample
         try:
-            kept.add(piece, run.common)
+            widened = kept.add(piece, run.common)
         except Exception as error:
             return _problem(error)
-        if kept.bytes_per_sample != before:
+        if widened:
             self.record.shrink(self._memory)
         return None
 

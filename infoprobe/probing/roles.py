@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Role = Literal["output", "previous", "input", "target", "layer"]
+Role = Literal["output", "previous", "input", "target", "layer", "unmeasured"]
 
 # What a role stands for, as a reader is told.
 ROLES: dict[Role, str] = {
@@ -13,4 +13,6 @@ ROLES: dict[Role, str] = {
     "input": "the model's input",
     "target": "the target",
     "layer": "what the layer reports",
+    # The layer's input, where it is not the output of the layer that was measured before.
+    "unmeasured": "the layer's input",
 }

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import html
 import io
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infoprobe.reporting import plot
-from infoprobe.reporting.pivot import Column, pivot
+from infoprobe.reporting.names import printable
+from infoprobe.reporting.pivot import Column, column_names, pivot
 from infoprobe.reporting.table import HEADS, NO_VALUE, description, number
 from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_STYLE = """
+# What stands between double braces is escaped.
+_PAGE = """\
+<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
+<style>
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
 figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
 .wide { overflow-x: auto } table { border-collapse: collapse; white-space: nowrap }
@@ -22,7 +27,75 @@ th, td { padding: .15rem .7rem; text-align: right } th { border-bottom: 1px soli
 th:nth-child(-n+3), td:nth-child(-n+3) { text-align: left }
 tr.inverse { background: #f2f2f2 } td { border-bottom: 1px solid #eee }
 sup { color: #b04000; margin-left: .15em } ol.findings { white-space: normal }
+</style>
+<h1>{{ title }}</h1>
+{% for figure in figures -%}
+<figure>{{ figure }}</figure>
+{% endfor -%}
+<div class="wide"><table><tr>
+{% for head in heads -%}
+<th>{{ head }}</th>
+{% endfor -%}
+{% for column in columns -%}
+<th><span title="{{ column.estimator }}">{{ column.name }}</span></th>
+{% endfor -%}
+</tr>
+{% for line in lines -%}
+<tr class="{{ line.direction }}">
+{%- for text in line.description %}<td>{{ text }}</td>{% endfor -%}
+{%- for cell in line.cells %}<td>
+{%- if cell.why_none -%}
+<span title="{{ cell.why_none }}">{{ cell.text }}</span>
+{%- else -%}
+{{ cell.text }}
+{%- if cell.marks -%}
+<sup>
+{%- for mark in cell.marks -%}
+<a href="#f{{ mark }}">{{ mark }}</a>{{ "" if loop.last else "," }}
+{%- endfor -%}
+</sup>
+{%- endif -%}
+{%- endif -%}
+</td>{% endfor -%}
+</tr>
+{% endfor -%}
+</table></div>
+<p>{{ units }}</p><ul>
+{% for column in columns -%}
+<li>{{ column.name }}: <code>{{ column.estimator }}</code></li>
+{% endfor -%}
+</ul>
+{% if no_value -%}
+<p>{{ no_value }}; point at it to read why.</p>
+{% endif -%}
+{% if notes -%}
+<h2>Findings</h2><ol class="findings">
+{% for note, mark in notes.items() -%}
+<li id="f{{ mark }}">{{ note }}</li>
+{% endfor -%}
+</ol>
+{% endif -%}
+</html>
 """
+
+
+class _Head(NamedTuple):
+    name: str
+    estimator: str
+
+
+class _Cell(NamedTuple):
+    """A value, the numbers of its findings, and why there is no value if there is none."""
+
+    text: str
+    marks: list[int]
+    why_none: str
+
+
+class _Line(NamedTuple):
+    direction: str
+    description: list[str]
+    cells: list[_Cell]
 
 
 def page(rows: list[Row], latest: list[Row], title: str) -> str:
@@ -33,37 +106,32 @@ def page(rows: list[Row], latest: list[Row], title: str) -> str:
         latest: The rows of its last step, for the table.
         title: The heading of the page.
     """
+    from jinja2 import Environment  # torch depends on it
+    from markupsafe import Markup
+
     columns, lines = pivot(latest)
-    notes: dict[str, int] = {}
-    table = [_line(layer_call, line, columns, notes) for layer_call, line in lines.items()]
-    heads = [*HEADS, *map(_head, columns)]
-    settings = dict.fromkeys((column.label, column.estimator) for column in columns)
-    parts = [
-        "<!doctype html>",
-        f'<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>',
-        f"<style>{_STYLE}</style>",
-        f"<h1>{html.escape(title)}</h1>",
-        *(f"<figure>{_svg(figure)}</figure>" for figure in _figures(rows)),
-        '<div class="wide"><table><tr>',
-        *(f"<th>{head}</th>" for head in heads),
-        "</tr>",
-        *table,
-        "</table></div>",
-        "<p>All values in nats.</p><ul>",
-        *(f"<li>{html.escape(of)}: <code>{html.escape(x)}</code></li>" for of, x in settings),
-        "</ul>",
+    heads = [
+        _Head(name, column.estimator)
+        for name, column in zip(column_names(columns), columns, strict=True)
     ]
-    if any(row["value"] is None for row in latest):
-        parts += [f"<p>{NO_VALUE}; point at it to read why.</p>"]
-    if notes:
-        parts += ['<h2>Findings</h2><ol class="findings">']
-        parts += [f'<li id="f{mark}">{html.escape(note)}</li>' for note, mark in notes.items()]
-        parts += ["</ol>"]
-    return "\n".join([*parts, "</html>", ""])
+    notes: dict[str, int] = {}
+    units = ", ".join(dict.fromkeys(row["unit"] for row in latest)) or "nats"
+    environment = Environment(autoescape=True, keep_trailing_newline=True, finalize=_visible)
+    return environment.from_string(_PAGE).render(
+        title=title,
+        figures=[Markup(_svg(figure)) for figure in _figures(rows)],
+        heads=HEADS,
+        columns=heads,
+        lines=[_line(layer_call, line, columns, notes) for layer_call, line in lines.items()],
+        units=f"All values in {units}.",
+        no_value=NO_VALUE if any(row["value"] is None for row in latest) else "",
+        notes=notes,
+    )
 
 
-def _head(column: Column) -> str:
-    return f'<span title="{html.escape(column.estimator)}">{html.escape(column.label)}</span>'
+def _visible(value: Any) -> Any:
+    # Markup is a subclass of str that is not escaped, here the figures.
+    return printable(value) if type(value) is str else value
 
 
 def _line(
@@ -71,22 +139,22 @@ def _line(
     line: dict[Column, list[Row]],
     columns: list[Column],
     notes: dict[str, int],
-) -> str:
+) -> _Line:
     (first, *_), *_ = line.values()
-    cells = [html.escape(text) for text in description(layer_call, first)]
-    cells += [_cell(line[column][-1], notes) if column in line else "" for column in columns]
-    tags = "".join(f"<td>{cell}</td>" for cell in cells)
-    return f'<tr class="{layer_call.direction}">{tags}</tr>'
+    cells = [
+        _cell(line[column][-1], notes) if column in line else _Cell("", [], "")
+        for column in columns
+    ]
+    return _Line(layer_call.direction, description(layer_call, first), cells)
 
 
-def _cell(row: Row, notes: dict[str, int]) -> str:
-    """The value with links to its findings, which are numbered in ``notes``."""
+def _cell(row: Row, notes: dict[str, int]) -> _Cell:
+    """The value with its findings, which are numbered in ``notes``."""
     text = number(row["value"])
     if row["value"] is None:
-        return f'<span title="{html.escape(" ".join(row["findings"]))}">{text}</span>'
+        return _Cell(text, [], " ".join(row["findings"]))
     marks = [notes.setdefault(finding, len(notes) + 1) for finding in row["findings"]]
-    links = ",".join(f'<a href="#f{mark}">{mark}</a>' for mark in marks)
-    return text + (f"<sup>{links}</sup>" if links else "")
+    return _Cell(text, marks, "")
 
 
 def _figures(rows: list[Row]) -> list[Figure]:
@@ -108,4 +176,5 @@ def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    # Comments repeat the names in the figure.
+    return re.sub("<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)

@@ -8,6 +8,8 @@ from typing import TypedDict
 
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
+from infoprobe.findings import code_of
+from infoprobe.libraries.log_determinants import CONDITIONAL
 from infoprobe.reporting.table import aligned, number
 from infoprobe.rows import LayerCall, Row, numbered
 
@@ -36,16 +38,20 @@ class LedgerRow(TypedDict):
         layer: The name of the layer in the user's model.
         direction: ``"forward"`` or ``"inverse"``.
         call: The number of this call among the calls of the layer within one pass, from 0.
+        conditional: Whether the layer was given a condition c. Then the exact change is that of
+            the entropy given the condition, h(output|c) - h(input|c).
         exact: The mean of log|det J|.
         stderr: The standard error of this mean, or ``None`` where it is not known.
         estimates: For the ``repr`` of each estimator whose entropies were measured, too, the
-            entropy of the layer's output minus that of the output before it in this direction:
-            0 for the first output, and ``None`` where one of the two entropies is missing.
+            entropy of the layer's output minus that of its input. It is
+            ``None`` where one of the two is missing, and at a conditional layer, since an
+            estimator does not know of the condition.
     """
 
     layer: str
     direction: Direction
     call: int
+    conditional: bool
     exact: float
     stderr: float | None
     estimates: dict[str, float | None]
@@ -57,7 +63,8 @@ class Ledger:
 
     Attributes:
         rows: A dictionary for each call of an invertible layer, with the keys of
-            :class:`LedgerRow`: ``layer, direction, call, exact, stderr, estimates``.
+            :class:`LedgerRow`: ``layer, direction, call, conditional, exact, stderr,
+            estimates``.
         totals: For each direction, a dictionary with the keys of :class:`LedgerTotal`:
             ``exact, stderr, estimates``.
     """
@@ -73,10 +80,13 @@ class Ledger:
             for row in self.rows:
                 if row["direction"] == direction:
                     name = numbered(row["layer"], row["call"])
+                    name += " | c" if row["conditional"] else ""
                     table.append([name, direction, *_cells(row, columns)])
             table.append(["total", direction, *_cells(total, columns)])
-        note = "nats; the standard error of a total is at most the one given"
-        return f"{aligned(table, left=2)}\n{note}"
+        notes = ["nats; the standard error of a total is at most the one given"]
+        if any(row["conditional"] for row in self.rows):
+            notes.append("| c: given a condition, exact is h(output|c) - h(input|c)")
+        return "\n".join([aligned(table, left=2), *notes])
 
 
 def ledger(rows: list[Row]) -> Ledger:
@@ -90,12 +100,15 @@ def ledger(rows: list[Row]) -> Ledger:
     """
     changes: dict[LayerCall, Row] = {}
     entropies: dict[str, dict[LayerCall, float | None]] = {}
+    inputs: dict[str, dict[LayerCall, float | None]] = {}
     for row in rows:
         layer_call = LayerCall.of(row)
         if row["measure"] == "entropy_change":
             changes[layer_call] = row
         elif row["measure"] == "entropy":
             entropies.setdefault(row["estimator"], {})[layer_call] = row["value"]
+        elif row["measure"] == "input_entropy":
+            inputs.setdefault(row["estimator"], {})[layer_call] = row["value"]
     if not changes:
         raise ArgumentValueError(
             "ledger",
@@ -107,18 +120,24 @@ def ledger(rows: list[Row]) -> Ledger:
     for layer_call, row in changes.items():
         direction = layer_call.direction
         if row["value"] is not None:
-            previous = before.get(direction, layer_call)
+            previous = before.get(direction)
+            conditional = CONDITIONAL in map(code_of, row["findings"])
+            estimates: dict[str, float | None] = {}
+            for estimator, values in entropies.items():
+                # Where the input is not the output before, it was measured by itself.
+                own = inputs.get(estimator, {})
+                before_it = None if previous is None else values.get(previous)
+                change = _difference(values.get(layer_call), own.get(layer_call, before_it))
+                estimates[estimator] = None if conditional else change
             lines.append(
                 {
                     "layer": layer_call.layer,
                     "direction": direction,
                     "call": layer_call.call,
+                    "conditional": conditional,
                     "exact": row["value"],
                     "stderr": row["stderr"],
-                    "estimates": {
-                        estimator: _difference(values.get(layer_call), values.get(previous))
-                        for estimator, values in entropies.items()
-                    },
+                    "estimates": estimates,
                 }
             )
         before[direction] = layer_call

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from infoprobe.reporting.names import different, short_names
 from infoprobe.rows import LayerCall, Row, label
 
 
@@ -29,6 +30,20 @@ class Column(NamedTuple):
     def key(self) -> str:
         """How a logger names it: ``divergence_input``."""
         return f"{self.measure}_{self.reference}" if self.reference else self.measure
+
+
+def column_names(columns: Sequence[Column]) -> list[str]:
+    """The label of each column, and its estimator's short name where a label is there twice."""
+    estimators: dict[str, list[str]] = {}
+    for column in columns:
+        estimators.setdefault(column.label, []).append(column.estimator)
+    short = {text: short_names(those) for text, those in estimators.items() if len(those) > 1}
+    return different(
+        f"{column.label}, {short[column.label][column.estimator]}"
+        if column.label in short
+        else column.label
+        for column in columns
+    )
 
 
 class Grid(NamedTuple):
@@ -58,3 +73,23 @@ def pivot(rows: Iterable[Row]) -> Grid:
 def scalar_key(row: Row) -> str:
     """How a logger names a row: ``conv1#1/inverse/divergence_input``."""
     return f"{LayerCall.of(row).key}/{Column.of(row).key}"
+
+
+def scalar_keys(rows: Iterable[Row]) -> list[str]:
+    """A key for each row of one step, no two alike.
+
+    Where rows share their :func:`scalar_key`, the key goes on with the short name of the
+    estimator, with the type of the layer, and with a number, as far as these tell them apart.
+    """
+    rows = list(rows)
+    keys = [scalar_key(row) for row in rows]
+    estimators = short_names(row["estimator"] for row in rows)
+    for details in ([estimators[row["estimator"]] for row in rows], [row["type"] for row in rows]):
+        found: dict[str, set[str]] = {}
+        for key, detail in zip(keys, details, strict=True):
+            found.setdefault(key, set()).add(detail)
+        keys = [
+            f"{key}[{detail}]" if len(found[key]) > 1 else key
+            for key, detail in zip(keys, details, strict=True)
+        ]
+    return different(keys)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting.pivot import Column, pivot
-from infoprobe.rows import Row, label
+from infoprobe.reporting.names import printable, shortened
+from infoprobe.reporting.pivot import Column, column_names, pivot
+from infoprobe.rows import Row
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 _LINE_STYLES = ("-", "--", ":", "-.")
+_LARGEST = 1e300
+# Names are no formulas: neither Matplotlib nor TeX reads what stands between dollar signs.
+_AS_IT_IS: Any = {"parse_math": False, "usetex": False}
 
 
 def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None) -> Axes:
@@ -33,7 +38,7 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
         raise ArgumentValueError(
             "measure",
             f"no row has measure {measure!r} and reference {reference!r}. "
-            f"The report has (measure, reference): {', '.join(map(str, there))}.",
+            f"The report has (measure, reference): {', '.join(map(str, there)) or 'no rows'}.",
         )
     ax = _new_axes() if ax is None else ax
     if len({row["step"] for row in chosen}) > 1:
@@ -68,18 +73,18 @@ def _over_layers(ax: Axes, chosen: list[Row]) -> None:
         points = _points((x, row) for x, cell in cells for row in cell)
         if points:
             series[column] = points
-    several = len({column.estimator for column in series}) > 1
-    names = [column.label + (f", {column.estimator}" if several else "") for column in series]
+    names = [_written(name) for name in column_names(list(series))]
+    legend = _Legend()
     for name, points in zip(names, series.values(), strict=True):
-        _draw(ax, points, name)
+        _draw(ax, points, name, legend)
     _shade_inverse(ax, [layer_call.direction == "inverse" for layer_call in lines])
-    ax.set_xticks(range(len(lines)), [layer_call.tick for layer_call in lines], rotation=90)
+    ticks = [_written(layer_call.tick) for layer_call in lines]
+    ax.set_xticks(range(len(lines)), ticks, rotation=90, **_AS_IT_IS)
     ax.set_xlim(-0.5, len(lines) - 0.5)
     # The axis names a single line, the legend several.
-    name = names[0] if len(names) == 1 else chosen[0]["measure"]
-    ax.set_ylabel(f"{name} ({chosen[0]['unit']})")
+    _name_y(ax, names[0] if len(names) == 1 else chosen[0]["measure"], chosen)
     if len(names) > 1:
-        ax.legend(frameon=False)
+        legend.show(ax)
 
 
 def _over_steps(ax: Axes, chosen: list[Row]) -> None:
@@ -87,26 +92,24 @@ def _over_steps(ax: Axes, chosen: list[Row]) -> None:
     from matplotlib import colormaps
 
     columns, lines = pivot(row for row in chosen if row["value"] is not None)
-    references = {column.reference for column in columns}
-    several = len({column.estimator for column in columns}) > 1
+    names = dict(zip(columns, column_names(columns), strict=True))
+    legend = _Legend()
     for i, (layer_call, line) in enumerate(lines.items()):
         for column, rows in line.items():
-            name = layer_call.tick
-            name += f", {column.label}" if len(references) > 1 else ""
-            name += f", {column.estimator}" if several else ""
+            name = layer_call.tick + (f", {names[column]}" if len(columns) > 1 else "")
             _draw(
                 ax,
                 _points((row["step"], row) for row in rows if row["step"] is not None),
-                name,
+                _written(name),
+                legend,
                 color=colormaps["viridis"](0.9 * i / max(1, len(lines) - 1)),
                 linestyle=_LINE_STYLES[columns.index(column) % len(_LINE_STYLES)],
             )
     ax.set_xlabel("step")
-    measure = chosen[0]["measure"]
-    name = label(measure, *references) if len(references) == 1 else measure
-    ax.set_ylabel(f"{name} ({chosen[0]['unit']})")
-    ax.legend(
-        frameon=False,
+    one = len({column.reference for column in columns}) == 1
+    _name_y(ax, columns[0].label if one else chosen[0]["measure"], chosen)
+    legend.show(
+        ax,
         fontsize="small",
         loc="center left",
         bbox_to_anchor=(1, 0.5),
@@ -114,19 +117,50 @@ def _over_steps(ax: Axes, chosen: list[Row]) -> None:
     )
 
 
+def _is_off_scale(y: float) -> bool:
+    """Whether a value is NaN, infinite, or too large for an axis, which computes in float64."""
+    return not abs(y) < _LARGEST
+
+
+def _written(text: str) -> str:
+    return shortened(printable(text))
+
+
+def _name_y(ax: Axes, name: str, rows: list[Row]) -> None:
+    ax.set_ylabel(f"{_written(name)} ({_written(rows[0]['unit'])})", **_AS_IT_IS)
+
+
+class _Legend:
+    """The lines of a figure with their names, whatever characters these hold."""
+
+    def __init__(self) -> None:
+        self.lines: dict[str, Artist] = {}
+
+    def show(self, ax: Axes, **settings: Any) -> None:
+        """Puts the legend on the axes, unless there are no lines."""
+        if self.lines:
+            legend = ax.legend(
+                list(self.lines.values()), list(self.lines), frameon=False, **settings
+            )
+            for text in legend.get_texts():
+                text.set(**_AS_IT_IS)
+
+
 def _draw(
     ax: Axes,
     points: list[_Point],
     name: str,
+    legend: _Legend,
     color: tuple[float, float, float, float] | None = None,
     linestyle: str | None = None,
 ) -> None:
     x = [point.x for point in points]
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
-    y = [point.y if math.isfinite(point.y) else math.nan for point in points]
+    y = [math.nan if _is_off_scale(point.y) else point.y for point in points]
     (drawn,) = ax.plot(
         x, y, marker="o", markersize=4, label=name, color=color, linestyle=linestyle
     )
+    legend.lines[name] = drawn
     noted = [i for i, point in enumerate(points) if point.has_findings]
     ax.plot(
         [x[i] for i in noted],
@@ -137,9 +171,9 @@ def _draw(
         color=drawn.get_color(),
         markerfacecolor="white",
     )
-    infinite = [point.x for point in points if math.isinf(point.y)]
+    infinite = [p.x for p in points if _is_off_scale(p.y) and not math.isnan(p.y)]
     if infinite:
-        ax.plot(
+        (legend.lines[f"{name} = ∞"],) = ax.plot(
             infinite,
             [0.98] * len(infinite),
             marker="^",

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from infoprobe import files
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting import html, ledger, plot, table
+from infoprobe.reporting import documents, html, ledger, plot, table
 from infoprobe.reporting.ledger import Ledger
-from infoprobe.reporting.pivot import scalar_key
+from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.rows import Row
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
-
-_FORMAT = "infoprobe report"
-_VERSION = 1
-_NUMBERS = ("value", "stderr")
 
 
 @dataclass(frozen=True, repr=False)
@@ -63,21 +57,21 @@ class Report:
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
 
-        A reference is appended to the measure (``conv1/forward/divergence_input``), the number
-        of a repeated call to the layer (``conv1#1/...``), and the estimator to the measure where
-        two rows would otherwise have the same key. Rows without a value are left out. If steps
-        were tracked, the values are those of the last step.
+        A reference is appended to the measure (``conv1/forward/divergence_input``), and the
+        number of a repeated call to the layer (``conv1#1/...``). Where two rows would otherwise
+        have the same key, it goes on with a short name of the estimator, made of the class and
+        the settings that differ (``.../entropy[KNN(k=3)]``), with the type of the layer
+        (``[tap]``), and with a number, as far as these are needed. Rows without a value are left
+        out. If steps were tracked, the values are those of the last step.
 
         Example:
             With TensorBoard: ``for key, value in report.scalars().items():
             writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
         """
         rows = self._latest().rows
-        keys = [scalar_key(row) for row in rows]
-        times = Counter(keys)
         return {
-            key if times[key] == 1 else f"{key}[{row['estimator']}]": row["value"]
-            for key, row in zip(keys, rows, strict=True)
+            key: row["value"]
+            for key, row in zip(scalar_keys(rows), rows, strict=True)
             if row["value"] is not None
         }
 
@@ -134,8 +128,9 @@ class Report:
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
         """Writes a web page with figures, the table and all findings, which needs no other file.
 
-        If several steps were tracked, the table shows the last one. Needs the extra
-        ``infoprobe[plot]``.
+        If several steps were tracked, the table shows the last one. Every text in the page is
+        escaped, so that the page of a report from somebody else runs no code. The file is written
+        as :meth:`save` writes one. Needs the extra ``infoprobe[plot]``.
 
         Arguments:
             path: The file to write.
@@ -143,42 +138,41 @@ class Report:
 
         Raises:
             ImportError: matplotlib is not installed.
+            OSError: The file cannot be written.
+            ValueError: The path is not that of a file in a folder that exists.
         """
+        target = files.as_path(path, "path")
         text = html.page(self.rows, self._latest().rows, title)
-        Path(path).write_text(text, encoding="utf-8")
+        files.write(target, text.encode("utf-8"), "path")
 
     def save(self, path: str | Path) -> None:
-        """Writes the report as a JSON file."""
-        rows = [{key: _encode(key, value) for key, value in row.items()} for row in self.rows]
-        document = {"format": _FORMAT, "version": _VERSION, "rows": rows}
-        text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        """Writes the report as a JSON file.
+
+        The file that was there stays until the new one is complete. Where the path is a symbolic
+        link, the file that the link points to is replaced.
+
+        Arguments:
+            path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: The path is not that of a file in a folder that exists, or a row does not
+                have the types of :class:`infoprobe.rows.Row`.
+        """
+        data = documents.dumped(self.rows, "report.rows")
+        files.write(files.as_path(path, "path"), data, "path")
 
     @classmethod
     def load(cls, path: str | Path) -> Report:
-        """Reads a report that :meth:`save` wrote.
+        """Reads a report that :meth:`save` wrote, and checks each of its fields.
 
         Raises:
-            ValueError: The file is not a report, or it is one of another version.
+            OSError: The file is not there, or cannot be read.
+            ValueError: The file is not a report, it is one of another version, or a row in it
+                does not have the types of :class:`infoprobe.rows.Row`.
         """
-        try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
-            known = document["format"] == _FORMAT and document["version"] == _VERSION
-            rows = cast(
-                "list[Row]",
-                [{key: _decode(key, x) for key, x in row.items()} for row in document["rows"]],
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ArgumentValueError(
-                str(path), "expected a file made by Report.save()."
-            ) from error
-        if not known:
-            raise ArgumentValueError(
-                str(path),
-                f"expected a report of version {_VERSION}, got {document['format']!r} of "
-                f"version {document['version']!r}. Update infoprobe, or measure again.",
-            )
-        return cls(rows)
+        source = files.as_path(path, "path")
+        return cls(documents.loaded(files.read(source, "path"), str(path)))
 
     def __repr__(self) -> str:
         """A table with a line for each call of a layer and a column for each measure.
@@ -191,13 +185,3 @@ class Report:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
         return table.report_table(self.rows)
-
-
-def _encode(key: str, value: object) -> object:
-    """Standard JSON has no infinities: they become the strings that float() reads."""
-    infinite = key in _NUMBERS and isinstance(value, float) and not math.isfinite(value)
-    return str(value) if infinite else value
-
-
-def _decode(key: str, value: object) -> object:
-    return float(value) if key in _NUMBERS and isinstance(value, str) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
 from infoprobe.rows import LayerCall, Row
 
@@ -41,7 +42,7 @@ def report_table(rows: list[Row]) -> str:
         notes.append(f"* and {len(noted) - _NOTES} more values with findings in report.rows")
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
-    return "\n".join([aligned(table, left=3), *notes])
+    return "\n".join([aligned(table, left=3), *map(printable, notes)])
 
 
 def description(layer_call: LayerCall, row: Row) -> list[str]:
@@ -68,6 +69,7 @@ def aligned(table: Sequence[Sequence[str]], left: int) -> str:
         left: The number of columns that are aligned to the left; the others are aligned to the
             right.
     """
+    table = [[printable(cell) for cell in line] for line in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = (
         "  ".join(

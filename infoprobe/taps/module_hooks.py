@@ -182,19 +182,18 @@ class ModuleTap:
         listens = site.makes_transforms or (
             site.name is not None and not isinstance(output, Tensor)
         )
-        if listens and self._transforms.made(output, call.path, site.name):
+        conditional = any(value is not None for value in (*args, *kwargs.values()))
+        if listens and self._transforms.made(output, call.path, site.name, conditional):
             self._calls.leave(call, None)
             return
         own: list[Tensor] | None = None
         reported: LogDeterminant | None = None
         if site.map is not None:
-            library, doubts = site.map
-            own = library.outputs(module, call.direction, output)
+            own = site.map.library.outputs(module, call.direction, output)
             if own:
                 self._pass_ends(call, "output" if call.direction == "forward" else "input", own)
             if self._calls.wants_log_determinants:
-                found = library.reported(module, call.direction, args, kwargs, output)
-                reported = doubts.judge(found, call.direction)
+                reported = site.map.doubts.reported(module, call.direction, args, kwargs, output)
         self._calls.leave(call, own or main_tensor(output), args, kwargs, reported)
 
     def _pass_ends(self, call: Call, end: End, tensors: list[Tensor]) -> None:

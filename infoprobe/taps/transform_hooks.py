@@ -43,6 +43,7 @@ class _Listener:
         tap: The tap that listens.
         path: The object's name; empty for the model itself.
         place: Where the object's tensors are reported; ``None`` if they are not.
+        conditional: Whether a module has made the object of a condition.
         flipped: Whether the object is the inverse of what has this name.
         owner: Stands for the object, and for its inverse.
     """
@@ -50,6 +51,7 @@ class _Listener:
     tap: TransformTap
     path: str
     place: Place | None
+    conditional: bool = False
     flipped: bool = False
     owner: object = field(default_factory=object)
 
@@ -71,7 +73,8 @@ class _Listener:
             if direction is None:
                 return None
             with calls.repeating():
-                return reported_by_call(one, use, given(), output)
+                reported = reported_by_call(one, use, given(), output)
+            return reported.given_condition() if self.conditional else reported
 
         return calls.around(
             self.owner,
@@ -105,18 +108,19 @@ class TransformTap:
         self.calls = calls
         self._heard: dict[int, weakref.ref[Any]] = {}  # transforms have no hash
 
-    def listen(self, one: Any, path: str, place: Place | None) -> None:
+    def listen(self, one: Any, path: str, place: Place | None, conditional: bool = False) -> None:
         """Listens to the calls of one transform, or to the questions to one distribution.
 
         Arguments:
             one: The transform or distribution.
             path: Its name; empty for the model itself.
             place: Where its tensors are reported; ``None`` if they are not.
+            conditional: Whether a module has made it of a condition.
         """
         if id(one) not in self._heard:
-            self._add(one, _Listener(self, path, place))
+            self._add(one, _Listener(self, path, place, conditional))
 
-    def made(self, output: Any, path: str, name: str | None) -> bool:
+    def made(self, output: Any, path: str, name: str | None, conditional: bool) -> bool:
         """Listens to what a module has made, if it is a transform or made of some.
 
         Arguments:
@@ -124,6 +128,7 @@ class TransformTap:
             path: The module's name; empty for the model itself.
             name: The place where its calls are reported; ``None`` if they are not. Several parts
                 that no other module has made are reported at ``name[0]``, ``name[1]`` and so on.
+            conditional: Whether the module was given a condition.
 
         Returns:
             Whether the output is a transform or made of transforms.
@@ -132,7 +137,7 @@ class TransformTap:
             return False
         if isinstance(output, Distribution):
             self.listen(output, path, None)
-            self._parts_made(parts_of(output), path, name)
+            self._parts_made(parts_of(output), path, name, conditional)
         elif id(output) not in self._heard:  # else a module inside of this one has made it
             parts = parts_of(output)
             apart = name is not None and not any(
@@ -140,17 +145,19 @@ class TransformTap:
             )
             if parts and apart:
                 self.listen(output, path, None)
-                self._parts_made(parts, path, name)
+                self._parts_made(parts, path, name, conditional)
             else:
                 place = None if name is None else Place(name, _plain(type(output)).__name__)
-                self.listen(output, path, place)
+                self.listen(output, path, place, conditional)
         return True
 
-    def _parts_made(self, parts: list[Transform], path: str, name: str | None) -> None:
+    def _parts_made(
+        self, parts: list[Transform], path: str, name: str | None, conditional: bool
+    ) -> None:
         several = len(parts) > 1
         for i, part in enumerate(parts):
             own_name = name_of_part(name, i) if several and name is not None else name
-            self.made(part, path, own_name)
+            self.made(part, path, own_name, conditional)
 
     def flip(self, inverse: Transform, listener: _Listener) -> None:
         """Listens to a transform that is the inverse of one that is listened to."""

@@ -91,19 +91,16 @@ def confidence_interval(
             "expected a method such as ip.KNN().entropy, or a function of tensors, got "
             f"{measure!r}.",
         )
-    checks.require_integer(resamples, 2, None, "resamples")
+    resamples = checks.require_integer(resamples, 2, None, "resamples")
     checks.require_one_of(method, ["subsample", "bootstrap"], "method")
-    checks.require_real(level, 0, "level")
+    level = checks.require_real(level, 0, "level")
     if not 0 < level < 1:
         raise ArgumentValueError(
             "level", f"expected a probability between 0 and 1, got {level!r}."
         )
     if not tensors:
         raise ArgumentTypeError("tensors", "expected the arguments of the measure, got none.")
-    if not isinstance(generator, torch.Generator | None):
-        raise ArgumentTypeError(
-            "generator", f"expected a torch.Generator or None, got {generator!r}."
-        )
+    checks.require_generator(generator, "generator")
     samples = [checks.as_tensor(x, f"tensors[{i}]") for i, x in enumerate(tensors)]
     for i, x in enumerate(samples):
         if x.dim() == 0 or len(x) < 4:
@@ -130,14 +127,24 @@ def confidence_interval(
             f"{resamples} that are not, from a {method} of the samples. Use an estimator that is "
             "finite for fewer of them, such as a Histogram with a pseudocount.",
         )
+    if not value.isfinite():
+        raise ArgumentValueError(
+            "measure",
+            f"expected a finite estimate, got {float(value)} from all samples, around which there "
+            "is no interval. Use an estimator that is finite for them.",
+        )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()
-    z = statistics.NormalDist().inv_cdf((1 + level) / 2)
+    # From the lower tail, which float64 resolves at levels near 1.
+    z = -statistics.NormalDist().inv_cdf((1 - level) / 2)
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)
 
 
 def _scalar(value: Any) -> Tensor:
-    number: Tensor = torch.as_tensor(value, dtype=torch.float64)
+    is_tensor = isinstance(value, Tensor)
+    number: Tensor = torch.as_tensor(
+        value, dtype=torch.float64, device=value.device if is_tensor else "cpu"
+    )
     if number.dim():
         raise ArgumentValueError(
             "measure",

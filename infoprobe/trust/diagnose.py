@@ -110,9 +110,14 @@ def _answer(
 ) -> tuple[list[Finding], Finding | None]:
     """The findings on a measure, and the error of an estimator that refuses it."""
     try:
-        found, refusal = estimate(estimator, asked.measure, *tensors).findings, None
+        found = estimate(estimator, asked.measure, *tensors).findings
+        refusal: Finding | None = None
     except (TypeError, ValueError) as error:
-        found, refusal = diagnosis(estimator, asked.measure, tensors, None), _refusal(error)
+        refusal = _refusal(error)
+        try:
+            found = diagnosis(estimator, asked.measure, tensors, None)
+        except (TypeError, ValueError):  # it needs what the estimator has just refused
+            found = []
     by_name = dict(zip(asked.names, _NAMES, strict=False))
 
     def renamed(finding: Finding) -> Finding:

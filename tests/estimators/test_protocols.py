@@ -6,6 +6,7 @@ import io
 import math
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -378,3 +379,35 @@ def test_a_finding_in_sentences():
     finding = ip.Finding("warning", "it is off", 1.0, "Do not trust it.")
     assert str(finding) == "it is off. Do not trust it."
     assert str(finding._replace(argument="p, q")) == "p, q: it is off. Do not trust it."
+
+
+class TestSettingsThatLookAlike:
+    def test_whole_numbers_of_any_type_are_one_setting(self):
+        assert configuration(ip.Gaussian(1)) == configuration(ip.Gaussian(1.0))
+        assert repr(configuration(ip.Gaussian(1))) == repr(configuration(ip.Gaussian(1.0)))
+
+    def test_classes_of_containers_count(self):
+        class A(NamedTuple):
+            k: int
+
+        class B(NamedTuple):
+            k: int
+
+        assert configuration(A(1)) != configuration(B(1)) != configuration((1,))
+
+    def test_constants_of_torch(self):
+        first, second = torch.channels_last, torch.contiguous_format
+        assert configuration(first) != configuration(second)
+
+    @pytest.mark.parametrize(
+        "hidden",
+        [torch.ones(2).to_sparse(), torch.ones(2, device="meta"), np.array(["a"])],
+        ids=["sparse", "meta", "text"],
+    )
+    def test_what_shows_no_values_is_refused_by_name(self, hidden):
+        class Holds:
+            def __init__(self):
+                self.hidden = hidden
+
+        with pytest.raises(TypeError, match="estimator: expected settings that plain data"):
+            configuration(Holds())

@@ -46,6 +46,11 @@ def value(report, layer, measure, reference=None, direction="forward", call=0):
     return found[0]
 
 
+def but_errors(report):
+    """The rows without their standard errors, which may depend on how the data were batched."""
+    return [{key: x for key, x in row.items() if key != "stderr"} for row in report.rows]
+
+
 def layers_of(report):
     """The layers of a report, in the order of its rows."""
     return list(dict.fromkeys(row["layer"] for row in report.rows))

@@ -7,6 +7,7 @@ import FrEIA.modules as Fm
 import pytest
 import torch
 from torch import nn
+from torch.distributions import transforms
 
 import infoprobe as ip
 from infoprobe.models import InvertibleAutoencoder, mnist_inn
@@ -129,7 +130,6 @@ class TestEntropyChange:
         assert "LearnedElementwiseScaling reports the wrong sign" in row["findings"][0]
 
     def test_transforms(self):
-        transforms = torch.distributions.transforms
         t = transforms.ComposeTransform(
             [transforms.AffineTransform(0.0, 2.0), transforms.SigmoidTransform()]
         )
@@ -236,7 +236,7 @@ class TestLedger:
             inn(images)
         report = probe.report()
         key = repr(estimator.estimator)
-        found = [row for row in report.rows if row["measure"] == "entropy"]
+        found = [row for row in report.rows if "entropy" in row["measure"].split("_")[-1]]
         for i, row in enumerate(found):
             row["value"] = None if row["layer"] == "conv2" else float(i)
         ledger = report.ledger()
@@ -251,3 +251,167 @@ class TestLedger:
             model(torch.randn(3, 3))
         with pytest.raises(ValueError, match=r"expected rows of ip.EntropyChange\(\)"):
             probe.report().ledger()
+
+
+KEY = repr(ip.KNN())
+MEASURES = [ip.EntropyChange(), ip.Entropy(ip.KNN())]
+
+
+def chain():
+    return transforms.ComposeTransform(
+        [
+            transforms.AffineTransform(0.0, 5.0),
+            transforms.TanhTransform(),
+            transforms.AffineTransform(0.0, 3.0),
+        ]
+    )
+
+
+def ledger_of(model, x, layers=None, **given):
+    with ip.probe(model, layers, MEASURES) as probe, torch.no_grad():
+        model(x, **given)
+    return probe.report().ledger()
+
+
+class TestEstimates:
+    """Each is the entropy of a layer's output minus that of its own input."""
+
+    x = 0.1 * torch.randn(2000, 3, generator=torch.Generator().manual_seed(0))
+
+    def entropy(self, x):
+        return float(ip.KNN().entropy(x))
+
+    def test_the_first_layer_of_a_flow(self):
+        ledger = ledger_of(t := chain(), self.x)
+        (total,) = ledger.totals.values()
+        change = self.entropy(t(self.x)) - self.entropy(self.x)
+        assert total["estimates"] == {KEY: pytest.approx(change, abs=1e-4)}
+        assert total["estimates"][KEY] == pytest.approx(total["exact"], abs=0.05)
+        assert ledger.rows[0]["estimates"][KEY] == pytest.approx(3 * math.log(5), abs=1e-4)
+
+    def test_layers_that_were_not_chosen_are_charged_to_nobody(self):
+        ledger = ledger_of(chain(), self.x, ["0", "2"])
+        estimates = [row["estimates"][KEY] for row in ledger.rows]
+        assert estimates == pytest.approx([3 * math.log(5), 3 * math.log(3)], abs=1e-4)
+
+    def test_only_one_row_for_an_entropy(self):
+        with ip.probe(t := chain(), measures=MEASURES) as probe:
+            t(self.x)
+        rows = [row for row in probe.report().rows if row["measure"] == "input_entropy"]
+        assert [row["layer"] for row in rows] == ["0"]
+        assert rows[0]["value"] == pytest.approx(self.entropy(self.x), abs=1e-6)
+        with ip.probe(t, measures=MEASURES) as probe, torch.inference_mode():
+            t(self.x)  # whether a tensor has changed cannot be known
+        assert probe.report().ledger().totals["forward"]["estimates"][KEY] is not None
+
+    def test_saved_and_merged(self):
+        probes = []
+        for x in self.x.split(1000):
+            with ip.probe(t := chain(), measures=MEASURES) as probe:
+                t(x)
+            probes.append(probe)
+        with ip.probe(t, measures=MEASURES) as resumed:
+            resumed.load_state_dict(probes[0].state_dict())
+        resumed.merge(probes[1])
+        there = resumed.report().ledger().totals["forward"]["estimates"][KEY]
+        whole = ledger_of(chain(), self.x).totals["forward"]["estimates"][KEY]
+        assert there == pytest.approx(whole, abs=1e-4)
+
+    def test_a_map_with_a_condition(self):
+        graph = Ff.SequenceINN(2)
+        graph.append(Conditional, cond=0, cond_shape=(1,))
+        x = torch.randn(500, 2)
+        c = torch.randint(2, (500, 1)).float()
+        ledger = ledger_of(graph, x, c=[c])
+        (row,) = [row for row in ledger.rows if row["layer"] == "module_list.0"]
+        assert row["conditional"]
+        assert row["exact"] == pytest.approx(float(4 * c.mean()), abs=1e-4)
+        assert row["estimates"] == {KEY: None}
+        assert "module_list.0 | c" in repr(ledger)
+        assert ledger.totals["forward"]["estimates"] == {KEY: None}
+        assert not any(row["conditional"] for row in ledger_of(chain(), self.x).rows)
+
+    def test_flows_of_zuko_with_a_context(self):
+        zuko = pytest.importorskip("zuko")
+        flow, c = zuko.flows.NSF(3, 1, transforms=1), torch.randn(100, 1)
+        with ip.probe(flow, measures=MEASURES) as probe, torch.no_grad():
+            flow(c).log_prob(self.x[:100])
+        ledger = probe.report().ledger()
+        assert [row["conditional"] for row in ledger.rows] == [True]
+
+
+class Conditional(Fm.InvertibleModule):
+    """z = x e^(2c)."""
+
+    def forward(self, x, c=None, rev=False, jac=True):
+        factor = 2 * c[0] * (-1 if rev else 1)
+        return (x[0] * factor.exp(),), 2 * factor.sum(1)
+
+    def output_dims(self, dims):
+        return dims
+
+
+class TestDoubts:
+    def value_and_findings(self, module, x):
+        with ip.probe(module, measures=ip.EntropyChange()) as probe:
+            module(x)
+        (row,) = probe.report().rows
+        return row["value"], row["findings"]
+
+    @pytest.mark.filterwarnings("ignore:Using non-full backward hooks:FutureWarning")
+    def test_a_matrix_that_is_not_orthogonal_for_now(self):
+        module = Fm.OrthogonalTransform([(4,)])
+        x = (torch.randn(20, 4),)
+        value, findings = self.value_and_findings(module, x)
+        assert value is not None
+        assert findings == []
+        with torch.no_grad():
+            module.weights.mul_(0.9)
+        value, (finding,) = self.value_and_findings(module, x)
+        assert value is None
+        assert "not orthogonal until the next correction (log|det| = -0.421)" in finding
+        with pytest.warns(UserWarning, match="not orthogonal"):
+            exact = ip.entropy_change(module, x[0])
+        scaling = float(module._log_e(module.scaling.detach()).sum())
+        assert float(exact.value) == pytest.approx(scaling + 4 * math.log(0.9), abs=1e-5)
+
+    def test_random_log_determinants_of_normflows(self):
+        normflows = pytest.importorskip("normflows")
+        net = normflows.nets.LipschitzMLP([3, 8, 3], init_zeros=False, lipschitz_const=0.9)
+        _, (finding,) = self.value_and_findings(normflows.flows.Residual(net), torch.randn(9, 3))
+        assert finding == "a stochastic estimate (iResBlock), not exact."
+
+    def test_random_log_determinants_of_zuko(self):
+        zuko = pytest.importorskip("zuko")
+        transform = zuko.transforms.FreeFormJacobianTransform(lambda t, x: -x, exact=False)
+        _, (finding,) = self.value_and_findings(transform, torch.randn(9, 3))
+        assert "stochastic estimate" in finding
+
+    @pytest.mark.parametrize(
+        ("transform", "width"),
+        [(transforms.StickBreakingTransform(), 4), (transforms.CorrCholeskyTransform(), 6)],
+        ids=repr,
+    )
+    def test_one_convention_for_surfaces(self, transform, width):
+        x = torch.randn(50, width, dtype=torch.float64)
+        value, (finding,) = self.value_and_findings(transform, x)
+        assert value == pytest.approx(float(ip.entropy_change(transform, x).value), abs=1e-9)
+        assert "with respect to its area" in finding
+        y = transform(x).clone()
+        with ip.probe(transform, measures=ip.EntropyChange()) as probe:
+            transform.inv(y)
+        (row,) = probe.report().rows
+        assert row["value"] == pytest.approx(-value, abs=1e-9)
+
+    def test_a_convention_that_is_not_known(self):
+        class Doubled(transforms.Transform):
+            bijective = True
+
+            def _call(self, x):
+                return torch.cat([x, x], 1)
+
+            def log_abs_det_jacobian(self, x, y):
+                return x[:, 0] * 0
+
+        _, (finding,) = self.value_and_findings(Doubled(), torch.randn(20, 3))
+        assert "Doubled maps 3 numbers to 6" in finding

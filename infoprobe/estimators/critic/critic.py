@@ -23,9 +23,12 @@ from infoprobe.estimators.critic.networks import (
     perceptron,
 )
 from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
+from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
+# Shares of samples are rounded to whole samples, of which nobody has this many.
+_SMALLEST_SHARE = 1e-12
 _CHECK = 50  # training steps from one look at the validation samples to the next
 
 
@@ -61,8 +64,9 @@ class Critic:
     of held-out samples of :math:`M`, since a larger ratio of densities could not be checked on
     them; a single one of them takes at most 1 nat off ``"nwj"``.
 
-    Variables are standardised, feature by feature, by the training samples, and clipped at 5
-    standard deviations, so that a single outlier cannot spoil a value. Integers count as numbers:
+    Features are carried to :math:`\operatorname{arsinh}((x - m) / s)`, with the median m and the
+    distance s of the quartiles of the training samples, and standardised, so that long tails are
+    shortened; what is then beyond 5 standard deviations is clipped. Integers count as numbers:
     pass class labels one-hot, ``torch.nn.functional.one_hot(labels)``.
 
     All results are in nats, 0-dim float64 tensors on the device of the first argument, where
@@ -149,13 +153,15 @@ class Critic:
         checks.require_one_of(self.bound, ["infonce", "dv", "nwj", "jsd", "smile"], "bound")
         checks.require_one_of(self.critic, ["separable", "concatenated"], "critic")
         for name in ("hidden", "embedding", "steps", "patience"):
-            checks.require_integer(getattr(self, name), 1, None, name)
-        checks.require_integer(self.batch, 2, None, "batch")
-        checks.require_integer(self.seed, 0, 2**63 - 1, "seed")
+            checks.require_integer_field(self, name, 1)
+        checks.require_integer_field(self, "batch", 2)
+        checks.require_integer_field(self, "seed", 0, 2**63 - 1)
         for name in ("learning_rate", "clip", "validation", "held_out"):
-            checks.require_real(getattr(self, name), 0, name)
+            checks.require_real_field(self, name, 0)
             if getattr(self, name) == 0:
                 raise ArgumentValueError(name, "expected a number above 0, got 0.")
+        for name in ("validation", "held_out"):
+            checks.require_real(getattr(self, name), _SMALLEST_SHARE, name)
         if self.validation + self.held_out >= 1:
             raise ArgumentValueError(
                 "validation, held_out",
@@ -179,9 +185,10 @@ class Critic:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
-        parts = training, _, _ = self._split(len(x), "x, y", generator)
+        y = y.to(x.device)
+        parts = training, _, _ = self._split([x, y], "x, y", generator)
         x = standardised(x, x[training], "x")
-        y = standardised(y, y[training], "y").to(x.device)
+        y = standardised(y, y[training], "y")
         with drawing_weights(self.seed):
             critic = pair_critic(
                 x.shape[1],
@@ -221,7 +228,7 @@ class Critic:
         p, q = checks.samples(p, "p"), checks.samples(q, "q")
         checks.require_same_width(p=p, q=q)
         generator = self._generator()
-        split_p, split_q = self._split(len(p), "p", generator), self._split(len(q), "q", generator)
+        split_p, split_q = self._split([p], "p", generator), self._split([q], "q", generator)
         q = q.to(p.device)
         pooled = torch.cat([p[split_p[0]], q[split_q[0]]])
         p, q = standardised(p, pooled, "p, q"), standardised(q, pooled, "p, q")
@@ -260,8 +267,11 @@ class Critic:
             tensors: Its arguments.
             value: What it returned, in nats; ``None`` if it raised an error.
         """
-        if value is None or measure != MUTUAL_INFORMATION.measure:
+        if value is None:
             return []
+        if measure != MUTUAL_INFORMATION.measure:
+            p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
+            return list(paired(p, q))
         n = len(tensors[0])
         return list(near_ceiling(float(value), self.ceiling(n), n))
 
@@ -272,8 +282,8 @@ class Critic:
     def _roles(self) -> Roles:
         return roles_of(self.bound, self.clip)
 
-    def _split(self, n: int, name: str, generator: torch.Generator) -> Split:
-        return split(n, self.validation, self.held_out, name, generator)
+    def _split(self, factors: Sequence[Tensor], name: str, generator: torch.Generator) -> Split:
+        return split(factors, self.validation, self.held_out, name, generator)
 
     def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
         """The value of the held-out part, once the other two have trained the critic."""

@@ -124,7 +124,13 @@ class Binning:
         values = x.tensor.to(torch.float64)
         if self.outside == "clip":
             return values.clamp(low, high)
-        return values[(values >= low) & (values <= high)]
+        return values[self.kept(x)]
+
+    def kept(self, x: Argument) -> Tensor:
+        """Which values of an argument lie within an explicit range."""
+        values = x.tensor.to(torch.float64)
+        low, high = cast("tuple[float, float]", self.range)
+        return (values >= low) & (values <= high)
 
     def samples_inside(self, *samples: Argument) -> list[Argument]:
         """The samples of all arguments, less those that are outside the range in any."""
@@ -198,10 +204,11 @@ def checked_range(bins: int, range: Any, over: str, outside: str) -> Range:
 def _explicit_range(value: Any) -> tuple[float, float]:
     try:
         low, high = (float(edge) for edge in value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ArgumentValueError(
             "range",
-            f"expected 'dyadic', 'minmax', 'own' or a pair (low, high) of numbers, got {value!r}.",
+            "expected 'dyadic', 'minmax', 'own' or a pair (low, high) of numbers, got "
+            f"{checks.shown(value)}.",
         ) from error
     if not (math.isfinite(high - low) and low < high):
         raise ArgumentValueError("range", f"expected finite low < high, got ({low}, {high}).")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -54,6 +55,10 @@ class Counts:
         """The same counts on another device."""
         return Counts(self.grid, self.values.to(device))
 
+    def on(self, grid: Grid) -> Counts:
+        """The same counts on a grid into which theirs can be merged."""
+        return Counts(grid, _moved(self.values, self.grid, grid))
+
     def state_dict(self) -> dict[str, Any]:
         """The counts and their grid, as a tensor and plain numbers."""
         kind = "dyadic" if isinstance(self.grid, DyadicGrid) else "uniform"
@@ -71,6 +76,38 @@ class Counts:
         return int(self.values.sum())
 
 
+@dataclass(frozen=True, eq=False)
+class GroupedCounts(Counts):
+    """Counts of which it is also known how much each group of samples contributed.
+
+    Attributes:
+        groups: The counts of each group, which add up to :attr:`values`: (groups, bins), int64.
+    """
+
+    groups: Tensor
+
+    @classmethod
+    def of(cls, parts: Sequence[Counts]) -> GroupedCounts:
+        """The sum of the counts of some groups."""
+        grid = functools.reduce(_joined, [part.grid for part in parts])
+        groups = torch.stack([_moved(part.values, part.grid, grid) for part in parts])
+        return cls(grid, groups.sum(0), groups)
+
+    @property
+    def parts(self) -> list[Counts]:
+        """The counts of each group."""
+        return [Counts(self.grid, values) for values in self.groups.unbind()]
+
+    def to(self, device: torch.device | str) -> GroupedCounts:
+        """The same counts on another device."""
+        return GroupedCounts(self.grid, self.values.to(device), self.groups.to(device))
+
+    def on(self, grid: Grid) -> GroupedCounts:
+        """The same counts on a grid into which theirs can be merged."""
+        groups = _moved(self.groups, self.grid, grid)
+        return GroupedCounts(grid, groups.sum(0), groups)
+
+
 def count(x: Tensor, grid: Grid) -> Counts:
     """Counts the values of ``x``, which must all lie within ``grid``.
 
@@ -84,6 +121,27 @@ def count(x: Tensor, grid: Grid) -> Counts:
     for block in torch.split(x, size):
         values += _count(block, grid)
     return Counts(grid, values)
+
+
+def count_groups(x: Tensor, grid: Grid, groups: Tensor, number: int) -> GroupedCounts:
+    """Counts values, which must all lie within ``grid``, group by group.
+
+    Arguments:
+        x: Samples along the first axis, (n, ...).
+        grid: The bins.
+        groups: The group of each sample, from 0: (n,).
+        number: The number of groups.
+    """
+    counts = torch.zeros(number * grid.size, dtype=torch.int64, device=x.device)
+    starts = (groups.to(x.device) * grid.size).to(torch.int32)
+    per_sample = max(1, x[:1].numel())
+    size = max(1, (_BLOCK_CUDA if x.is_cuda else _BLOCK) // per_sample)
+    for some, start in zip(torch.split(x, size), torch.split(starts, size), strict=True):
+        places = grid.index(some).flatten(1) if some.dim() > 1 else grid.index(some).unsqueeze(1)
+        flat = (places + start.unsqueeze(1)).flatten()
+        counts += torch.bincount(flat, minlength=len(counts))
+    parts = counts.view(number, grid.size)
+    return GroupedCounts(grid, parts.sum(0), parts)
 
 
 def _count(x: Tensor, grid: Grid) -> Tensor:
@@ -145,10 +203,23 @@ def share(a: Counts, b: Counts) -> tuple[Counts, Counts]:
     """
     if a.grid == b.grid:
         return a, b
-    x, y = a.grid, b.grid
-    if not (isinstance(x, DyadicGrid) and isinstance(y, DyadicGrid) and x.bins == y.bins):
+    grid = _joined(a.grid, b.grid)
+    return a.on(grid), b.on(grid)
+
+
+def _joined(a: Grid, b: Grid) -> Grid:
+    """The finest grid that both can be merged into."""
+    if a == b:
+        return a
+    if not (isinstance(a, DyadicGrid) and isinstance(b, DyadicGrid) and a.bins == b.bins):
         raise ValueError(
-            f"counts on {x} and on {y} have no common bins. Count both with the same estimator."
+            f"counts on {a} and on {b} have no common bins. Count both with the same estimator."
         )
-    grid = x.joined(y)
-    return Counts(grid, x.rebin(a.values, grid)), Counts(grid, y.rebin(b.values, grid))
+    return a.joined(b)
+
+
+def _moved(values: Tensor, grid: Grid, other: Grid) -> Tensor:
+    """Counts (..., bins) on a grid, moved onto another that it can be merged into."""
+    if isinstance(grid, DyadicGrid) and isinstance(other, DyadicGrid):
+        return grid.rebin(values, other)
+    return values

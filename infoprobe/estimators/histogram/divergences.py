@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,3 +27,10 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 def merged(p: Tensor, i: int) -> Tensor:
     """Probabilities (bins,) with the bins ``i`` and ``i + 1`` as one."""
     return torch.cat([p[:i], p[i : i + 2].sum(0, keepdim=True), p[i + 2 :]])
+
+
+OF: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cross_entropy": cross_entropy,
+    "kl_divergence": relative_entropy,
+    "js_divergence": jensen_shannon,
+}

@@ -93,16 +93,19 @@ class DyadicGrid:
 
     def edges(self) -> Tensor:
         """The ``size + 1`` edges, in float64; an edge beyond its range is infinite."""
-        numbers = torch.arange(self.first, self.first + self.size + 1, dtype=torch.float64)
+        numbers = torch.arange(
+            self.first, self.first + self.size + 1, dtype=torch.float64, device="cpu"
+        )
         return numbers * 2.0 ** (self.exponent - 1) * 2  # 2**1024 is no float64
 
     def rebin(self, values: Tensor, grid: DyadicGrid) -> Tensor:
-        """Counts on this grid, moved onto a coarser or larger ``grid``."""
+        """Counts (..., bins) on this grid, moved onto a coarser or larger ``grid``."""
         if grid == self:
             return values
         shift = min(grid.exponent - self.exponent, 63)  # beyond 63 a shift is undefined
         numbers = torch.arange(self.first, self.first + self.size, device=values.device) >> shift
-        return values.new_zeros(grid.size).index_add_(0, numbers - grid.first, values)
+        moved = values.new_zeros((*values.shape[:-1], grid.size))
+        return moved.index_add_(-1, numbers - grid.first, values)
 
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins: exact, as whole numbers from 0."""

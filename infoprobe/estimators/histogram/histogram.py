@@ -3,7 +3,7 @@ r"""Entropies, divergences and mutual information of the bin that a value falls 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,19 +12,30 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import ARGUMENTS
+from infoprobe.estimators.arguments import (
+    ARGUMENTS,
+    ENTROPY,
+    MUTUAL_INFORMATION,
+    arguments_of,
+)
+from infoprobe.estimators.errors import bias_findings, jackknife
 from infoprobe.estimators.histogram import corrections, diagnosis, divergences
 from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, checked_range
-from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.estimators.histogram.tables import Table
 from infoprobe.estimators.histogram.tabulation import (
     counts_of,
     counts_of_all,
+    counts_of_blocks,
     pooled,
     tabulate,
     tabulate_pairs,
 )
+from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
+
+# Within these, probabilities and their logarithms stay within float64 for any number of bins.
+_SMALLEST_PSEUDOCOUNT, _LARGEST_PSEUDOCOUNT = 1e-280, 1e280
 
 
 @dataclass(frozen=True)
@@ -140,11 +151,19 @@ class Histogram:
     outside: Outside = "raise"
 
     kind: ClassVar[Literal["discrete"]] = "discrete"
+    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        checks.require_integer_field(self, "bins", 1)
         range = checked_range(self.bins, self.range, self.over, self.outside)
         object.__setattr__(self, "range", range)
-        checks.require_real(self.pseudocount, 0, "pseudocount")
+        checks.require_real_field(self, "pseudocount", 0, _LARGEST_PSEUDOCOUNT)
+        if 0 < self.pseudocount < _SMALLEST_PSEUDOCOUNT:
+            raise ArgumentValueError(
+                "pseudocount",
+                f"expected 0 or at least {_SMALLEST_PSEUDOCOUNT:g}, got {self.pseudocount!r}, for "
+                "which float64 has no probabilities. Pass more, or 0 for none.",
+            )
         checks.require_one_of(
             self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
         )
@@ -176,7 +195,7 @@ class Histogram:
             ValueError: ``x`` is empty, not finite, outside an explicit range, or counts on other
                 bins than this estimator's.
         """
-        return _total(self._entropy(table) for (table,) in tabulate(self._binning, x=x))
+        return self._estimate("entropy", x)
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
         r"""Cross-entropy :math:`H(P, Q) = -\sum_i \hat p_i \ln \hat q_i = H(P) + KL(P \| Q)`.
@@ -191,7 +210,7 @@ class Histogram:
             ValueError: An argument is empty, not finite, outside an explicit range, or counts on
                 other bins than this estimator's; or the ``correction`` gives no probabilities.
         """
-        return self._divergence(divergences.cross_entropy, p, q)
+        return self._estimate("cross_entropy", p, q)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q) = \sum_i \hat p_i \ln (\hat p_i / \hat q_i)`.
@@ -200,7 +219,7 @@ class Histogram:
         ``pseudocount`` or ``correction="james-stein"`` fills it. The arguments and errors are
         the same as in :meth:`cross_entropy`.
         """
-        return self._divergence(divergences.relative_entropy, p, q)
+        return self._estimate("kl_divergence", p, q)
 
     def js_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Jensen-Shannon divergence :math:`\tfrac12 KL(P \| M) + \tfrac12 KL(Q \| M)`.
@@ -208,7 +227,7 @@ class Histogram:
         Here :math:`M = (P + Q) / 2`. It is symmetric, and at most :math:`\ln 2` (for each unit).
         The arguments and errors are the same as in :meth:`cross_entropy`.
         """
-        return self._divergence(divergences.jensen_shannon, p, q)
+        return self._estimate("js_divergence", p, q)
 
     def mutual_information(self, x: Any, y: Any) -> Tensor:
         r"""Mutual information :math:`I(X; Y) = H(X) + H(Y) - H(X, Y)` from a joint histogram.
@@ -236,7 +255,7 @@ class Histogram:
             >>> h.mutual_information([[0.1, 7], [0.2, 7], [9, 8], [9, 1]], label)
             tensor(0.6931, dtype=torch.float64)
         """
-        return _total(self._information(*three) for three in tabulate_pairs(self._binning, x, y))
+        return self._estimate("mutual_information", x, y)
 
     def uncovered(self, p: Any, q: Any) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.
@@ -306,6 +325,61 @@ class Histogram:
         binning.require_streaming()
         return counts_of(binning, x, "x")
 
+    def count_blocks(self, x: Any, blocks: int) -> GroupedCounts:
+        """The same as :meth:`count`, with the counts of blocks of neighbouring samples apart.
+
+        Arguments:
+            x: Samples along the first axis.
+            blocks: The number of blocks, which have about equally many samples.
+
+        The errors are the same as in :meth:`count`.
+        """
+        binning = self._binning
+        binning.require_streaming()
+        return counts_of_blocks(binning, x, "x", blocks)
+
+    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+        r"""The value of a measure, its standard error and findings on it.
+
+        The standard error is the root of the mean squared error, which the delete-a-group
+        jackknife estimates: up to 32 groups of whole samples are left out one after the other,
+        the same in all arguments, from the same bins. It holds the noise and the bias that is
+        left after a ``correction``. Tensors are divided into groups at random, and a probe's
+        counts are in groups of passes, so that there the standard error, unlike the value, may
+        depend on how the data were split into batches.
+
+        Arguments:
+            measure: The name of a method, such as ``"entropy"``.
+            tensors: Its arguments, as the method takes them.
+
+        Returns:
+            The value in nats; its standard error, ``None`` where the value is infinite, where
+            there are fewer than two groups of samples, or for counts that are in no groups; and
+            the findings.
+
+        Raises:
+            TypeError, ValueError: The method raises it, or there is no such measure.
+        """
+        arguments_of(measure, ARGUMENTS, tensors)
+        whole, without, shares = [], [], []
+        of, parts = self._parts(measure, tensors, apart=True)
+        for tables in parts:
+            whole.append(of(*tables))
+            if all(table.groups is not None for table in tables):
+                left = of(*(table.without_groups for table in tables))
+                without.append(left.view(-1, len(whole[-1])).sum(1))
+                shares.append(torch.stack([table.shares for table in tables]).mean(0))
+        value = self._checked(measure, _total(whole))
+        findings = self.diagnose(measure, tensors, value)
+        if not without:
+            return Estimate(value, None, findings)
+        error = jackknife(value, torch.stack(without).sum(0), torch.stack(shares).mean(0))
+        if error is None:
+            return Estimate(value, None, findings)
+        if not any(isinstance(x, Counts) for x in tensors):  # a finding must not depend on batches
+            findings = findings or bias_findings(error, "Use fewer bins, or more samples.")
+        return Estimate(value, error.stderr, findings)
+
     def require_measure(self, measure: str) -> None:
         """Raises a ValueError if a ``correction`` of entropies alone stands against the method.
 
@@ -360,21 +434,37 @@ class Histogram:
             return corrections.OF_ENTROPY[self.correction](table)
         return corrections.entropy(table, self._weight(table))
 
-    def _divergence(self, of: Callable[[Tensor, Tensor], Tensor], p: Any, q: Any) -> Tensor:
-        self._require_probabilities()
-        return _total(
-            of(self._probability(a), self._probability(b))
-            for a, b in tabulate(self._binning, p=p, q=q)
-        )
-
     def _information(self, x: Table, y: Table, joint: Table) -> Tensor:
         if self.correction in corrections.OF_ENTROPY:
-            entropies = [self._entropy(table) for table in (x, y, joint)]
+            of_x, of_y, of_both = (self._entropy(table) for table in (x, y, joint))
         else:
             # Margins of the shrunk joint probabilities are margins, shrunk by the same weight.
             weight = self._weight(joint)
-            entropies = [corrections.entropy(table, weight) for table in (x, y, joint)]
-        if any(bool(entropy.isinf().any()) for entropy in entropies):
+            of_x, of_y, of_both = (corrections.entropy(table, weight) for table in (x, y, joint))
+        return of_x + of_y - of_both
+
+    # From arguments to tables, and from tables to a number.
+
+    def _parts(
+        self, measure: str, tensors: Sequence[Any], apart: bool
+    ) -> tuple[Callable[..., Tensor], Iterator[list[Table]]]:
+        """What gives the measure of each row of some tables, and the tables in parts."""
+        given = dict(zip(ARGUMENTS[measure].names, tensors, strict=True))
+        if measure == MUTUAL_INFORMATION.measure:
+            return self._information, tabulate_pairs(self._binning, **given, apart=apart)
+        if measure == ENTROPY.measure:
+            return self._entropy, tabulate(self._binning, **given, apart=apart)
+        self._require_probabilities()
+        of = divergences.OF[measure]
+        tables = tabulate(self._binning, **given, apart=apart)
+        return lambda p, q: of(self._probability(p), self._probability(q)), tables
+
+    def _estimate(self, measure: str, *tensors: Any) -> Tensor:
+        of, parts = self._parts(measure, tensors, apart=False)
+        return self._checked(measure, _total(of(*tables) for tables in parts))
+
+    def _checked(self, measure: str, value: Tensor) -> Tensor:
+        if measure == MUTUAL_INFORMATION.measure and not bool(value.isfinite()):
             unit = " of some unit" if self.over == "units" else ""
             raise ArgumentValueError(
                 "correction",
@@ -382,8 +472,7 @@ class Histogram:
                 f"{unit} fall into the same bins and their entropy is infinite. Use fewer bins, "
                 "more data or another correction.",
             )
-        of_x, of_y, of_both = entropies
-        return of_x + of_y - of_both
+        return value
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:

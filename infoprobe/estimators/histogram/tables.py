@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.grids import Grid
 
 # The most values, and cells of histograms, that are in work at a time.
@@ -25,10 +26,26 @@ class Table(NamedTuple):
         counts: (rows, width), int64. Empty cells may be left out of a row, and rows with fewer
             cells than others are padded with zeros.
         cells: The number of cells of each row, empty ones included: (rows, 1), float64.
+        groups: What each group of samples contributed to the counts: (groups, rows, width);
+            ``None`` where that is not known.
     """
 
     counts: Tensor
     cells: Tensor
+    groups: Tensor | None = None
+
+    @property
+    def shares(self) -> Tensor:
+        """The share of each group in all values: (groups,), float64."""
+        assert self.groups is not None
+        return self.groups.sum((1, 2)) / self.counts.sum()
+
+    @property
+    def without_groups(self) -> Table:
+        """The tables without each of the groups, one below the other."""
+        assert self.groups is not None
+        left = (self.counts - self.groups).flatten(0, 1)
+        return Table(left, self.cells.repeat(len(self.groups), 1))
 
     @property
     def total(self) -> Tensor:
@@ -46,77 +63,108 @@ class Table(NamedTuple):
         return self.cells - (self.counts > 0).sum(1, keepdim=True)
 
 
-def tally(blocks: Iterable[Tensor], cells: Tensor) -> Table:
+def tally(blocks: Iterable[Tensor], cells: Tensor, groups: Tensor | None = None) -> Table:
     """The counts of places among the cells.
 
     Arguments:
         blocks: Some places (n, rows) at a time, integers from 0; -1 leaves a value out.
         cells: How many cells each row has: (rows, 1), float64.
+        groups: The group of each sample, to be counted apart, as (samples, 1); ``None`` where
+            they need not be.
     """
-    counts = _Counts(cells)
+    counts = _Counts(cells, groups)
     for places in blocks:
         counts.add(places)
-    return Table(counts.values, cells)
+    return counts.table
 
 
 def joint_tally(
-    blocks: Iterable[tuple[Tensor, Tensor]], x_cells: Tensor, y_cells: Tensor, dense: bool
+    blocks: Iterable[tuple[Tensor, Tensor]],
+    x_cells: Tensor,
+    y_cells: Tensor,
+    dense: bool,
+    groups: Tensor | None = None,
 ) -> list[Table]:
     """The counts of x's places, of y's and of their pairs.
 
     Arguments:
         blocks: Places of x and of y as in :func:`tally`; a pair is left out if either is. Unless
             ``dense``, all at once.
+        groups: The group of each sample, as in :func:`tally`.
         x_cells: How many cells each row of x has: (rows, 1), float64.
         y_cells: How many cells each row of y has: (rows, 1), float64.
         dense: Whether to count in all cells of the pairs, rather than list the cells that occur.
     """
     cells = [x_cells, y_cells, x_cells * y_cells]
-    counts = [_Counts(x_cells), _Counts(y_cells), _Counts(cells[2]) if dense else _Runs()]
+    of_pairs = _Counts(cells[2], groups) if dense else _Runs(cells[2], groups)
+    counts = [_Counts(x_cells, groups), _Counts(y_cells, groups), of_pairs]
     for x, y in blocks:
         pair = x * y_cells.squeeze(1).long() + y
         left_out = (x | y) < 0
         for each, places in zip(counts, (x, y, pair), strict=True):
             each.add(places.masked_fill(left_out, -1))
-    return [Table(each.values, of) for each, of in zip(counts, cells, strict=True)]
+    return [each.table for each in counts]
 
 
 class _Counts:
-    """How often each place has occurred in each row."""
+    """How often each place has occurred in each row, and in each group if there are groups."""
 
-    def __init__(self, cells: Tensor) -> None:
+    def __init__(self, cells: Tensor, groups: Tensor | None) -> None:
+        self._cells = cells
+        self._groups = groups
+        self._number = 1 if groups is None else GROUPS
         width = int(cells.max()) + 1  # the first is for what is left out
-        self._all = torch.zeros(len(cells) * width, dtype=torch.int64, device=cells.device)
-        self._start = torch.arange(1, len(self._all), width, device=cells.device)
+        self._per_group = len(cells) * width
+        size = self._number * self._per_group
+        self._all = torch.zeros(size, dtype=torch.int64, device=cells.device)
+        self._start = torch.arange(1, self._per_group, width, device=cells.device)
         self._one = self._all.new_ones(1)
+        self._seen = 0
 
     def add(self, places: Tensor) -> None:
-        flat = (places + self._start).flatten()
+        start = self._start
+        if self._groups is not None:
+            groups = self._groups[self._seen : self._seen + len(places)].to(start.device)
+            start = start + groups * self._per_group
+            self._seen += len(places)
+        flat = (places + start).flatten()
         self._all.scatter_add_(0, flat, self._one.expand_as(flat))
 
     @property
-    def values(self) -> Tensor:
-        """(rows, width)."""
-        return self._all.view(len(self._start), -1)[:, 1:]
+    def table(self) -> Table:
+        each = self._all.view(self._number, len(self._start), -1)[:, :, 1:]
+        return Table(each.sum(0), self._cells, None if self._groups is None else each)
 
 
 class _Runs:
     """How often each place has occurred, for places that have: given all at once."""
 
+    def __init__(self, cells: Tensor, groups: Tensor | None) -> None:
+        self._cells = cells
+        self._groups = groups
+
     def add(self, places: Tensor) -> None:
         n, rows = places.shape
-        places = places.T.contiguous()
+        left_out = places < 0
+        number = 1
+        if self._groups is not None:
+            # Pairs are sorted together with the groups of their samples.
+            number = GROUPS
+            places = places * number + self._groups.to(places.device)
+        places = places.masked_fill(left_out, -1).T.contiguous()
         # NumPy sorts rows many times faster on a CPU.
         ordered = (
             places.sort(1).values
             if places.is_cuda
             else torch.from_numpy(np.sort(places.numpy(), axis=1))
         )
-        run = torch.zeros_like(ordered)
-        run[:, 1:] = (ordered[:, 1:] != ordered[:, :-1]).cumsum(1)
-        counts = _Counts(torch.full((rows, 1), n, device=places.device))
+        pairs = ordered.div(number, rounding_mode="floor")
+        run = torch.zeros_like(pairs)
+        run[:, 1:] = (pairs[:, 1:] != pairs[:, :-1]).cumsum(1)
+        groups = None if self._groups is None else ordered.remainder(number).T
+        counts = _Counts(torch.full((rows, 1), n, device=places.device), groups)
         counts.add(run.masked_fill_(ordered < 0, -1).T)
-        self.values = counts.values
+        self.table = counts.table._replace(cells=self._cells)
 
 
 def _block(device: torch.device) -> int:

@@ -1,18 +1,20 @@
-"""Atoms: samples that coincide, where a density cannot have them.
+"""Atoms and copies: samples that coincide, where a density cannot have them.
 
 Estimates from nearest neighbours take logarithms of distances, so that samples without a distance
-between them decide the estimate, or make it infinite.
+between them decide the estimate, or make it infinite. Samples that coincide are found by sorting,
+before any search for neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.neighbors import sort
+from infoprobe.neighbors import fingerprints, occurrences, search
 
 REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
@@ -20,15 +22,53 @@ REMEDY = (
     "give labels as integers, or use an estimator of discrete variables such as ip.Histogram."
 )
 
-_LARGEST = 2**63 - 1
+# Of the ties of a continuous feature, this share at least are copies of rows.
+_OF_ROWS = 0.9
+# Some samples may have a twin (float32 does not have many numbers), but no more than this share.
+TWINS = 0.2
+# No more than this share of rows may have a copy: it adds about as many nats.
+_COPIES = 0.1
 
-# Features hashed at a time.
-_COLUMNS = 64
+_COPIED = "Remove the copies: x.unique(dim=0) of the variables side by side, or one epoch only."
+
+# Numbers of these types have few digits.
+_SHORT = (torch.bfloat16, torch.float16)
+# A step of less than this share of the range is no resolution: n values hardly meet on it.
+_STEPS = 100
+# How near to a multiple of the smallest step all others are on a grid.
+_ON_GRID = 0.05
+# So many distinct rows do not all come an even number of times by chance.
+_BY_CHANCE = 20
+# As many near copies of a row are recognised.
+_MOST_COPIES = 8
 
 
 def require_no_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
     """Raises a ValueError if in any of the factors (n, d) a sample coincides with k others."""
     require_untied(torch.stack([tied(factor, k) for factor in factors], 1), k, name)
+
+
+def require_density(x: Tensor, k: int, name: str) -> None:
+    """Raises a ValueError if a sample of (n, d) coincides with k others, or many with any."""
+    times = occurrences(fingerprints(x))
+    require_untied((times > k).unsqueeze(1), k, name)
+    twins = times > 1
+    if twins.double().mean() > TWINS:
+        require_untied(twins.unsqueeze(1), 1, name)
+
+
+def require_no_copies(factors: Sequence[Tensor], k: int, name: str) -> None:
+    """Raises a ValueError if a row of variables has k copies, or many rows have any."""
+    number = copies(factors)
+    for least, tolerated in ((k, 0.0), (1, _COPIES)):
+        copied = number >= least
+        if copied.double().mean() > tolerated:
+            raise ArgumentValueError(
+                name,
+                f"expected samples that were drawn independently, but {int(copied.sum()):,} of "
+                f"{len(copied):,} rows occur again, with all their values, at least {least} "
+                f"times; such copies look like information. {_COPIED}",
+            )
 
 
 def require_untied(tied: Tensor, k: int, name: str) -> None:
@@ -46,19 +86,76 @@ def require_untied(tied: Tensor, k: int, name: str) -> None:
 
 def tied(x: Tensor, k: int) -> Tensor:
     """Which samples of (n, d) coincide with at least k others: (n,), bool."""
-    # Hashes of bits, in integers that wrap around: exact sums, in whatever order.
-    generator = torch.Generator().manual_seed(0)
-    shape = (2, x.shape[1])
-    factors = torch.randint(-_LARGEST, _LARGEST, shape, generator=generator, device="cpu")
-    spread, weights = factors.to(x.device) | 1
-    hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    for some in torch.split(torch.arange(x.shape[1], device=x.device), _COLUMNS):
-        # Adding 0 makes one of the two zeros.
-        bits = (x.detach()[:, some].double() + 0.0).view(torch.int64)
-        mixed = (bits ^ (bits >> 32)) * spread[some]
-        hashes += ((mixed ^ (mixed >> 29)) * weights[some]).sum(1)
-    line, order = sort(hashes)
-    runs = (line[k:] == line[:-k]).nonzero().squeeze(1)
-    result = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    result[order[runs.unsqueeze(1) + torch.arange(k + 1, device=x.device)]] = True
-    return result
+    return occurrences(fingerprints(x)) > k
+
+
+def copies(factors: Sequence[Tensor]) -> Tensor:
+    r"""How many other rows are copies of each row of variables (n, d_f): (n,) int64.
+
+    Values of one variable may well be tied: it may be discrete, rounded, or rectified. So may
+    whole rows, if all variables are. A row that occurs several times, but not more than
+    :math:`\sqrt n` times, is a copy of others
+
+    * if *all* rows occur a multiple of g > 1 times, as when a data set is passed g times; or
+    * if one of its features is continuous. Nine tenths of the ties of such a feature are ties of
+      whole rows; its values lie on no grid, as numbers do that were rounded or counted; and its
+      value in this row is neither 0 nor the least nor the greatest, where values pile up that
+      were rectified or clipped.
+    """
+    rows = torch.cat([factor.detach().double() for factor in factors], 1)
+    times = occurrences(fingerprints(rows))
+    most = math.isqrt(len(rows))
+    repeated = (times > 1) & (times <= most)
+    none = torch.zeros_like(times)
+    if not repeated.any():
+        return none
+    many = int(times.max()) <= most and float((1 / times.double()).sum()) >= _BY_CHANCE
+    if many and math.gcd(*torch.unique(times).tolist()) > 1:
+        return times - 1
+    copied = torch.zeros_like(repeated)
+    for column in rows.unbind(1):
+        if (suspects := repeated & ~copied).any():
+            copied |= suspects & _continuous_ties(column, times, most)
+    return torch.where(copied, times - 1, none)
+
+
+def _continuous_ties(column: Tensor, times: Tensor, most: int) -> Tensor:
+    """Where the values (n,) of a feature are tied though it is continuous, (n,) bool."""
+    own = occurrences(fingerprints(column.unsqueeze(1)))
+    tied = (own > 1) & (own <= most)
+    tied &= (column != 0) & (column != column.min()) & (column != column.max())
+    of_rows = tied & (own == times)
+    if int(of_rows.sum()) < _OF_ROWS * int(tied.sum()) or _granular(column):
+        return torch.zeros_like(tied)
+    return of_rows
+
+
+def near_copies(factors: Sequence[Tensor]) -> Tensor:
+    r"""The share of rows that have others far nearer than chance lets them be, 0-dim float64.
+
+    Such rows are copies up to rounding, or in another precision. Of independent samples in one
+    or more dimensions, the (m + 1)-th neighbour is more than 1/t times as far as the m-th with a
+    probability of at most :math:`t^m`; what is found beyond that, for t = 0.1, 0.01 or 0.001 and
+    for up to eight copies of a row, is reported. Rows that are equal are not among them.
+    """
+    points = [factor.detach().double() for factor in factors]
+    k = min(_MOST_COPIES + 1, len(points[0]) - 1)
+    distances = search(points, k, None, "euclidean").distances
+    near, far = distances[:, :-1], distances[:, 1:]
+    ratios = torch.where(near > 0, near / far, math.inf)
+    least = ratios.amin(1) if k > 1 else distances.new_full((len(distances),), math.inf)
+    shares = [(least < t).double().mean() - 2 * t for t in (0.1, 0.01, 0.001)]
+    return torch.stack(shares).amax().clamp(min=0)
+
+
+def _granular(column: Tensor) -> bool:
+    """Whether the values (n,) of a feature have a resolution at which some meet by chance."""
+    if any(torch.equal(column.to(dtype).double(), column) for dtype in _SHORT):
+        return True
+    values = torch.unique(column)
+    gaps = values.diff()
+    step = gaps.min() if len(gaps) else None
+    if step is None or (values[-1] - values[0]) / step > _STEPS * len(column):
+        return False
+    multiples = gaps / step
+    return bool((multiples - multiples.round()).abs().max() <= _ON_GRID)

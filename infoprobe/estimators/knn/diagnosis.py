@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY, MUTUAL_INFORMATION
+from infoprobe.estimators.arguments import (
+    ARGUMENTS,
+    ENTROPY,
+    MUTUAL_INFORMATION,
+    TOTAL_CORRELATION,
+)
 from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn.atoms import tied
+from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors
 
@@ -34,12 +41,12 @@ def diagnose(
         for name, x in zip(arguments.names, tensors, strict=True)
         if not (arguments.of_pairs and is_discrete(x, name))
     }
-    if arguments is MUTUAL_INFORMATION:
-        if value is not None and len(samples) == len(tensors):  # labels have another ceiling
-            n = len(tensors[0])
-            yield from near_ceiling(float(value), estimator.ceiling(n), n)
-        for name, x in samples.items():
-            yield from atoms_of_features(x, name)
+    if arguments is MUTUAL_INFORMATION and value is not None and len(samples) == len(tensors):
+        n = len(tensors[0])  # labels have another ceiling
+        yield from near_ceiling(float(value), estimator.ceiling(n), n)
+    if arguments.of_pairs or arguments is TOTAL_CORRELATION:
+        yield from of_copies(samples)
+        yield from of_ties(samples, estimator.k)
     if arguments is ENTROPY or arguments.independent:
         for name, x in samples.items():
             yield from _ties(estimator, x, name)
@@ -47,6 +54,9 @@ def diagnose(
             yield from _dimensions(estimator, x, name)
     if arguments.independent:
         yield from _twins(samples["p"], samples["q"])
+        if value is not None:
+            yield from of_distance(samples["p"], samples["q"], estimator.k, estimator.metric)
+        yield from paired(samples["p"], samples["q"])
 
 
 def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:

@@ -15,8 +15,8 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import arguments_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn import diagnosis, measures, surrogates
-from infoprobe.estimators.knn.atoms import require_no_atoms
+from infoprobe.estimators.knn import diagnosis, drift, measures, student, surrogates
+from infoprobe.estimators.knn.atoms import require_no_atoms, require_no_copies
 from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
 from infoprobe.estimators.knn.measures import KNNMeasure
 from infoprobe.estimators.special import digamma
@@ -67,10 +67,12 @@ class KNN:
               but noise remains, in any dimension; for others, the error that is peculiar to
               their shape. Invariant under translation and scaling. Needs :math:`n \ge d + 3`.
             * ``"copula"`` first carries each feature to a standard Gaussian one by its ranks,
-              calibrates there with Gaussian surrogates, and adds the entropies of the features
-              by themselves, which are easy to estimate. (Information does not change under maps
-              of single features.) What remains is the error peculiar to the dependence between
-              features. For entropy, mutual information and total correlation; no gradient.
+              calibrates there with surrogates whose copula is Gaussian or, where that is
+              likelier, a Student copula, and adds the entropies of the features by themselves,
+              which are easy to estimate. (Information does not change under maps of single
+              features.) If the estimate changes with k by more than that of the surrogates, as it
+              does where the dependence is curved, the bias is extrapolated from that. For
+              entropy and all information; no gradient.
         variant: Which estimator of Kraskov, Stögbauer & Grassberger (2004), 1 or 2, of the
             mutual information of continuous variables and of total correlation.
         repeats: The number of surrogates; each costs another estimate.
@@ -135,12 +137,12 @@ class KNN:
     kind: ClassVar[Literal["differential"]] = "differential"
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.k, 1, None, "k")
+        checks.require_integer_field(self, "k", 1)
         checks.require_one_of(self.metric, METRICS, "metric")
         checks.require_one_of(self.calibration, [None, "gaussian", "copula"], "calibration")
-        checks.require_integer(self.variant, 1, 2, "variant")
-        checks.require_integer(self.repeats, 1, None, "repeats")
-        checks.require_integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer_field(self, "variant", 1, 2)
+        checks.require_integer_field(self, "repeats", 1)
+        checks.require_integer_field(self, "seed", 0, 2**62)
 
     def entropy(self, x: Any) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
@@ -268,7 +270,8 @@ class KNN:
                 "expected 'gaussian' or 'copula', got None, which knows no bias. "
                 "Set it on the estimator.",
             )
-        return self._bias(found, self._prepare(found, tensors))
+        samples = self._prepare(found, tensors)
+        return self._bias(found, samples, found.raw(self, *samples))
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None
@@ -285,25 +288,37 @@ class KNN:
     def _estimate(self, measure: KNNMeasure, *tensors: Any) -> Tensor:
         samples = self._prepare(measure, tensors)
         value = measure.raw(self, *samples)
-        return value if self.calibration is None else value - self._bias(measure, samples).value
+        if self.calibration is None:
+            return value
+        return value - self._bias(measure, samples, value).value
 
-    def _bias(self, measure: KNNMeasure, samples: list[Tensor]) -> Bias:
-        truth = self._of_gaussians(measure, samples)
-        draw = surrogates.separate if measure.arguments.independent else surrogates.paired
-        drawn = draw(samples, self.repeats, self.seed)
+    def _bias(self, measure: KNNMeasure, samples: list[Tensor], value: Tensor) -> Bias:
+        """The bias of the ``value`` of samples, as prepared."""
         if self.calibration == "copula":
-            drawn = ([surrogates.normal_scores(x) for x in each] for each in drawn)
-        errors = torch.stack([measure.raw(self, *each) - truth for each in drawn])
+            copula = student.fit(samples)
+            truth = self._of_copula(measure, copula)
+            drawn = copula.draw(self.repeats, self.seed)
+        else:
+            truth = measure.of_gaussians(*samples)
+            draw = surrogates.separate if measure.arguments.independent else surrogates.paired
+            drawn = draw(samples, self.repeats, self.seed)
+        first, *others = drawn
+        of_first = measure.raw(self, *first)
+        errors = torch.stack([of_first, *(measure.raw(self, *each) for each in others)]) - truth
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
-        return Bias(errors.mean(), spread / math.sqrt(self.repeats))
+        bias = errors.mean()
+        if self.calibration == "copula":
+            bias = bias + drift.excess_bias(self, measure, (samples, value), (first, of_first))
+        return Bias(bias, spread / math.sqrt(self.repeats))
 
-    def _of_gaussians(self, measure: KNNMeasure, samples: list[Tensor]) -> Tensor:
-        """What the measure would be, were the samples Gaussian."""
-        if self.calibration == "copula" and measure is measures.ENTROPY:
-            # With standard Gaussian features, whatever the variance of their scores.
-            (x,) = samples
-            return x.shape[1] * _STANDARD - Gaussian().total_correlation(x)
-        return measure.of_gaussians(*samples)
+    def _of_copula(self, measure: KNNMeasure, copula: student.Copula) -> Tensor:
+        """What the measure would be, had the samples exactly this copula."""
+        if measure is measures.ENTROPY:
+            # Of standard Gaussian features, whatever the variance of their scores.
+            (x,) = copula.samples
+            correlation = Gaussian().total_correlation(x) + copula.excess_information()
+            return x.shape[1] * _STANDARD - correlation
+        return measure.of_gaussians(*copula.samples) + copula.excess_information()
 
     def _prepare(self, measure: KNNMeasure, tensors: Sequence[Any]) -> list[Tensor]:
         samples = measure.arguments.samples(tensors)
@@ -317,6 +332,8 @@ class KNN:
         for name, x in samples.items():
             self._require_enough(name, x)
             self._require_continuous(x, name, measure)
+        if measure.arguments.of_pairs:
+            require_no_copies(list(samples.values()), self.k, names)
         if self.calibration != "copula":
             return list(samples.values())
         if measure.arguments.independent:
@@ -343,10 +360,11 @@ class KNN:
             )
 
     def _require_continuous(self, x: Tensor, name: str, measure: KNNMeasure) -> None:
-        checks.require_spread(x, name)
+        if measure.differentiable or self.calibration == "gaussian":
+            checks.require_spread(x, name)
         if not measure.arguments.of_pairs:
             checks.require_varying(x, name)
-        if measure is measures.TOTAL_CORRELATION or self.calibration == "copula":
+        if measure is measures.TOTAL_CORRELATION:
+            require_no_copies(torch.split(x, 1, 1), self.k, name)
+        elif measure is measures.ENTROPY and self.calibration == "copula":
             require_no_atoms(torch.split(x, 1, 1), self.k, name)
-        elif measure.arguments.of_pairs:
-            require_no_atoms([x], self.k, name)

@@ -10,7 +10,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.knn import ksg
-from infoprobe.estimators.knn.atoms import require_no_atoms
+from infoprobe.estimators.knn.atoms import require_no_copies
 from infoprobe.neighbors import Metric
 
 
@@ -56,8 +56,7 @@ def information_with_labels(
     samples = checks.continuous(samples, names[1])
     labels = labels.to(samples.device).reshape(-1)
     checks.require_same_length(**dict(sorted({names[1]: samples, names[0]: labels}.items())))
-    checks.require_spread(samples, names[1])
-    require_no_atoms([samples], k, names[1])
+    require_no_copies([samples, labels.double().unsqueeze(1)], k, names[1])
     values, sizes = torch.unique(labels, return_counts=True)
     rare = values[sizes <= k].tolist()
     if rare:

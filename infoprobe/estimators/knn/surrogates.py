@@ -69,8 +69,16 @@ def normal_scores(x: Tensor) -> Tensor:
 
     where equal values have the mean of their ranks.
     """
+    scores: Tensor = torch.special.ndtri(doubled_ranks(x).double() / (2 * len(x)))
+    return scores.to(x.dtype).contiguous()
+
+
+def doubled_ranks(x: Tensor) -> Tensor:
+    r"""Twice the ranks of the values of each feature, less 1: integers from 1 to :math:`2n - 1`.
+
+    Equal values have the mean of their ranks.
+    """
     columns = x.T.contiguous()
     line = columns.sort(1).values
     below, up_to = (torch.searchsorted(line, columns, right=side) for side in (False, True))
-    scores: Tensor = torch.special.ndtri((below + up_to).double() / (2 * len(x)))
-    return scores.T.to(x.dtype).contiguous()
+    return (below + up_to).T

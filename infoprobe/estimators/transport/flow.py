@@ -118,12 +118,14 @@ class Flow(Transport):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("components", "hidden", "steps", "batch"):
-            checks.require_integer(getattr(self, name), 1, None, name)
-        if not 0 <= self.dropout < 1:
+            checks.require_integer_field(self, name, 1)
+        checks.require_real_field(self, "dropout", 0)
+        if self.dropout >= 1:
             raise ArgumentValueError(
                 "dropout", f"expected a share from 0 to below 1, got {self.dropout!r}."
             )
         for name in ("learning_rate", "seconds"):
+            checks.require_real_field(self, name, 0, infinite=name == "seconds")
             if not getattr(self, name) > 0:
                 raise ArgumentValueError(
                     name, f"expected a number above 0, got {getattr(self, name)!r}."

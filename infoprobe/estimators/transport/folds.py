@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from infoprobe.estimators.splits import split_apart
 from infoprobe.estimators.transport.report import UpperBound
 
 # One in eight of the samples that are not measured tells when to stop fitting.
@@ -39,16 +40,18 @@ class Fold(NamedTuple):
     measure: Tensor
 
 
-def split(x: Tensor, folds: int, seed: int) -> list[Fold]:
-    """Folds of a random order of the samples."""
+def split(factors: Sequence[Tensor], folds: int, seed: int) -> list[Fold]:
+    """Folds of a random order of samples (n, d_f), in which copies stay together."""
     generator = torch.Generator("cpu").manual_seed(seed)
-    order = torch.randperm(len(x), generator=generator, device="cpu").to(x.device)
-    parts = order.tensor_split(folds)
+    n, device = len(factors[0]), factors[0].device
+    order = torch.randperm(n, generator=generator, device="cpu").to(device)
+    parts = split_apart(order, [len(part) for part in order.tensor_split(folds)], factors)
     found = []
     for i, part in enumerate(parts):
         others = torch.cat([*parts[:i], *parts[i + 1 :]])
-        stop = len(others) // _STOP
-        found.append(Fold(others[stop:], others[:stop], part))
+        few = len(others) // _STOP
+        stop, fit = split_apart(others, [few, len(others) - few], factors)
+        found.append(Fold(fit, stop, part))
     return found
 
 

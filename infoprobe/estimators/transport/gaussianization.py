@@ -91,7 +91,7 @@ class Gaussianization(Transport):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.require_one_of(self.rotation, [None, *ROTATIONS], "rotation")
-        checks.require_integer(self.layers, 0, None, "layers")
+        checks.require_integer_field(self, "layers", 0)
 
     def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
         """A map fitted to samples ``x`` (n, d) and stopped by other samples, (m, d)."""

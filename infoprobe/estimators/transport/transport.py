@@ -30,6 +30,7 @@ from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.knn.atoms import require_no_atoms
 from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import (
     CrossEntropyEstimator,
     EntropyEstimator,
@@ -65,8 +66,8 @@ class Transport(ABC):
     kind: ClassVar[Literal["differential"]] = "differential"
 
     def __post_init__(self) -> None:
-        checks.require_integer(self.folds, 2, None, "folds")
-        checks.require_integer(self.seed, 0, 2**62, "seed")
+        checks.require_integer_field(self, "folds", 2)
+        checks.require_integer_field(self, "seed", 0, 2**62)
         if not offers(self.residual, arguments.ENTROPY.measure):
             raise ArgumentTypeError(
                 "residual",
@@ -197,7 +198,8 @@ class Transport(ABC):
 
         Returns:
             The value in nats; the standard error of an entropy, ``None`` of other measures; and
-            the findings of the :meth:`report`, or that mutual information is near its ceiling.
+            the findings of the :meth:`report`, or that mutual information is near its ceiling or
+            that the samples of a divergence belong in pairs.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -213,10 +215,13 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+        if arguments.ARGUMENTS[measure].independent:
+            p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
+            findings += paired(p, q)
         return Estimate(report.value, stderr, findings)
 
     def _entropy(self, x: Tensor) -> TransportReport:
-        carried, _ = self._carry(x, split(x, self.folds, self.seed))
+        carried, _ = self._carry(x, split([x], self.folds, self.seed))
         return _report("entropy", carried.entropy, x=carried)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
@@ -225,7 +230,7 @@ class Transport(ABC):
         return _report("total_correlation", value, **of_all.transported)
 
     def _mutual_information(self, x: Tensor, y: Tensor) -> TransportReport:
-        folds = split(x, self.folds, self.seed)
+        folds = split([x, y], self.folds, self.seed)
         (x_carried, xs), (y_carried, ys) = self._carry(x, folds), self._carry(y, folds)
         residual = cast("InformationEstimator", self.residual)
         values = [residual.mutual_information(a.z, b.z) for a, b in zip(xs, ys, strict=True)]
@@ -233,11 +238,11 @@ class Transport(ABC):
         return _report("mutual_information", value, x=x_carried, y=y_carried)
 
     def _cross_entropy(self, p: Tensor, q: Tensor) -> TransportReport:
-        carried, parts = self._carry(q, split(q, self.folds, self.seed))
+        carried, parts = self._carry(q, split([q], self.folds, self.seed))
         residual = cast("CrossEntropyEstimator", self.residual)
         values, weights = [], []
         for fitted, fold, part in zip(
-            carried.maps, split(p, self.folds, self.seed), parts, strict=True
+            carried.maps, split([p], self.folds, self.seed), parts, strict=True
         ):
             z, log_det = through(fitted, p[fold.measure])
             values.append(residual.cross_entropy(z.to(p.dtype), part.z) - log_det.mean())

@@ -56,7 +56,8 @@ class Kept(ABC, Generic[P]):
         values: The number of scalars.
         left_out: The number of calls that could not be measured.
         why_left_out: What was wrong with the first of them; empty if there were none.
-        applies: Whether the measure applies to the layer, as far as its calls tell.
+        inapplicable: The number of calls to which the measure does not apply.
+        why_inapplicable: Why it does not apply to the first of them.
         entrances: The parts of the model by which passes entered, instead of the model itself.
     """
 
@@ -64,7 +65,8 @@ class Kept(ABC, Generic[P]):
     values: int = 0
     left_out: int = 0
     why_left_out: str = ""
-    applies: bool = True
+    inapplicable: int = 0
+    why_inapplicable: str = ""
     entrances: set[str] = field(default_factory=set)
 
     @property
@@ -73,9 +75,9 @@ class Kept(ABC, Generic[P]):
         """Whether no call could be measured yet."""
 
     @property
-    def bytes_per_sample(self) -> int:
-        """How many bytes each further sample takes; 0 if the size does not depend on them."""
-        return 0
+    def is_untouched(self) -> bool:
+        """Whether no call was to be measured."""
+        return self.is_empty and not self.left_out and not self.inapplicable
 
     @property
     def width(self) -> float | None:
@@ -84,11 +86,12 @@ class Kept(ABC, Generic[P]):
             return None
         return self.values / self.n if self.values % self.n else self.values // self.n
 
-    def add(self, piece: P, run: Pass) -> None:
-        """Adds what a pass brought."""
-        self._add(piece, run)
+    def add(self, piece: P, run: Pass) -> bool:
+        """Adds what a pass brought, and returns whether each kept sample takes more memory now."""
+        widened = self._add(piece, run)
         self.n += piece.n
         self.values += piece.values
+        return widened
 
     def leave_out(self, problem: Problem, where: str) -> None:
         """Counts a call that could not be measured.
@@ -97,14 +100,14 @@ class Kept(ABC, Generic[P]):
             problem: What was wrong with it.
             where: What could not be measured, and when: ``"In pass 3 the output"``.
         """
-        self.left_out += 1
-        if self.left_out == 1:
-            self.applies = problem.applies
+        if problem.applies:
+            self.left_out += 1
             self.why_left_out = (
-                f"{where} could not be measured: {problem.reason}"
-                if problem.applies
-                else problem.reason
+                self.why_left_out or f"{where} could not be measured: {problem.reason}"
             )
+        else:
+            self.inapplicable += 1
+            self.why_inapplicable = self.why_inapplicable or problem.reason
 
     def merge(self, other: Kept[P], merging: Merging | None) -> None:
         """Takes in what was kept of other data.
@@ -115,9 +118,10 @@ class Kept(ABC, Generic[P]):
         """
         self.n += other.n
         self.values += other.values
-        if not self.why_left_out:
-            self.why_left_out, self.applies = other.why_left_out, other.applies
         self.left_out += other.left_out
+        self.why_left_out = self.why_left_out or other.why_left_out
+        self.inapplicable += other.inapplicable
+        self.why_inapplicable = self.why_inapplicable or other.why_inapplicable
         self.entrances |= other.entrances
         self._merge(other, merging)
 
@@ -128,7 +132,8 @@ class Kept(ABC, Generic[P]):
             "values": self.values,
             "left_out": self.left_out,
             "why_left_out": self.why_left_out,
-            "applies": self.applies,
+            "inapplicable": self.inapplicable,
+            "why_inapplicable": self.why_inapplicable,
             "entrances": sorted(self.entrances),
             **self._state(),
         }
@@ -137,20 +142,22 @@ class Kept(ABC, Generic[P]):
         """Becomes what :meth:`state_dict` describes."""
         self.n, self.values = state["n"], state["values"]
         self.left_out, self.why_left_out = state["left_out"], state["why_left_out"]
-        self.applies = state["applies"]
+        self.inapplicable = state["inapplicable"]
+        self.why_inapplicable = state["why_inapplicable"]
         self.entrances = set(state["entrances"])
         self._load(state)
 
     def remarks(self) -> Iterator[str]:
         """What a reader should know of the calls that were measured and left out."""
-        if self.is_empty and not self.applies:
-            yield self.why_left_out
-        elif self.left_out:
-            calls = "1 call is" if self.left_out == 1 else f"{self.left_out:,} calls are"
-            yield f"{calls} left out. {self.why_left_out}"
+        if self.left_out:
+            yield f"{_calls(self.left_out)} left out. {self.why_left_out}"
+        if self.inapplicable and self.is_empty and not self.left_out:
+            yield self.why_inapplicable
+        elif self.inapplicable:
+            yield f"{_calls(self.inapplicable)} left out. {self.why_inapplicable}"
 
     @abstractmethod
-    def _add(self, piece: P, run: Pass) -> None: ...
+    def _add(self, piece: P, run: Pass) -> bool: ...
 
     @abstractmethod
     def _merge(self, other: Any, merging: Merging | None) -> None: ...
@@ -160,6 +167,10 @@ class Kept(ABC, Generic[P]):
 
     @abstractmethod
     def _load(self, state: Mapping[str, Any]) -> None: ...
+
+
+def _calls(number: int) -> str:
+    return "1 call is" if number == 1 else f"{number:,} calls are"
 
 
 class Reduction(ABC):

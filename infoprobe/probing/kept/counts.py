@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.estimators.histogram.counts import Counts
-from infoprobe.estimators.protocols import StreamingEstimator
+from infoprobe.estimators.errors import GROUPS
+from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
+from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
@@ -22,11 +24,11 @@ class CountsPiece(Piece):
     """The counts of one call.
 
     Attributes:
-        counts: How many values fell into each bin.
+        groups: For each group of samples, how many of its values fell into each bin.
         counted: The number of values that were counted; fewer where random ones stand for all.
     """
 
-    counts: Counts
+    groups: Mapping[int, Counts]
     counted: int
 
 
@@ -35,36 +37,47 @@ class KeptCounts(Kept[CountsPiece]):
     """The counts of the tensors that had one role at one call of a layer.
 
     Attributes:
-        counts: How many values fell into each bin; ``None`` before the first call.
+        groups: For each group of samples, how many of its values fell into each bin.
         counted: The number of values that were counted.
     """
 
-    counts: Counts | None = None
+    groups: dict[int, Counts] = field(default_factory=dict)
     counted: int = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether no call could be measured yet."""
-        return self.counts is None
+        return not self.groups
 
-    def _add(self, piece: CountsPiece, run: Pass) -> None:
-        before = self.counts
-        self.counts = piece.counts if before is None else run.sum(before, piece.counts)
+    @property
+    def counts(self) -> GroupedCounts | None:
+        """How many values fell into each bin; ``None`` before the first call."""
+        if not self.groups:
+            return None
+        some = next(iter(self.groups.values()))
+        none = Counts(some.grid, torch.zeros_like(some.values))
+        return GroupedCounts.of([self.groups.get(i, none) for i in range(GROUPS)])
+
+    def _add(self, piece: CountsPiece, run: Pass) -> bool:
+        for group, counts in piece.groups.items():
+            before = self.groups.get(group)
+            self.groups[group] = counts if before is None else run.sum(before, counts)
         self.counted += piece.counted
+        return False
 
     def _merge(self, other: KeptCounts, merging: Merging | None) -> None:
-        if other.counts is not None:
-            before = self.counts
-            self.counts = other.counts if before is None else before + other.counts
+        for group, counts in other.groups.items():
+            before = self.groups.get(group)
+            self.groups[group] = counts if before is None else before + counts
         self.counted += other.counted
 
     def _state(self) -> dict[str, Any]:
-        counts = None if self.counts is None else self.counts.state_dict()
-        return {"counts": counts, "counted": self.counted}
+        groups = {group: counts.state_dict() for group, counts in sorted(self.groups.items())}
+        return {"groups": groups, "counted": self.counted}
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        counts = state["counts"]
-        self.counts = None if counts is None else Counts.from_state_dict(counts)
+        groups = state["groups"].items()
+        self.groups = {group: Counts.from_state_dict(counts) for group, counts in groups}
         self.counted = state["counted"]
 
 
@@ -85,14 +98,17 @@ class Counting(TensorReduction):
     def reduce(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
         """The counts of some tensors together, on the CPU."""
         chosen = run.values_of(tensors)
-        counts = self.estimator.count(chosen[0])
+        blocks = count_blocks(self.estimator, chosen[0], len(run.groups))
         for x in chosen[1:]:
-            counts += self.estimator.count(x)
+            more = count_blocks(self.estimator, x, len(run.groups))
+            blocks = [a + b for a, b in zip(blocks, more, strict=True)]
+        if tensors[0].is_cuda:
+            blocks = [counts.to("cpu") for counts in blocks]
         values = sum(map(Tensor.numel, tensors))
         return CountsPiece(
             n=checks.length(tensors[0]) or 1,
             values=values,
-            counts=counts.to("cpu") if tensors[0].is_cuda else counts,
+            groups=dict(zip(run.groups, blocks, strict=False)),
             counted=values if chosen is tensors else sum(x.numel() for x in chosen),
         )
 

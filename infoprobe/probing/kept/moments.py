@@ -117,13 +117,14 @@ class KeptMoments(Kept[MomentsPiece]):
     def remarks(self) -> Iterator[str]:
         """What a reader should know of the calls, and of what the layer reports."""
         yield from super().remarks()
-        if self.doubt and not self.left_out:
+        if self.doubt and not self.left_out and not self.inapplicable:
             yield self.doubt
 
-    def _add(self, piece: MomentsPiece, run: Pass) -> None:
+    def _add(self, piece: MomentsPiece, run: Pass) -> bool:
         before = Moments() if self.moments is None else self.moments
         self.moments = before + piece.moments
         self.doubt = self.doubt or piece.doubt
+        return False
 
     def _merge(self, other: KeptMoments, merging: Merging | None) -> None:
         if other.moments is not None:
@@ -196,10 +197,17 @@ class Averaging(CallReduction):
         numbers = self.quantity.of(event)
         if isinstance(numbers, Problem):
             return numbers
+        n = checks.length(event.outputs[0])
+        if numbers.values.shape != (n,):
+            raise ArgumentValueError(
+                "numbers",
+                f"expected one number for each of {n:,} samples, got shape "
+                f"{tuple(numbers.values.shape)}.",
+            )
         return MomentsPiece(
-            n=checks.length(event.outputs[0]),
+            n=n,
             values=sum(x.numel() for x in event.outputs),
-            moments=Moments.of(numbers.values),
+            moments=Moments.of(numbers.values.double()),
             doubt=numbers.doubt,
         )
 

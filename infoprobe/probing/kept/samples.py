@@ -142,10 +142,12 @@ class KeptSamples(Kept[SamplesPiece]):
         if self.samples is not None:
             self.samples.keep(slots)
 
-    def _add(self, piece: SamplesPiece, run: Pass) -> None:
+    def _add(self, piece: SamplesPiece, run: Pass) -> bool:
         samples = Samples.none_like(piece.x) if self.samples is None else self.samples
+        before = self.bytes_per_sample
         samples.add(piece.admitted, piece.x)
         self.samples = samples
+        return self.bytes_per_sample != before
 
     def _merge(self, other: KeptSamples, merging: Merging | None) -> None:
         if other.samples is None or merging is None:
@@ -181,6 +183,11 @@ class Sampling(TensorReduction):
 
     samples: int
     project: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.require_integer_field(self, "samples", 1)
+        if self.project is not None:
+            checks.require_integer_field(self, "project", 1)
 
     def empty(self) -> KeptSamples:
         """Nothing kept yet."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from infoprobe.errors import ArgumentValueError
+from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
-from infoprobe.probing.kept.base import Reduction
-from infoprobe.probing.roles import Role
+from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
+from infoprobe.probing.roles import ROLES, Role
 from infoprobe.rows import Kind, register_label
 
 
@@ -42,6 +43,11 @@ class Reading(NamedTuple):
     findings: Sequence[str] = ()
     stderr: float | None = None
 
+    def as_numbers(self) -> Reading:
+        """The same reading in numbers and strings of Python's own."""
+        stderr = None if self.stderr is None else float(self.stderr)
+        return Reading(float(self.value), [str(finding) for finding in self.findings], stderr)
+
     @classmethod
     def of(cls, estimate: Estimate, roles: Mapping[str, str]) -> Reading:
         """The reading of an estimate.
@@ -71,10 +77,12 @@ class Measure(ABC):
     Attributes:
         name: The name of the measure in reports, which no other measure has.
         unit: The unit of its values.
+        optional: Whether it has no row at a call for which nothing was kept.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str] = "nats"
+    optional: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -101,6 +109,37 @@ class Measure(ABC):
     @abstractmethod
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept, the layer's own output or report last."""
+
+    def required_needs(self) -> tuple[Need, ...]:
+        """The :attr:`needs`, checked.
+
+        Raises:
+            TypeError: They are not needs.
+            ValueError: There are none, or a role has no such thing to keep.
+        """
+        needs = self.needs
+        if not needs:
+            raise ArgumentValueError(
+                "needs",
+                f"expected at least one need, got none from {self!r}. Return what it uses.",
+            )
+        for need in needs:
+            if not isinstance(need, Need):
+                raise ArgumentTypeError(
+                    "needs",
+                    f"expected infoprobe.probing.measures.Need(role, reduction), got {need!r} "
+                    f"from {self!r}.",
+                )
+            checks.require_one_of(need.role, ROLES, "role")
+            kind = CallReduction if need.role == "layer" else TensorReduction
+            if not isinstance(need.reduction, kind):
+                raise ArgumentTypeError(
+                    "reduction",
+                    f"expected a {kind.__name__} for the role {need.role!r}, such as "
+                    f"{'Averaging' if need.role == 'layer' else 'Sampling'}(...), got "
+                    f"{need.reduction!r} from {self!r}.",
+                )
+        return tuple(needs)
 
     @abstractmethod
     def compute(self, *kept: Any, **unused: Any) -> Reading:
@@ -136,11 +175,3 @@ class Measure(ABC):
     def identity(self) -> Any:
         """What tells whether two measures, of whatever process, are the same: plain data."""
         return configuration(self)
-
-
-def reductions(needs: Iterable[Need]) -> dict[Role, list[Reduction]]:
-    """How the tensors of each role are reduced."""
-    found: dict[Role, list[Reduction]] = {}
-    for role, reduction in dict.fromkeys(needs):
-        found.setdefault(role, []).append(reduction)
-    return found

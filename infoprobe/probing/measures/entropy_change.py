@@ -52,6 +52,12 @@ class EntropyChange(Measure):
     named instead of believed; see also :func:`~infoprobe.check_invertible`. Layers that are not
     invertible have no value.
 
+    Of a map that was given a condition c, the value is the change of the entropy given c,
+    h(output|c) - h(input|c). Of a transform of torch's onto a surface (``StickBreakingTransform``,
+    ``CorrCholeskyTransform``) it is about the entropy with respect to area, as in
+    :func:`~infoprobe.entropy_change`. Log-determinants that are random estimates (FrEIA's
+    IResNetLayer, normflows' Residual) are named as such. Each of these is a finding.
+
     A layer that maps samples to -inf (a singular Jacobian) has the value -inf, and a finding says
     for how many samples.
     """

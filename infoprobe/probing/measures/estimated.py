@@ -31,11 +31,10 @@ class EstimatedMeasure(Measure):
 
     def __post_init__(self) -> None:
         require_measure(self.estimator, self._estimated)
-        checks.require_integer(self.samples, 2, None, "samples")
-        object.__setattr__(self, "samples", int(self.samples))
+        kind_of(self.estimator)
+        checks.require_integer_field(self, "samples", 2)
         if self.project is not None:
-            checks.require_integer(self.project, 1, None, "project")
-            object.__setattr__(self, "project", int(self.project))
+            checks.require_integer_field(self, "project", 1)
 
     @property
     @abstractmethod

@@ -47,7 +47,9 @@ class TestOverUnits:
         rows = [
             (counts, int(cells))
             for tables in parts
-            for row in zip(*(zip(*table, strict=True) for table in tables), strict=True)
+            for row in zip(
+                *(zip(table.counts, table.cells, strict=True) for table in tables), strict=True
+            )
             for counts, cells in row
         ]
         assert len(rows) == 2 * len(expected)

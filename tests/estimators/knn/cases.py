@@ -36,12 +36,17 @@ def arguments(measure, n=60, d=3, m=50, seed=0):
 
 def textbook_value(measure, tensors, k, metric, variant=1):
     arrays = [x.double().numpy() for x in tensors]
+    if measure in SAMPLE_MEASURES:
+        scale = textbook.spreads(arrays[0])
+        value = getattr(textbook, measure)(*(x / scale for x in arrays), k, metric)
+        return value if measure == "kl_divergence" else value + np.log(scale).sum()
+    arrays = [textbook.scores(x) for x in arrays]
     if measure == "mutual_information":
         return textbook.multi_information(arrays, k, metric, variant)
     if measure == "total_correlation":
         columns = np.split(arrays[0], arrays[0].shape[1], 1)
         return textbook.multi_information(columns, k, metric, variant)
-    return getattr(textbook, measure)(*arrays, k, metric)
+    return textbook.conditional_mutual_information(*arrays, k, metric)
 
 
 def near(value, abs=1e-9):

@@ -23,13 +23,6 @@ class TestAtoms:
             ("entropy", [x], "x", 100),
             ("kl_divergence", [x, other], "p", 100),
             ("cross_entropy", [x, x + 0], "p, q", 100),
-            ("mutual_information", [x, other], "x", 100),
-            ("mutual_information", [other, x], "y", 100),
-            ("mutual_information", [x, torch.arange(200) % 3], "x", 100),
-            ("mutual_information", [torch.arange(200) % 3, x], "y", 100),
-            ("conditional_mutual_information", [other, x, other + 1], "y", 100),
-            ("conditional_mutual_information", [other, other + 1, x], "z", 100),
-            ("total_correlation", [x], "x", 100),
         ]
         for measure, tensors, name, count in calls:
             with pytest.raises(ValueError, match=rf"^{name}: .* {count} of 200 .*{ATOMS}"):
@@ -42,8 +35,6 @@ class TestAtoms:
         for measure in ("kl_divergence", "cross_entropy"):
             with pytest.raises(ValueError, match=ATOMS):
                 getattr(KNN(), measure)(p, q)
-        with pytest.raises(ValueError, match=ATOMS):
-            KNN().mutual_information(p[:, 0], q)
 
     @pytest.mark.parametrize("k", [1, 2, 5])
     @pytest.mark.parametrize("d", [1, 3, 9])
@@ -51,13 +42,10 @@ class TestAtoms:
         x, y = normal(60, d), normal(60, d, seed=1)
         x[10 : 10 + k] = x[10].clone()
         assert KNN(k).entropy(x).isfinite()
-        assert KNN(k).mutual_information(x, y).isfinite()
         x[10 : 11 + k] = x[10].clone()
         message = rf"^x: .* {k + 1} of 60 coincide with at least k={k} others"
         with pytest.raises(ValueError, match=message):
             KNN(k).entropy(x)
-        with pytest.raises(ValueError, match=message):
-            KNN(k).mutual_information(x, y)
         with pytest.raises(ValueError, match=message.replace("x:", "p:")):
             KNN(k).kl_divergence(x, y)
 
@@ -96,21 +84,9 @@ class TestAtoms:
         tied = (torch.unique(x[:, 1], return_counts=True)[1] > 3).sum()
         assert tied > 1
         assert KNN().entropy(x).isfinite()
-        for estimator, measure in (
-            (KNN(), "total_correlation"),
-            (KNN(calibration="copula"), "total_correlation"),
-            (KNN(calibration="copula"), "entropy"),
-        ):
-            message = r"^x: .* of 200 coincide .* in one of its features \(2 have such\)"
-            with pytest.raises(ValueError, match=message):
-                getattr(estimator, measure)(x)
-
-    def test_labels_that_are_floats(self):
-        labels = torch.arange(90) % 3
-        x = normal(90, 2) + labels[:, None]
-        for pair, name in (((x, labels.float()), "y"), ((labels.double(), x), "x")):
-            with pytest.raises(ValueError, match=rf"^{name}: .* 90 of 90 .*labels as integers"):
-                KNN().mutual_information(*pair)
+        message = r"^x: .* of 200 coincide .* in one of its features \(2 have such\)"
+        with pytest.raises(ValueError, match=message):
+            KNN(calibration="copula").entropy(x)
 
     @pytest.mark.parametrize("layout", ["rows", "columns", "float32 columns"])
     def test_all_are_counted_however_they_lie_in_memory(self, layout):
@@ -124,29 +100,27 @@ class TestAtoms:
             if "float32" in layout:
                 x = x.float().T.contiguous().T
             with pytest.raises(ValueError, match=rf"^x: .* {n:,} of {n:,} coincide"):
-                KNN().mutual_information(x, normal(n, 1, seed=1))
+                KNN().entropy(x)
 
     def test_a_few_in_the_last_rows_are_found(self):
         for n, d in ((17, 8), (33, 5), (100, 7), (1001, 8)):
             x = normal(n, d).T.contiguous().T
             x[[0, 5, -2, -1]] = x[0].clone()
             with pytest.raises(ValueError, match=rf"^x: .* 4 of {n:,} coincide"):
-                KNN().mutual_information(x, normal(n, 1, seed=1))
+                KNN().entropy(x)
 
     def test_zeros_of_both_signs_are_equal(self):
         x = self.halved(200, 2)
         x[::4] *= -1
         assert x[0, 0].signbit()
         assert not x[2, 0].signbit()
-        for measure, tensors in (("entropy", [x]), ("mutual_information", [x, normal(200, 1)])):
-            with pytest.raises(ValueError, match=r"^x: .* 100 of 200 coincide"):
-                getattr(KNN(60), measure)(*tensors)
+        with pytest.raises(ValueError, match=r"^x: .* 100 of 200 coincide"):
+            KNN(60).entropy(x)
 
     def test_samples_of_the_same_values_in_another_order_are_none(self):
         x = torch.tensor(list(itertools.permutations(range(4)))).double()
-        y = normal(24, 1)
-        expected = textbook_value("mutual_information", [x, y], 1, "euclidean")
-        assert KNN(1).mutual_information(x, y).item() == near(expected)
+        expected = textbook_value("entropy", [x], 1, "euclidean")
+        assert KNN(1).entropy(x).item() == near(expected)
 
     def test_samples_that_differ_by_little_are_none(self):
         # Equal sums are not equal samples.

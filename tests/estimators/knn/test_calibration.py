@@ -7,7 +7,7 @@ import scipy.stats
 import torch
 
 from infoprobe.estimators import KNN, Gaussian
-from infoprobe.estimators.knn import surrogates
+from infoprobe.estimators.knn import student, surrogates
 from tests.estimators.knn.cases import (
     COUNT_MEASURES,
     MEASURES,
@@ -140,17 +140,18 @@ class TestCalibration:
         pair = measure in ("cross_entropy", "kl_divergence")
         if calibration == "copula":
             scores = [surrogates.normal_scores(x) for x in tensors]
+            copula = student.fit(scores)
+            drawn = copula.draw(4, seed=0)
+            truth = getattr(Gaussian(), measure)(*copula.samples) + copula.excess_information()
         else:
             scores = tensors
-        drawn = (surrogates.separate if pair else surrogates.paired)(scores, 4, seed=0)
-        truth = getattr(Gaussian(), measure)(*scores)
-        if calibration == "copula":
-            # The surrogates have ranks, too.
-            drawn = ([surrogates.normal_scores(x) for x in some] for some in drawn)
+            drawn = (surrogates.separate if pair else surrogates.paired)(scores, 4, seed=0)
+            truth = getattr(Gaussian(), measure)(*scores)
         if calibration == "copula" and measure == "entropy":
             # In place of those of the features, which are standard Gaussian, come their own.
             standard = 3 * math.log(2 * math.pi * math.e) / 2
-            truth = standard - Gaussian().total_correlation(scores[0])
+            correlation = Gaussian().total_correlation(*copula.samples)
+            truth = standard - correlation - copula.excess_information()
             gain = sum(KNN().entropy(x) for x in tensors[0].unbind(1)) - standard
         raw = getattr(KNN(), measure)
         assert (raw(*scores) - bias.value + gain).item() == near(value)

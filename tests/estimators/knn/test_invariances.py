@@ -41,16 +41,45 @@ class TestProperties:
         method = getattr(KNN(3, metric), measure)
         assert method(*moved).item() == near(method(*tensors).item() + gain, abs=1e-7)
 
-    @given(st.sampled_from(SAMPLE_MEASURES), st.integers(0, 1000), st.integers(2, 8))
-    @settings(max_examples=30, deadline=None)
-    def test_rotations(self, measure, seed, d):
-        tensors = arguments(measure, n=40, d=d, seed=seed)
-        rotation, _ = torch.linalg.qr(normal(d, d, seed=seed))
-        method = getattr(KNN(), measure)
-        assert method(*(x @ rotation for x in tensors)).item() == near(method(*tensors))
-        turned = KNN().mutual_information(tensors[0] @ rotation, tensors[0][:, :1] ** 2).item()
-        expected = KNN().mutual_information(tensors[0], tensors[0][:, :1] ** 2)
-        assert turned == near(expected)
+    @given(
+        st.sampled_from(MEASURES),
+        st.sampled_from([None, "gaussian", "copula"]),
+        st.lists(st.floats(-7, 7), min_size=3, max_size=3),
+        st.integers(0, 1000),
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_units_of_single_features(self, measure, calibration, magnitudes, seed):
+        if calibration == "copula" and measure in ("cross_entropy", "kl_divergence"):
+            calibration = None
+        tensors = arguments(measure, n=40, seed=seed)
+        scale = 10.0 ** torch.tensor(magnitudes, dtype=torch.float64)
+        moved = [scale[: x.shape[1]] * x for x in tensors]
+        gain = float(scale.log().sum()) if measure in ("entropy", "cross_entropy") else 0
+        method = getattr(KNN(3, calibration=calibration, repeats=1), measure)
+        assert method(*moved).item() == near(method(*tensors).item() + gain, abs=1e-7)
+
+    @given(
+        st.sampled_from([None, "copula"]),
+        st.sampled_from(COUNT_MEASURES),
+        st.sampled_from([1, 2]),
+        st.integers(0, 1000),
+    )
+    @settings(max_examples=40, deadline=None)
+    def test_information_under_increasing_maps_of_features(
+        self, calibration, measure, variant, seed
+    ):
+        tensors = arguments(measure, n=40, seed=seed)
+        method = getattr(KNN(3, calibration=calibration, variant=variant), measure)
+        for bijection in (torch.exp, torch.sinh, torch.asinh, lambda x: x**3, lambda x: 1e140 * x):
+            assert method(*map(bijection, tensors)).item() == near(method(*tensors))
+        labels = torch.arange(40) % 3
+        x = tensors[0]
+        expected = KNN().mutual_information(x, labels)
+        assert KNN().mutual_information(x.exp(), labels).item() == near(expected)
+        # In float32 as well.
+        x = x.float()
+        expected = KNN().mutual_information(x, labels)
+        assert KNN().mutual_information(x * 1e-30, labels).item() == near(expected)
 
     @given(
         st.sampled_from(MEASURES),

@@ -159,7 +159,7 @@ class TestWhatCannotBeMeasured:
     def test_an_estimator_that_refuses(self):
         model = nn.Sequential(nn.Identity(), nn.Linear(4, 2))
         rows = measured(model, data(), ip.Divergence(ip.KNN(), "input"), [120])
-        assert rows[0]["value"] is None  # x is not independent of itself
+        assert abs(rows[0]["value"]) < 1  # of one half from the other
         assert rows[1]["value"] is None
         assert "same d" in rows[1]["findings"][0] or "equally many" in rows[1]["findings"][0]
 
@@ -182,3 +182,23 @@ class TestWhatCannotBeMeasured:
                     measures.append(kind(estimator))
         rows = measured(nn.Sequential(Square()), x, measures, [len(x)])
         assert all(row["value"] is not None or row["findings"] for row in rows)
+
+
+def test_a_problem_after_calls_that_do_not_apply_is_told_once():
+    class Scales(nn.Module):
+        def forward(self, x):
+            return 2 * x, x.new_full((len(x),), math.nan)
+
+        def inverse(self, z):
+            return z / 2, z.new_zeros(len(z))
+
+    model = Scales()
+    with ip.probe(model, measures=ip.EntropyChange()) as probe:
+        torch.func.vmap(lambda x: model(x[None])[0])(torch.randn(3, 2))
+        x = torch.randn(4, 2)
+        with pytest.warns(RuntimeWarning, match="are NaN or infinite") as caught:
+            [model(x) for _ in range(5)]
+    assert len(caught) == 1
+    (row,) = probe.report().rows
+    assert row["findings"][0].startswith("5 calls are left out. In pass 2, what the layer reports")
+    assert row["findings"][1].startswith("1 call is left out. Under torch.func.vmap")

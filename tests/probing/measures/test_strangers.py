@@ -1,9 +1,12 @@
 """What somebody else wrote is used like what the library brings."""
 
+import numpy as np
 import pytest
 import torch
 
 import infoprobe as ip
+from infoprobe.probing.measures import Averaging, Need, Reading, Sampling
+from infoprobe.probing.measures.entropy_change import LogDeterminants
 from tests.probing.helpers import probed, save_and_load
 from tests.probing.measures.helpers import data
 from tests.probing.measures.strangers import Box, Sparsity, rectified
@@ -68,6 +71,33 @@ class TestEstimator:
         ):
             probe.load_state_dict(state)
 
+    @pytest.mark.filterwarnings("ignore:layer '.*' .* a call is left out")
+    def test_what_is_wrong_with_it_stays_on_the_row(self):
+        class Fails(Box):
+            def diagnose(self, measure, tensors, value):
+                raise KeyError("no")
+
+        class Named(Box):
+            estimate = diagnose = "by maximum likelihood"  # attributes of another meaning
+
+        for estimator in (Fails(), Named()):
+            row = probed(torch.nn.Identity(), [data()], ip.Entropy(estimator)).report().rows[0]
+            assert row["value"] == float(estimator.entropy(data()))
+        assert (
+            "the estimator's own method diagnose failed"
+            in (
+                probed(torch.nn.Identity(), [data()], ip.Entropy(Fails()))
+                .report()
+                .rows[0]["findings"][0]
+            )
+        )
+
+    def test_a_kind_that_there_is_not(self):
+        estimator = Box()
+        estimator.kind = "continuous"
+        with pytest.raises(ValueError, match="kind"):
+            ip.Entropy(estimator)
+
 
 class TestMeasure:
     def test_rows_and_findings(self):
@@ -108,6 +138,44 @@ class TestMeasure:
 
             class Entropy(ip.Measure):
                 name = "entropy"
+
+    @pytest.mark.parametrize(
+        ("needs", "message"),
+        [
+            ((), "needs: expected at least one need"),
+            ((("output", Sampling(9)),), "needs: expected .*Need"),
+            ((Need("outputs", Sampling(9)),), "role: expected one of"),
+            ((Need("layer", Sampling(9)),), "reduction: expected a CallReduction"),
+            ((Need("output", Averaging(LogDeterminants())),), "expected a TensorReduction"),
+        ],
+    )
+    def test_impossible_needs_are_refused_at_once(self, needs, message):
+        class Impossible(Sparsity):
+            pass
+
+        Impossible.needs = needs
+        with pytest.raises((TypeError, ValueError), match=message):
+            ip.probe(torch.nn.ReLU(), measures=Impossible())
+
+    @pytest.mark.parametrize("size", [0, -1, 2.5])
+    def test_impossible_numbers_of_samples(self, size):
+        with pytest.raises((TypeError, ValueError), match="samples: expected an integer"):
+            Sampling(size)
+
+    def test_two_reductions_each_say_how_many_samples_were_used(self):
+        class Both(Sparsity):
+            needs = (Need("input", Sampling(5)), Need("output", Sampling(10)))
+
+            def compute(self, x, y):
+                return Reading(torch.tensor(float(len(x) + len(y))), stderr=np.float32(1))
+
+        (row,) = probed(torch.nn.ReLU(), [data(40)], Both()).report().rows
+        assert (row["value"], row["stderr"]) == (15.0, 1.0)
+        assert {type(row["value"]), type(row["stderr"])} == {float}
+        assert [finding.split("of 40")[0] for finding in row["findings"]] == [
+            "It was computed from 5 ",
+            "It was computed from 10 ",
+        ]
 
     def test_an_error_in_it_stays_on_the_row(self):
         class Fails(Sparsity):

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import infoprobe as ip
-from tests.probing.helpers import probed, tensors_in
+from tests.probing.helpers import but_errors, probed, tensors_in
 from tests.probing.streaming.helpers import ROWS, STREAMING, Turns, data, model_of
 
 
 def values_of(report):
     """The rows by what they are of, whatever their order."""
-    rows = [{key: x for key, x in row.items() if key != "order"} for row in report.rows]
+    rows = [{key: x for key, x in row.items() if key != "order"} for row in but_errors(report)]
     return sorted(rows, key=lambda row: (row["layer"], row["measure"], str(row["reference"])))
 
 
@@ -57,7 +57,7 @@ class TestBatches:
         ]
         at_once = probed(model, [torch.cat(batches)])
         random.shuffle(batches)
-        assert probed(model, batches).report().rows == at_once.report().rows
+        assert but_errors(probed(model, batches).report()) == but_errors(at_once.report())
 
     def test_memory_is_constant(self):
         model = nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 3))
@@ -69,9 +69,9 @@ class TestBatches:
                 if i % 100 == 99:
                     state = probe.state_dict()
                     sizes.append(sum(x.numel() * x.element_size() for x in tensors_in(state)))
-        bins = 64 * 8  # bytes of a histogram
+        bins = 64 * 8 * 32  # bytes of the histograms of all groups
         assert max(sizes) - min(sizes) < 3 * 3 * bins
-        assert max(sizes) < 40_000
+        assert max(sizes) < 40_000 + 3 * 3 * bins
 
 
 class TestValuesPerBatch:

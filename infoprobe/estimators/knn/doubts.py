@@ -1,0 +1,84 @@
+"""Findings on samples that coincide, nearly coincide, or lie where there are none of the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor
+
+from infoprobe.estimators.knn.atoms import copies, near_copies, tied
+from infoprobe.estimators.knn.scaling import spreads
+from infoprobe.findings import Finding
+from infoprobe.neighbors import Metric, nearest_neighbors
+
+# The share of samples from which copies, near copies and ties are worth a finding.
+_COPIES = 0.005
+_TIES = 0.02
+# The share of the samples of p that may lie where q has none.
+_BEYOND = 0.05
+
+
+def of_copies(variables: Mapping[str, Tensor]) -> Iterator[Finding]:
+    """Findings on rows that occur again, exactly or but for rounding."""
+    factors, names = list(variables.values()), ", ".join(variables)
+    for share, how in (
+        (float((copies(factors) > 0).double().mean()), "copies of other rows"),
+        (float(near_copies(_in_units(factors))), "copies of other rows but for rounding"),
+    ):
+        if share >= _COPIES:
+            yield Finding(
+                "warning",
+                f"{share:.1%} of the rows are {how}, which look like information",
+                share,
+                "Remove the copies, such as those of a second epoch.",
+                names,
+            )
+
+
+def of_ties(variables: Mapping[str, Tensor], k: int) -> Iterator[Finding]:
+    """Findings on variables that are constant, or not continuous."""
+    for name, x in variables.items():
+        share = float(tied(x, k).double().mean())
+        if bool((x == x[0]).all()):
+            yield Finding(
+                "warning",
+                "it is constant, and tells nothing",
+                1.0,
+                "Check where it is from.",
+                name,
+            )
+        elif share >= _TIES:
+            yield Finding(
+                "warning",
+                f"{share:.1%} of its samples equal at least k={k} others, so that it is taken for "
+                "a mixture of a discrete and a continuous variable",
+                share,
+                "If it stands for a continuous variable that was rounded, dequantise it.",
+                name,
+            )
+
+
+def of_distance(p: Tensor, q: Tensor, k: int, metric: Metric) -> Iterator[Finding]:
+    """A finding if samples of p lie where q has none."""
+    (n, d), scale = p.shape, spreads(p)
+    p, q = p / scale, q / scale
+    own = nearest_neighbors(p, k, metric=metric).distances[:, -1]
+    other = nearest_neighbors(q, k, p, metric=metric).distances[:, -1]
+    # A density ratio beyond the number of samples is not seen, but made by the distance.
+    excess = d * (other.log() - own.log()) - math.log(n)
+    share = float((excess > 0).double().mean())
+    if share >= _BEYOND:
+        yield Finding(
+            "warning",
+            f"{share:.1%} of the samples of the first lie where the second has none nearby: the "
+            "divergence is larger than its estimate, and may be infinite",
+            share,
+            "Take it for a lower bound, or compare fewer features.",
+            "p, q",
+        )
+
+
+def _in_units(factors: list[Tensor]) -> list[Tensor]:
+    units = [spreads(x) for x in factors]
+    return [x.double() / unit.where(unit > 0, 1) for x, unit in zip(factors, units, strict=True)]

@@ -1,0 +1,66 @@
+r"""The bias that data do not share with surrogates, told by how an estimate changes with k.
+
+The bias of nearest neighbours comes from how the density varies within a neighbourhood. It grows
+with the squared radius of the neighbourhood, as :math:`(k / n)^{2/d}`. If the estimate changes
+from k to 4k neighbours by D more than that of surrogates, the data have the finer structure, and
+
+.. math:: \frac{D}{4^{2/d} - 1}
+
+of the bias is not theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from torch import Tensor
+
+from infoprobe.estimators.knn.measures import ENTROPY, KNNMeasure
+
+if TYPE_CHECKING:
+    from infoprobe.estimators.knn.knn import KNN
+
+# How many times as many neighbours are compared.
+_MORE = 4
+
+# From how many standard deviations on a difference counts, and from where on all of it.
+_NOISE, _CERTAIN = 3.0, 4.0
+
+# The deviation is about 1 over the root of n, and grows beyond so many dimensions.
+_DIMENSIONS = 25
+
+# How many times the noise may at most be amplified.
+_AMPLIFICATION = 20.0
+
+
+Measured: TypeAlias = tuple[Sequence[Tensor], Tensor]
+
+
+def excess_bias(knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measured) -> float:
+    """The bias that is not shared by surrogates, in nats; 0 where none can be told.
+
+    It makes entropies too large and information too small.
+
+    Arguments:
+        knn: The estimator.
+        measure: What it estimates, of variables that were sampled together.
+        data: The variables, (n, d) each, and the estimate.
+        surrogate: A surrogate of them, and its estimate.
+    """
+    samples, _ = data
+    n, d = len(samples[0]), sum(x.shape[1] for x in samples)
+    amplification = 1 / (math.pow(_MORE, 2 / d) - 1)
+    if n <= _MORE * knn.k or amplification > _AMPLIFICATION:
+        return 0.0
+    wider = replace(knn, k=_MORE * knn.k)
+    of_data, of_surrogate = (
+        float(measure.raw(wider, *variables) - value) for variables, value in (data, surrogate)
+    )
+    sense = 1 if measure is ENTROPY else -1
+    excess = sense * (of_data - of_surrogate)
+    deviations = excess * math.sqrt(n / (1 + d / _DIMENSIONS))
+    certainty = min(max((deviations - _NOISE) / (_CERTAIN - _NOISE), 0.0), 1.0)
+    return sense * certainty * amplification * excess

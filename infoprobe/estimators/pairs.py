@@ -1,0 +1,51 @@
+"""Two samples that were to be independent, and belong together row by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from infoprobe.findings import Finding
+
+# How seldom independent samples are taken for pairs.
+_CHANCE = 1e-4
+# The most features of each sample that are compared.
+_FEATURES = 256
+
+
+def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
+    """A finding if row i of p (n, d) visibly belongs to row i of q (m, e).
+
+    Then some feature of p goes up and down with some feature of q.
+    """
+    n = len(p)
+    if len(q) != n or n < 8:
+        return
+    correlations = (_scores(p) @ _scores(q).T).abs() / n
+    strongest = float(correlations.max())
+    # Of independent samples, each is a standard normal number over the root of n - 1.
+    chance = correlations.numel() * math.erfc(strongest * math.sqrt((n - 1) / 2))
+    if chance < _CHANCE:
+        yield Finding(
+            "warning",
+            f"row i of one belongs to row i of the other (rank correlation {strongest:.2f}), "
+            "and samples in pairs make a divergence come out too low",
+            strongest,
+            "Pass independent samples: p of one half of the data and q of the other half.",
+            "p, q",
+            code="paired-samples",
+        )
+
+
+def _scores(x: Tensor) -> Tensor:
+    """The ranks of each feature that varies, with mean 0 and variance 1: (d, n) float64."""
+    features = x.detach()[:, :: math.ceil(x.shape[1] / _FEATURES)].T.contiguous()
+    line = features.sort(1).values
+    # Equal values share the mean of their ranks.
+    ranks = torch.searchsorted(line, features) + torch.searchsorted(line, features, right=True)
+    ranks = ranks.double()
+    ranks -= ranks.mean(1, keepdim=True)
+    return ranks / ranks.square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)

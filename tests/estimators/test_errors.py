@@ -1,0 +1,125 @@
+"""Standard errors against the spread of estimates from fresh samples."""
+
+import math
+
+import pytest
+import torch
+
+import infoprobe as ip
+from infoprobe.estimators.errors import GROUPS, jackknife, random_groups
+from infoprobe.estimators.protocols import estimate
+from tests.estimators.samples import normal
+
+
+class TestJackknife:
+    def test_the_error_of_a_mean_from_groups_of_one(self):
+        x = normal(20, 1).squeeze(1)
+        without = (x.sum() - x) / 19
+        error = jackknife(x.mean(), without, torch.full((20,), 1 / 20).double())
+        assert error.noise.item() == pytest.approx(x.std().item() / math.sqrt(20))
+        assert error.bias.item() == pytest.approx(0, abs=1e-12)
+        assert error.stderr == error.noise
+
+    def test_the_bias_of_a_variance(self):
+        x = normal(20, 1).squeeze(1)
+        without = torch.stack([x[torch.arange(20) != i].var(correction=0) for i in range(20)])
+        error = jackknife(x.var(correction=0), without, torch.full((20,), 1 / 20).double())
+        assert error.bias.item() == pytest.approx((x.var(correction=0) - x.var()).item())
+
+    def test_groups_of_unequal_size(self):
+        """The mean of many draws, each cut into unequal groups."""
+        sizes = torch.tensor([40, 10, 10, 5, 20, 5, 5, 5])
+        found = []
+        for seed in range(300):
+            parts = torch.split(normal(100, 1, seed=seed).squeeze(1), sizes.tolist())
+            sums = torch.stack([part.sum() for part in parts])
+            without = (sums.sum() - sums) / (100 - sizes)
+            found.append(jackknife(sums.sum() / 100, without, sizes / 100).noise ** 2)
+        assert torch.stack(found).mean().sqrt().item() == pytest.approx(0.1, rel=0.08)
+
+    def test_where_there_is_none(self):
+        nothing = torch.zeros(3)
+        assert jackknife(nothing[0], nothing, torch.tensor([1.0, 0.0, 0.0])) is None
+        without = torch.tensor([0.0, math.inf, 0.0])
+        assert jackknife(nothing[0], without, torch.tensor([0.5, 0.5, 0.0])) is None
+
+    def test_random_groups(self):
+        groups = random_groups(100)
+        assert sorted(set(groups.tolist())) == list(range(GROUPS))
+        assert groups.bincount().max() - groups.bincount().min() <= 1
+        assert torch.equal(groups, random_groups(100))
+
+
+class TestHistogram:
+    """The standard error is the root of the mean squared error over repetitions."""
+
+    @pytest.mark.parametrize(
+        ("estimator", "width"),
+        [
+            (ip.Histogram(32, (-5.0, 5.0)), 1),
+            (ip.Histogram(16, (-6.0, 6.0), over="units"), 3),
+            (ip.Histogram(3, (-6.0, 6.0), over="samples"), 2),
+        ],
+    )
+    def test_entropies(self, estimator, width):
+        self.check(estimator, "entropy", [(normal(600, width, seed=i),) for i in range(60)])
+
+    def test_values_of_one_sample_belong_together(self):
+        pixels = [normal(200, 1, seed=i) + normal(200, 20, seed=99) / 20 for i in range(60)]
+        self.check(ip.Histogram(32, (-5.0, 5.0)), "entropy", [(x,) for x in pixels])
+
+    @pytest.mark.parametrize("measure", ["cross_entropy", "kl_divergence", "js_divergence"])
+    def test_divergences(self, measure):
+        pairs = [(normal(800, 1, seed=i), 1.3 * normal(500, 1, seed=900 + i)) for i in range(60)]
+        self.check(
+            ip.Histogram(16, (-7.0, 7.0), pseudocount=0.5), measure, pairs, "cross" in measure
+        )
+
+    def test_paired_arguments_cancel(self):
+        """Of a reference and an output that share their samples, the same are left out."""
+        x = normal(1000, 1)
+        assert float(estimate(ip.Histogram(16, pseudocount=1), "kl_divergence", x, x).stderr) == 0
+
+    @pytest.mark.parametrize("bins", [8, 40])
+    @pytest.mark.parametrize("over", ["values", "units", "samples"])
+    def test_information(self, over, bins):
+        """By a table of all cells and by a list of those that occur."""
+        pairs = []
+        for i in range(50):
+            x = normal(900, 1, seed=i)
+            pairs.append((x, x + normal(900, 1, seed=900 + i)))
+        self.check(
+            ip.Histogram(bins, (-8.0, 8.0), over=over), "mutual_information", pairs, bins > 8
+        )
+
+    @staticmethod
+    def check(estimator, measure, draws, biased=False):
+        found = [estimate(estimator, measure, *tensors) for tensors in draws]
+        values = torch.stack([each.value for each in found])
+        for tensors, each in zip(draws, found, strict=True):
+            assert each.value == getattr(estimator, measure)(*tensors)
+        noise = torch.stack([each.stderr for each in found]).median().item()
+        spread = values.std().item()
+        assert noise > 0.8 * spread
+        if not biased:
+            assert noise < 1.6 * spread
+
+    def test_bias_is_part_of_it(self):
+        x, y = normal(200, 1), normal(200, 1, seed=1)
+        found = estimate(ip.Histogram(16), "mutual_information", x, y)  # the truth is 0
+        assert abs(float(found.value)) < 2 * float(found.stderr)
+        (finding,) = found.findings
+        assert "the estimate is too high by about" in finding.what
+
+    def test_who_has_none(self):
+        h = ip.Histogram(8)
+        assert estimate(h, "entropy", torch.tensor([[1.0, 2.0, 3.0]])).stderr is None
+        assert estimate(h, "entropy", torch.tensor(3.0)).stderr is None
+        assert estimate(h, "entropy", h.count(normal(100, 1))).stderr is None
+        assert estimate(h, "kl_divergence", normal(99, 1), normal(99, 1) + 50).stderr is None
+
+    def test_what_is_dropped_keeps_its_group(self):
+        h = ip.Histogram(8, (-1.0, 1.0), outside="drop")
+        x = normal(300, 4)
+        assert 0 < float(estimate(h, "entropy", x).stderr) < 0.1
+        assert estimate(h, "entropy", x).value == h.entropy(x)

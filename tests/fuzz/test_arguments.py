@@ -1,0 +1,142 @@
+"""Public functions with hostile arguments: a value that is no NaN, or a refusal by name."""
+
+import math
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import infoprobe as ip
+from infoprobe.estimators.arguments import ARGUMENTS
+from infoprobe.models import Schedule
+from tests.fuzz.attack import outcome, profile
+from tests.fuzz.hostile import arrays, settings
+
+X = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+Y = X + torch.randn(24, 2, generator=torch.Generator().manual_seed(1))
+
+FIELDS = {
+    ip.Histogram: "bins range over pseudocount correction outside",
+    ip.KNN: "k metric calibration variant repeats seed",
+    ip.Gaussian: "shrinkage",
+    ip.MatrixRenyi: "alpha bandwidth gamma",
+    ip.Critic: "bound critic hidden embedding steps batch learning_rate patience validation "
+    "held_out clip seed",
+    ip.Flow: "residual folds seed components hidden dropout steps batch learning_rate seconds",
+    ip.Gaussianization: "residual folds seed rotation layers",
+    Schedule: "epochs batch_size learning_rate betas eps weight_decay milestones",
+    ip.Entropy: "estimator samples project",
+    ip.Divergence: "estimator reference samples project",
+    ip.MutualInformation: "estimator reference samples project",
+}
+# What a setting of a model or of a repetition costs is up to the user.
+QUICK = [ip.Histogram, ip.Gaussian, ip.MatrixRenyi]
+
+ESTIMATORS = [
+    ip.Histogram(),
+    ip.Histogram(8, range="own", pseudocount=1),
+    ip.Histogram(4, over="units", range="minmax"),
+    ip.Histogram(4, over="samples", correction="grassberger"),
+    ip.Histogram(8, range=(-1, 1), outside="clip", correction="james-stein"),
+    ip.KNN(k=1),
+    ip.KNN(metric="chebyshev", calibration="gaussian", repeats=1),
+    ip.Gaussian(),
+    ip.Gaussian(shrinkage="ledoit-wolf"),
+    ip.MatrixRenyi(),
+    ip.MatrixRenyi(alpha=2.0, bandwidth=1.0),
+]
+
+
+@profile(4)
+@given(
+    st.sampled_from([(made, name) for made, names in FIELDS.items() for name in names.split()]),
+    settings,
+    st.sampled_from([None, "seed", "bins", "over", "calibration", "folds"]),
+    settings,
+)
+def test_settings(field, value, second, other):
+    make, name = field
+    fields = {"epochs": 1} if make is Schedule else {}
+    if second in FIELDS[make].split():
+        fields[second] = other
+    fields[name] = value
+    made = outcome(lambda: make(**fields))
+    if made is not None:
+        assert repr(made)
+        if make in QUICK:
+            outcome(lambda: made.entropy(X))
+            outcome(lambda: made.mutual_information(X, Y))
+
+
+@profile(4)
+@given(st.sampled_from(ESTIMATORS), st.data())
+def test_samples(estimator, data):
+    names = [name for name in ARGUMENTS if hasattr(estimator, name)]
+    measure = data.draw(st.sampled_from(names))
+    count = len(ARGUMENTS[measure].names)
+    drawn = [data.draw(arrays()) for _ in range(count)]
+    # Most hostile arguments do not fit each other, which is refused too early to tell much.
+    tensors = drawn if data.draw(st.booleans()) else drawn[:1] * count
+    outcome(lambda: getattr(estimator, measure)(*tensors))
+
+
+@profile()
+@given(arrays(), settings)
+def test_bases(x, base):
+    outcome(lambda: ip.entropy(x, base=base))
+
+
+@profile()
+@given(arrays(), settings, st.sampled_from([None, None, 3, "a", torch.Generator()]), settings)
+def test_dequantize(images, levels, generator, dtype):
+    outcome(lambda: ip.dequantize(images, levels, generator=generator))
+    outcome(lambda: ip.dequantize(images, levels, generator=generator, dtype=dtype))
+    outcome(lambda: ip.dequantize(images, generator=generator))
+
+
+@profile()
+@given(arrays(), arrays(), st.one_of(settings, st.integers(1, 4)), st.booleans())
+def test_nearest_neighbors(x, queries, k, asked):
+    found = outcome(lambda: ip.nearest_neighbors(x, k, queries if asked else None))
+    if found is not None:
+        assert not bool(found[0].isnan().any())
+
+
+@profile(0.5)
+@given(arrays(), settings, settings, st.sampled_from(["subsample", "bootstrap", "a", None]))
+def test_confidence_interval(x, level, resamples, method):
+    few = resamples if not isinstance(resamples, int) or resamples < 50 else 4
+    for estimator in (ip.Histogram(8, range="own"), ip.Gaussian()):
+        for chosen in (level, 0.9):
+            found = outcome(
+                lambda e=estimator, c=chosen: ip.confidence_interval(
+                    e.entropy, x, level=c, resamples=few, method=method
+                )
+            )
+            if found is not None:
+                assert not any(math.isnan(float(value)) for value in found)
+
+
+@profile()
+@given(arrays(), arrays(), st.sampled_from([*ESTIMATORS, None, 3, "a"]))
+def test_diagnose(x, y, estimator):
+    found = outcome(lambda: ip.diagnose(x, y, estimator=estimator))
+    assert found is None or all(str(finding) for finding in found)
+    outcome(lambda: ip.diagnose(x, estimator=estimator))
+
+
+@profile()
+@given(settings, settings, settings)
+def test_a_probe(memory, seed, values_per_batch):
+    model = nn.Linear(2, 2)
+    for keywords in (
+        {"memory": memory},
+        {"seed": seed},
+        {"values_per_batch": values_per_batch},
+        {"measures": values_per_batch},
+        {"layers": seed},
+    ):
+        probe = outcome(lambda keywords=keywords: ip.probe(model, **keywords))
+        if probe is not None:
+            probe.remove()
