@@ -82,7 +82,7 @@ def bias_findings(error: Uncertainty, remedy: str) -> list[Finding]:
         f"the estimate is too {'high' if bias > 0 else 'low'} by about {abs(bias):.2g} nats, "
         "which is more than its random error"
     )
-    return [Finding("warning", what, bias, remedy)]
+    return [Finding("warning", what, bias, remedy, code="bias-beyond-error")]
 
 
 def random_groups(n: int, groups: int = GROUPS) -> Tensor:

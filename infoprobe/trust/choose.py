@@ -19,7 +19,6 @@ from infoprobe.estimators.arguments import (
     arguments_of,
 )
 from infoprobe.estimators.gaussian import require_independent_features
-from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.surrogates import normal_scores
 
 # The most bins that integers get, one for each: counts of them take 8 bytes a bin.
@@ -151,11 +150,7 @@ def _of_densities(samples: Mapping[str, Tensor]) -> Choice:
     if n < d + 3:
         few = "A calibration needs d + 3 samples; without one, expect too little information."
         return Choice(KNN(), (kind, few))
-    if any(
-        bool(tied(column, KNN.k).any())
-        for x in samples.values()
-        for column in torch.split(x, 1, 1)
-    ):
+    if any(_repeats(x, KNN.k) for x in samples.values()):
         repeated = (
             "Values of a feature repeat, as in rounded data or after a ReLU, so there are no "
             "ranks without ties to calibrate by."
@@ -172,6 +167,12 @@ def _of_densities(samples: Mapping[str, Tensor]) -> Choice:
         "error that nearest neighbours make on them."
     )
     return Choice(KNN(calibration="copula"), (kind, calibrated))
+
+
+def _repeats(x: Tensor, k: int) -> bool:
+    """Whether a feature of the samples (n, d) has a value more than k times."""
+    line = x.sort(0).values
+    return bool((line[k:] == line[:-k]).any())
 
 
 def _redundant(samples: Sequence[Tensor]) -> bool:

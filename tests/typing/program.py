@@ -128,12 +128,18 @@ def trust() -> None:
     assert_type(interval.low, Tensor)
     assert_type(interval.high, Tensor)
 
-    findings = ip.diagnose(x, y, estimator=ip.KNN())
+    choice = ip.choose("mutual_information", x, y)
+    assert_type(choice, ip.Choice)
+    assert_type(choice.reasons, tuple[str, ...])
+    assert_type(ip.mutual_information(x, y), Tensor)
+
+    findings = ip.diagnose(x, y, estimator=ip.KNN(), measure="mutual_information")
     assert_type(findings, list[ip.Finding])
     for finding in findings:
         assert_type(finding.what, str)
         assert_type(finding.figure, float)
         assert_type(finding.remedy, str)
+        assert_type(finding.code, str)
 
 
 class Marked(nn.Module):

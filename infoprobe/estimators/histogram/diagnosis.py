@@ -31,25 +31,30 @@ def diagnose(
     """The findings on a value of a measure, in nats, and on the tensors or counts it is of."""
     counted = any(isinstance(x, Counts) for x in tensors)
     if measure == KL_DIVERGENCE.measure:
-        p, q = tensors
+        of_p, of_q = tensors
+        p, q = _counted(estimator, of_p), _counted(estimator, of_q)
         found = [*_support(estimator, p, q, value), *_edge_at_zero(estimator, p, q, value)]
         if estimator.over == "values" and estimator.range != "own":
-            shared = counts_of_all(estimator._binning, p=p, q=q)
-            found += finer_than_data(*shared)
+            found += finer_than_data(*counts_of_all(estimator._binning, p=p, q=q))
         if not counted and math.isfinite(value):
-            found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, p, q, value)]
+            found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, of_p, of_q, value)]
         return found
     if measure == ENTROPY.measure:
         (x,) = tensors
-        found = [] if counted else list(_few_values(estimator, x))
+        counts = _counted(estimator, x)
+        found = [] if counted else list(_few_values(estimator, counts))
         if estimator.over == "values":
-            (counts,) = counts_of_all(estimator._binning, x=x)
-            found += squeezed(estimator, x, "x", counts)
+            found += squeezed(estimator, x, "x", *counts_of_all(estimator._binning, x=counts))
         return found
     if measure == MUTUAL_INFORMATION.measure:
         x, y = tensors
         return list(undersampling(estimator, x, y, value))
     return []
+
+
+def _counted(estimator: Histogram, x: Any) -> Any:
+    """The counts of ``x``, which every finding can look at, if they can stand for it."""
+    return estimator.count(x) if estimator.streams and not isinstance(x, Counts) else x
 
 
 def _few_values(estimator: Histogram, x: Any) -> Iterator[Finding]:
@@ -128,10 +133,9 @@ def _edge_at_zero(estimator: Histogram, p: Any, q: Any, value: float) -> Iterato
 def _no_overlap(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Finding]:
     if not estimator.pseudocount or estimator.over != "values":
         return
-    bins = estimator.bins
-    if estimator.streams:
-        bins = (estimator.count(p) + estimator.count(q)).grid.size
-    ceiling = math.log(q.numel() / estimator.pseudocount + bins) - float(estimator.entropy(p))
+    shared = counts_of_all(estimator._binning, p=p, q=q)[1]
+    bins = shared.grid.size if estimator.streams else estimator.bins
+    ceiling = math.log(shared.total / estimator.pseudocount + bins) - float(estimator.entropy(p))
     if value >= NEAR * ceiling:
         yield Finding(
             "warning",

@@ -33,6 +33,7 @@ def of_copies(variables: Mapping[str, Tensor]) -> Iterator[Finding]:
                 share,
                 "Remove the copies, such as those of a second epoch.",
                 names,
+                code="copied-samples",
             )
 
 
@@ -47,6 +48,7 @@ def of_ties(variables: Mapping[str, Tensor], k: int) -> Iterator[Finding]:
                 1.0,
                 "Check where it is from.",
                 name,
+                code="constant-variable",
             )
         elif share >= _TIES:
             yield Finding(
@@ -56,6 +58,7 @@ def of_ties(variables: Mapping[str, Tensor], k: int) -> Iterator[Finding]:
                 share,
                 "If it stands for a continuous variable that was rounded, dequantise it.",
                 name,
+                code="mixed-variable",
             )
 
 
@@ -76,6 +79,7 @@ def of_distance(p: Tensor, q: Tensor, k: int, metric: Metric) -> Iterator[Findin
             share,
             "Take it for a lower bound, or compare fewer features.",
             "p, q",
+            code="distant-samples",
         )
 
 

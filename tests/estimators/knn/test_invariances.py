@@ -269,7 +269,7 @@ class TestProperties:
         x, y, z = arguments("conditional_mutual_information")
         bits = ip.entropy(x, KNN(), base=2).item()
         assert bits == near(KNN().entropy(x) / math.log(2))
-        value = ip.conditional_mutual_information(x, y, z).item()
+        value = ip.conditional_mutual_information(x, y, z, KNN()).item()
         assert value == near(KNN().conditional_mutual_information(x, y, z))
 
 
