@@ -335,7 +335,7 @@ def test_wrong_types_are_named():
         (lambda: Schedule(1, betas=(0.9, 1.0))): "betas: expected a finite number",
         (lambda: Schedule(1, betas=(0.9,))): "betas: expected two numbers",
         (lambda: Schedule(1, milestones=("a",))): "milestones: expected an integer",
-        (lambda: ip.datasets.ImageFiles(3)): "paths: expected a list of paths",
+        (lambda: ip.datasets.ImageFiles(3)): "paths: expected the path of a file, got 3",
         (lambda: ip.datasets.ImageFiles([3])): "paths: expected the path of a file",
         (lambda: ip.datasets.load("mnist", root=3)): "root: expected the path",
     }.items():
