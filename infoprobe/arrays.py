@@ -15,6 +15,8 @@ _COMPUTABLE = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
 }
+# More axes than numpy knows, so that it refuses lists that are deeper.
+_MOST_AXES = 65
 
 
 def as_tensor(x: Any, name: str) -> Tensor:
@@ -85,10 +87,11 @@ def _from_array(x: Any, name: str) -> Tensor:
         ) from error
 
 
-def _is_masked(x: Any) -> bool:
+def _is_masked(x: Any, depth: int = 0) -> bool:
     if isinstance(x, np.ma.MaskedArray):
         return bool(np.ma.is_masked(x))
-    return isinstance(x, (list, tuple)) and any(map(_is_masked, x))
+    is_list = isinstance(x, (list, tuple)) and depth < _MOST_AXES
+    return is_list and any(_is_masked(part, depth + 1) for part in x)
 
 
 def _dtype_of(x: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -246,6 +246,14 @@ def require_generator(value: Any, name: str) -> None:
     """Raises a TypeError unless ``value`` is a generator of torch or ``None``."""
     if not isinstance(value, torch.Generator | None):
         raise ArgumentTypeError(name, f"expected a torch.Generator or None, got {shown(value)}.")
+
+
+def items(value: Any) -> Iterator[Any]:
+    """What can be iterated over, item by item; anything else as the only item."""
+    try:
+        return iter(value)
+    except TypeError:  # also of an array without axes, which says that it can be iterated over
+        return iter((value,))
 
 
 def shown(value: Any) -> str:

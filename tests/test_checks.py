@@ -284,6 +284,27 @@ class TestArrays:
             with pytest.raises((TypeError, ValueError), match=r"^(x|images): expected"):
                 call(x)
 
+    def test_a_list_within_itself(self):
+        x = []
+        x.append(x)
+        with pytest.raises(TypeError, match=r"^x: expected a tensor or an array"):
+            ip.entropy(x)
+
+    @pytest.mark.skipif(not torch.distributed.is_available(), reason="needs distributed torch")
+    def test_distributed_tensors_are_refused_by_name(self):
+        from torch.distributed.tensor import distribute_tensor, init_device_mesh
+
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+        try:
+            x = distribute_tensor(data(), init_device_mesh("cpu", (1,)))
+            for estimator in (ip.Histogram(), ip.KNN()):
+                with pytest.raises(TypeError, match=r"^x: .*got a DTensor. Pass x.full_tensor"):
+                    ip.entropy(x, estimator)
+            assert ip.entropy(x.full_tensor()) == ip.entropy(data())
+        finally:
+            torch.distributed.destroy_process_group()
+
     def test_an_array_that_raises(self):
         class Broken:
             def __array__(self, *_, **__):
@@ -314,7 +335,7 @@ def test_wrong_types_are_named():
         (lambda: Schedule(1, betas=(0.9, 1.0))): "betas: expected a finite number",
         (lambda: Schedule(1, betas=(0.9,))): "betas: expected two numbers",
         (lambda: Schedule(1, milestones=("a",))): "milestones: expected an integer",
-        (lambda: ip.datasets.ImageFiles(3)): "paths: expected a list of paths",
+        (lambda: ip.datasets.ImageFiles(3)): "paths: expected the path of a file, got 3",
         (lambda: ip.datasets.ImageFiles([3])): "paths: expected the path of a file",
         (lambda: ip.datasets.load("mnist", root=3)): "root: expected the path",
     }.items():

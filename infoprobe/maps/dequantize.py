@@ -66,9 +66,9 @@ def dequantize(
     """
     levels = checks.require_integer(levels, 2, _MOST_LEVELS, "levels")
     checks.require_generator(generator, "generator")
-    if dtype not in (torch.float32, torch.float64):
+    if not any(dtype is known for known in (torch.float32, torch.float64)):
         raise ArgumentTypeError(
-            "dtype", f"expected torch.float32 or torch.float64, got {dtype!r}."
+            "dtype", f"expected torch.float32 or torch.float64, got {checks.shown(dtype)}."
         )
     images = checks.as_tensor(images, "images")
     if images.is_floating_point() or images.dtype == torch.bool:

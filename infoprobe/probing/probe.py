@@ -113,13 +113,13 @@ def probe(
     if measures is None:
         measures = (Entropy(), Divergence(reference="previous"), Divergence(reference="input"))
     distinct: dict[object, Measure] = {}
-    for measure in measures if isinstance(measures, Iterable) else (measures,):
+    for measure in checks.items(measures):
         if not isinstance(measure, Measure):
             raise ArgumentTypeError(
                 "measures",
                 "expected ip.Entropy(...), ip.Divergence(...), ip.MutualInformation(...), "
                 "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
-                f"{measure!r} of type {type(measure).__name__}.",
+                f"{checks.shown(measure)} of type {type(measure).__name__}.",
             )
         distinct.setdefault(_identity(measure), measure)
     if any(isinstance(measure, EntropyChange) for measure in distinct.values()):

@@ -14,6 +14,7 @@ from tests.fuzz.attack import outcome, profile
 from tests.fuzz.hostile import arrays, settings
 
 X = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
+BYTES = torch.arange(60, dtype=torch.uint8)
 Y = X + torch.randn(24, 2, generator=torch.Generator().manual_seed(1))
 
 FIELDS = {
@@ -91,31 +92,33 @@ def test_bases(x, base):
 @given(arrays(), settings, st.sampled_from([None, None, 3, "a", torch.Generator()]), settings)
 def test_dequantize(images, levels, generator, dtype):
     outcome(lambda: ip.dequantize(images, levels, generator=generator))
-    outcome(lambda: ip.dequantize(images, levels, generator=generator, dtype=dtype))
-    outcome(lambda: ip.dequantize(images, generator=generator))
+    outcome(lambda: ip.dequantize(images, dtype=dtype))
+    outcome(lambda: ip.dequantize(BYTES, levels, dtype=dtype))
+    outcome(lambda: ip.dequantize(BYTES, levels))
 
 
 @profile()
 @given(arrays(), arrays(), st.one_of(settings, st.integers(1, 4)), st.booleans())
 def test_nearest_neighbors(x, queries, k, asked):
-    found = outcome(lambda: ip.nearest_neighbors(x, k, queries if asked else None))
-    if found is not None:
-        assert not bool(found[0].isnan().any())
+    for points, number in ((x, 1), (x, k), (X, k)):
+        given = (points, number, queries if asked else None)
+        found = outcome(lambda given=given: ip.nearest_neighbors(*given))
+        assert found is None or not bool(found[0].isnan().any())
 
 
 @profile(0.5)
 @given(arrays(), settings, settings, st.sampled_from(["subsample", "bootstrap", "a", None]))
 def test_confidence_interval(x, level, resamples, method):
     few = resamples if not isinstance(resamples, int) or resamples < 50 else 4
-    for estimator in (ip.Histogram(8, range="own"), ip.Gaussian()):
-        for chosen in (level, 0.9):
-            found = outcome(
-                lambda e=estimator, c=chosen: ip.confidence_interval(
-                    e.entropy, x, level=c, resamples=few, method=method
-                )
-            )
-            if found is not None:
-                assert not any(math.isnan(float(value)) for value in found)
+    measure = ip.Histogram(8, range="own").entropy
+    for samples, keywords in (
+        (x, {"resamples": 4}),
+        (X, {"resamples": 4, "level": level}),
+        (X, {"resamples": few}),
+        (X, {"resamples": 4, "method": method}),
+    ):
+        found = outcome(lambda s=samples, k=keywords: ip.confidence_interval(measure, s, **k))
+        assert found is None or not any(math.isnan(float(value)) for value in found)
 
 
 @profile()
