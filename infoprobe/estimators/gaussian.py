@@ -269,6 +269,13 @@ def require_independent_features(x: Tensor, name: str) -> None:
     _ = Gaussian()._fit(x, name).log_det
 
 
+def rank_of(x: Tensor) -> int:
+    """How many dimensions samples (n, d) span up to rounding, if no feature is constant."""
+    centred = x.double() - x.double().mean(0)
+    singular: Tensor = torch.linalg.svdvals(centred / centred.norm(dim=0))
+    return int((singular > math.sqrt(_ROUNDINGS * x.shape[1]) * torch.finfo(x.dtype).eps).sum())
+
+
 def _ledoit_wolf(centred: Tensor) -> Tensor:
     n, d = centred.shape
     covariance = centred.T @ centred / n

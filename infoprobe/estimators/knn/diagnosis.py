@@ -12,6 +12,8 @@ from infoprobe import checks
 from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY, MUTUAL_INFORMATION
 from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.features import atoms_of_features
+from infoprobe.estimators.gaussian import rank_of
+from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.findings import Finding
@@ -37,14 +39,21 @@ def diagnose(
     if arguments is MUTUAL_INFORMATION:
         if value is not None:
             n = len(tensors[0])
-            yield from near_ceiling(float(value), estimator.ceiling(n), n)
+            raw = value
+            if estimator.calibration is not None:
+                raw = replace(estimator, calibration=None).mutual_information(*tensors)
+            yield from near_ceiling(float(raw), estimator.ceiling(n), n)
         for name, x in samples.items():
             yield from atoms_of_features(x, name)
+    if value is not None and not arguments.independent and len(samples) == len(tensors):
+        yield from bounds.checks_of(estimator, arguments, samples, float(value))
     if arguments is ENTROPY or arguments.independent:
+        way_out = "gaussian" if arguments.independent else "copula"
         for name, x in samples.items():
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
-            yield from _dimensions(estimator, x, name)
+            yield from _redundant(x, name)
+            yield from _dimensions(estimator, x, name, way_out)
     if arguments.independent:
         yield from _twins(samples["p"], samples["q"])
 
@@ -65,7 +74,25 @@ def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
         )
 
 
-def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+def _redundant(x: Tensor, name: str) -> Iterator[Finding]:
+    n, d = x.shape
+    if n <= d or (x == x[0]).all(0).any():
+        return
+    rank = rank_of(x)
+    if rank < d:
+        yield Finding(
+            "error",
+            f"the {d:,} features span {rank:,} dimensions only, so that the entropy is minus "
+            "infinity",
+            rank,
+            f"Measure the first {rank:,} principal components, or add the noise that the "
+            "measurement has.",
+            name,
+            code="redundant-features",
+        )
+
+
+def _dimensions(estimator: KNN, x: Tensor, name: str, way_out: str) -> Iterator[Finding]:
     n, d = x.shape
     if estimator.calibration is not None:
         return
@@ -90,7 +117,7 @@ def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             f"the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
             f"{bias:+.2f} nats",
             bias,
-            "Use KNN(calibration='gaussian') or 'copula'. More samples hardly help.",
+            f"Use KNN(calibration={way_out!r}). More samples hardly help.",
             name,
             code="dimension-bias",
         )
