@@ -193,13 +193,42 @@ class Gaussian:
             value: What it returned, in nats; ``None`` if it raised an error.
         """
         arguments = ARGUMENTS[measure]
+        samples = {
+            name: checks.samples(tensor, name)
+            for name, tensor in zip(arguments.names, tensors, strict=True)
+        }
         if arguments is not ENTROPY and not arguments.independent:
-            return []
+            return list(self._few_samples(samples, value))
         found: list[Finding] = []
-        for name, tensor in zip(arguments.names, tensors, strict=True):
-            x = checks.samples(tensor, name)
+        for name, x in samples.items():
             found += [*atoms_of_features(x, name), *self._unlike_gaussians(x, name)]
         return found
+
+    def _few_samples(self, samples: dict[str, Tensor], value: Tensor | None) -> Iterator[Finding]:
+        """Findings on an information from few samples, or few different ones."""
+        names = ", ".join(samples)
+        n, d = len(next(iter(samples.values()))), sum(x.shape[1] for x in samples.values())
+        distinct = min(len(torch.unique(x, dim=0)) for x in samples.values())
+        if value is not None and distinct < n and float(value) > math.log(distinct):
+            yield Finding(
+                "error",
+                f"one variable takes {distinct:,} different values only, so that the information "
+                f"cannot be above {math.log(distinct):.2f} nats",
+                distinct,
+                "The data are discrete: use ip.Histogram(over='samples') or labels.",
+                names,
+                code="few-distinct-samples",
+            )
+        elif self.shrinkage is None and n < 2 * d:
+            yield Finding(
+                "warning",
+                f"{n:,} samples tell the covariance of {d:,} features only if the data are "
+                "exactly Gaussian",
+                n / d,
+                "Pass at least twice as many samples as features, or fewer features.",
+                names,
+                code="too-few-samples",
+            )
 
     def _unlike_gaussians(self, x: Tensor, name: str) -> Iterator[Finding]:
         n, d = x.shape
@@ -268,6 +297,13 @@ class Gaussian:
 def require_independent_features(x: Tensor, name: str) -> None:
     """Raises a ValueError if a feature of (n, d) is a linear combination of others."""
     _ = Gaussian()._fit(x, name).log_det
+
+
+def rank_of(x: Tensor) -> int:
+    """How many dimensions samples (n, d) span up to rounding, if no feature is constant."""
+    centred = x.double() - x.double().mean(0)
+    singular: Tensor = torch.linalg.svdvals(centred / centred.norm(dim=0))
+    return int((singular > math.sqrt(_ROUNDINGS * x.shape[1]) * torch.finfo(x.dtype).eps).sum())
 
 
 def _ledoit_wolf(centred: Tensor) -> Tensor:

@@ -196,3 +196,26 @@ def test_a_finding_is_told_once():
     found = [str(each) for each in ip.diagnose(x, y, ip.KNN(), measure="kl_divergence")]
     assert len(found) == len(set(found)) == 1
     assert found[0].startswith("x: 0.8% of the samples coincide")
+
+
+class TestGaussianInformation:
+    def test_of_few_different_samples(self):
+        symbols = torch.arange(300) % 20
+        x, y = gaussian(20, 60)[symbols], gaussian(20, 60, seed=1)[symbols]
+        x, y = x + 1e-4 * gaussian(300, 60, seed=2), y.clone()
+        (finding,) = ip.Gaussian().diagnose("mutual_information", [x, y], torch.tensor(100.0))
+        assert (finding.code, finding.severity) == ("few-distinct-samples", "error")
+        assert finding.figure == 20
+        assert "3.00 nats" in finding.what
+
+    def test_of_few_samples(self):
+        x, y = gaussian(150, 50), gaussian(150, 50, seed=1)
+        value = ip.Gaussian().mutual_information(x, y)
+        (finding,) = ip.Gaussian().diagnose("mutual_information", [x, y], value)
+        assert finding.code == "too-few-samples"
+        assert ip.Gaussian(shrinkage=0.1).diagnose("mutual_information", [x, y], value) == []
+
+    def test_of_enough(self):
+        x, y = gaussian(400, 50), gaussian(400, 50, seed=1)
+        value = ip.Gaussian().mutual_information(x, y)
+        assert ip.Gaussian().diagnose("mutual_information", [x, y], value) == []

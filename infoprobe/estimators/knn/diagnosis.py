@@ -17,6 +17,8 @@ from infoprobe.estimators.arguments import (
 )
 from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.features import atoms_of_features
+from infoprobe.estimators.gaussian import rank_of
+from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
@@ -43,15 +45,22 @@ def diagnose(
     }
     if arguments is MUTUAL_INFORMATION and value is not None and len(samples) == len(tensors):
         n = len(tensors[0])  # labels have another ceiling
-        yield from near_ceiling(float(value), estimator.ceiling(n), n)
+        raw = value
+        if estimator.calibration is not None:
+            raw = replace(estimator, calibration=None).mutual_information(*tensors)
+        yield from near_ceiling(float(raw), estimator.ceiling(n), n)
     if arguments.of_pairs or arguments is TOTAL_CORRELATION:
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)
+    if value is not None and not arguments.independent and len(samples) == len(tensors):
+        yield from bounds.checks_of(estimator, arguments, samples, float(value))
     if arguments is ENTROPY or arguments.independent:
+        way_out = "gaussian" if arguments.independent else "copula"
         for name, x in samples.items():
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
-            yield from _dimensions(estimator, x, name)
+            yield from _redundant(x, name)
+            yield from _dimensions(estimator, x, name, way_out)
     if arguments.independent:
         yield from _twins(samples["p"], samples["q"])
         if value is not None:
@@ -75,7 +84,25 @@ def _ties(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
         )
 
 
-def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
+def _redundant(x: Tensor, name: str) -> Iterator[Finding]:
+    n, d = x.shape
+    if n <= d or (x == x[0]).all(0).any():
+        return
+    rank = rank_of(x)
+    if rank < d:
+        yield Finding(
+            "error",
+            f"the {d:,} features span {rank:,} dimensions only, so that the entropy is minus "
+            "infinity",
+            rank,
+            f"Measure the first {rank:,} principal components, or add the noise that the "
+            "measurement has.",
+            name,
+            code="redundant-features",
+        )
+
+
+def _dimensions(estimator: KNN, x: Tensor, name: str, way_out: str) -> Iterator[Finding]:
     n, d = x.shape
     if estimator.calibration is not None:
         return
@@ -100,7 +127,7 @@ def _dimensions(estimator: KNN, x: Tensor, name: str) -> Iterator[Finding]:
             f"the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
             f"{bias:+.2f} nats",
             bias,
-            "Use KNN(calibration='gaussian') or 'copula'. More samples hardly help.",
+            f"Use KNN(calibration={way_out!r}). More samples hardly help.",
             name,
             code="dimension-bias",
         )

@@ -31,12 +31,15 @@ class Bias(NamedTuple):
     """A bias as measured on surrogates, 0-dim float64 tensors in nats.
 
     Attributes:
-        value: The mean error over the surrogates.
-        stderr: Its standard error; NaN with a single surrogate.
+        value: The mean error over the surrogates, and what is extrapolated beyond it.
+        stderr: Its standard error over the surrogates; NaN with a single one.
+        extrapolated: What the data do not share with the surrogates, from how the estimate changes
+            with k; only with ``calibration="copula"``.
     """
 
     value: Tensor
     stderr: Tensor
+    extrapolated: Tensor
 
 
 @dataclass(frozen=True)
@@ -323,10 +326,11 @@ class KNN:
         of_first = measure.raw(self, *first)
         errors = torch.stack([of_first, *(measure.raw(self, *each) for each in others)]) - truth
         spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
-        bias = errors.mean()
+        excess = 0.0
         if self.calibration == "copula":
-            bias = bias + drift.excess_bias(self, measure, (samples, value), (first, of_first))
-        return Bias(bias, spread / math.sqrt(self.repeats))
+            excess = drift.excess_bias(self, measure, (samples, value), (first, of_first))
+        stderr = spread / math.sqrt(self.repeats)
+        return Bias(errors.mean() + excess, stderr, errors.new_tensor(excess))
 
     def _of_copula(self, measure: KNNMeasure, copula: student.Copula) -> Tensor:
         """What the measure would be, had the samples exactly this copula."""

@@ -67,10 +67,11 @@ class Transported:
             found.append(
                 Finding(
                     "warning",
-                    f"{self.negentropy:.2f} nats of negentropy remain after transport",
+                    f"the map left at least {self.negentropy:.2f} nats of negentropy, and the "
+                    "residual estimator sees only a part, in many dimensions a small one",
                     self.negentropy,
-                    "The residual estimator may have missed as much again: pass more samples, "
-                    "or a map that can do more.",
+                    "The entropy may be too high by several times as much: pass more samples, or "
+                    "compare with ip.KNN(calibration='copula') and ip.Flow().",
                     name,
                     code="negentropy-left",
                 )

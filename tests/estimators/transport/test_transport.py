@@ -213,7 +213,7 @@ class TestReport:
     def test_a_map_that_leaves_much(self):
         (finding,) = Given().report("entropy", normal(2000, 3) ** 3 / 4).findings[:1]
         assert finding.severity == "warning"
-        assert "negentropy remain after transport" in finding.what
+        assert "nats of negentropy" in finding.what
 
     def test_a_map_that_does_harm(self):
         findings = Given().report("entropy", 3 * normal(2000, 3)).findings

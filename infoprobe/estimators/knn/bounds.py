@@ -1,0 +1,150 @@
+"""Checks of a value against bounds that are cheap and certain, and against another calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from infoprobe.errors import ArgumentError
+from infoprobe.estimators.arguments import ENTROPY, TOTAL_CORRELATION, Arguments
+from infoprobe.estimators.features import feature_entropies
+from infoprobe.estimators.gaussian import Gaussian
+from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.findings import Finding
+
+if TYPE_CHECKING:
+    from infoprobe.estimators.knn.knn import KNN
+
+# From how many nats on a value is worth a finding, beyond this many times its noise.
+_NATS, _NOISE = 0.1, 4.0
+
+
+def checks_of(
+    knn: KNN, arguments: Arguments, samples: Mapping[str, Tensor], value: float
+) -> Iterator[Finding]:
+    """Findings on the value of a measure of variables that were sampled together."""
+    tensors = list(samples.values())
+    n, d = len(tensors[0]), sum(x.shape[1] for x in tensors)
+    if n < d + 3 or any((x == x[0]).all(0).any() for x in tensors):
+        return
+    slack = _NATS + _NOISE * math.sqrt(d / n)
+    if arguments is ENTROPY:
+        found = list(_above_bounds(knn, tensors[0], value, slack))
+    else:
+        found = list(_below_bounds(arguments, tensors, value, slack))
+    yield from found
+    if found:
+        return
+    if arguments is not ENTROPY:
+        slack = _NATS + _NOISE * math.sqrt((1 + d / 25) / n)
+    if knn.calibration == "gaussian":
+        yield from _disagreement(knn, arguments, tensors, value, slack)
+    if knn.calibration == "copula" or (knn.calibration is None and arguments is not ENTROPY):
+        yield from _bias(knn, arguments, tensors, slack)
+
+
+def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[Finding]:
+    bounds = {"the sum of the entropies of its features": float(feature_entropies(x, 3).sum())}
+    try:
+        bounds["the entropy of a Gaussian with its covariance"] = float(Gaussian().entropy(x))
+    except ArgumentError:
+        return  # Features are redundant, which is found by itself.
+    name, bound = min(bounds.items(), key=lambda item: item[1])
+    if value > bound + slack and knn.calibration is None:
+        # What Gaussian data are missed by is found by itself.
+        calibrated = replace(knn, calibration="gaussian", repeats=1)
+        slack += max(0.0, float(calibrated.bias("entropy", x).value))
+    if value > bound + slack:
+        better = "gaussian" if knn.calibration == "copula" else "copula"
+        yield Finding(
+            "error",
+            f"the entropy cannot be above {name}, {bound:.2f} nats, but the estimate is by "
+            f"{value - bound:.2f} nats",
+            value - bound,
+            f"Use KNN(calibration={better!r}), or take the bound.",
+            "x",
+            code="above-bound",
+        )
+
+
+def _below_bounds(
+    arguments: Arguments, tensors: list[Tensor], value: float, slack: float
+) -> Iterator[Finding]:
+    bound, name = 0.0, "zero"
+    single = arguments is TOTAL_CORRELATION or all(x.shape[1] == 1 for x in tensors)
+    if single and len(tensors) < 3:
+        # The scores have Gaussian features: given those, a Gaussian has the least dependence.
+        scores = [normal_scores(x) for x in tensors]
+        try:
+            least = float(getattr(Gaussian(), arguments.measure)(*scores))
+        except ArgumentError:
+            return
+        if least > bound:
+            bound, name = least, f"that of a Gaussian copula, {least:.2f} nats"
+    if value < bound - slack:
+        yield Finding(
+            "warning",
+            f"the information cannot be below {name}, but the estimate is by "
+            f"{bound - value:.2f} nats",
+            value - bound,
+            "Use KNN(calibration='copula'), or take the bound.",
+            arguments.all_names,
+            code="below-bound",
+        )
+
+
+def _disagreement(
+    knn: KNN, arguments: Arguments, tensors: list[Tensor], value: float, slack: float
+) -> Iterator[Finding]:
+    copula = replace(knn, calibration="copula", repeats=1)
+    try:
+        other = float(getattr(copula, arguments.measure)(*tensors))
+    except ArgumentError:
+        return  # Features have ties.
+    if arguments is ENTROPY and list(_above_bounds(copula, tensors[0], other, slack)):
+        return  # The copula is what is wrong.
+    if abs(value - other) > slack:
+        yield Finding(
+            "warning",
+            f"the data are not Gaussian enough for this calibration: 'copula' gives {other:.2f} "
+            f"nats, which differs by {value - other:+.2f}",
+            value - other,
+            "Use KNN(calibration='copula'), and take the difference for the uncertainty.",
+            arguments.all_names,
+            code="calibrations-differ",
+        )
+
+
+def _bias(
+    knn: KNN, arguments: Arguments, tensors: list[Tensor], slack: float
+) -> Iterator[Finding]:
+    """What a calibration by a copula takes off an information, or had to extrapolate."""
+    try:
+        bias = replace(knn, calibration="copula", repeats=1).bias(arguments.measure, *tensors)
+    except ArgumentError:
+        return  # Features have ties, or are redundant.
+    extrapolated, missed = float(bias.extrapolated), float(bias.value)
+    if knn.calibration is None and abs(missed) > slack:
+        yield Finding(
+            "warning",
+            f"the estimate misses about {missed:+.2f} nats, as it does of data with a copula like "
+            "this",
+            missed,
+            "Use KNN(calibration='copula'). More samples hardly help.",
+            arguments.all_names,
+            code="dimension-bias",
+        )
+    elif knn.calibration is not None and abs(extrapolated) > _NATS:
+        yield Finding(
+            "warning",
+            f"the data are more curved or clustered than surrogates, and {-extrapolated:+.2f} "
+            "nats had to be extrapolated",
+            extrapolated,
+            "Half as much may still be missing: pass more samples, or fewer features.",
+            arguments.all_names,
+            code="extrapolated",
+        )
