@@ -168,6 +168,23 @@ def jackknifed(estimator: object, measure: str, *tensors: Any, groups: int = GRO
     findings = diagnosis(estimator, measure, tensors, value)
     given = zip(arguments.names, tensors, strict=True)
     samples = [checks.as_tensor(x, name) for name, x in given]
+    return Estimate(value, stderr_without_groups(method, value, samples, groups), findings)
+
+
+def stderr_without_groups(
+    measure: Callable[..., Tensor], value: Tensor, samples: Sequence[Tensor], groups: int
+) -> Tensor | None:
+    """The standard error of an estimate, by :func:`jackknife` and without its bias.
+
+    Arguments:
+        measure: What estimates.
+        value: Its estimate from all samples.
+        samples: Its arguments, samples along the first axis.
+        groups: The number of groups.
+
+    Returns:
+        The error, :func:`widened`; ``None`` where there are too few samples to do without some.
+    """
     labels = [random_groups(len(x), groups) for x in samples]
     shares = torch.stack([each.bincount(minlength=groups) / len(each) for each in labels])
     without = []
@@ -175,9 +192,8 @@ def jackknifed(estimator: object, measure: str, *tensors: Any, groups: int = GRO
         for group in range(groups):
             left = [x[(of != group).to(x.device)] for x, of in zip(samples, labels, strict=True)]
             try:
-                without.append(method(*left))
-            except ArgumentValueError:  # there are too few samples to do without some
-                return Estimate(value, None, findings)
+                without.append(measure(*left))
+            except ArgumentValueError:
+                return None
     error = jackknife(value.detach(), torch.stack(without), shares.mean(0).to(value))
-    stderr = None if error is None else widened(error.noise, error.degrees)
-    return Estimate(value, stderr, findings)
+    return None if error is None else widened(error.noise, error.degrees)
