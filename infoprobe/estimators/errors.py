@@ -7,11 +7,17 @@ sample depend on each other.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
+import scipy.stats
 import torch
 from torch import Tensor
 
+from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
+from infoprobe.estimators.protocols import Estimate, diagnosis, method_of
 from infoprobe.findings import Finding
 
 # From how many nats on a bias is worth a finding, and how many standard errors an interval of 95 %
@@ -29,15 +35,26 @@ class Uncertainty(NamedTuple):
     Attributes:
         noise: The standard deviation of estimates from fresh samples.
         bias: By how much such estimates are too large on average, as far as the groups tell.
+        degrees: The degrees of freedom with which the noise is known.
     """
 
     noise: Tensor
     bias: Tensor
+    degrees: float
 
     @property
     def stderr(self) -> Tensor:
-        """The root of the mean squared error."""
-        return torch.hypot(self.noise, self.bias)
+        """The root of the mean squared error, with :func:`widened` noise."""
+        return torch.hypot(widened(self.noise, self.degrees), self.bias)
+
+
+def widened(noise: Tensor, degrees: float) -> Tensor:
+    """A standard deviation that is known with few degrees of freedom, such that 1.96 of it cover.
+
+    It is multiplied by Student's quantile over the normal one: by 1.04 for 31 degrees of freedom,
+    and by 1.18 for 8.
+    """
+    return noise * float(scipy.stats.t.ppf(0.975, degrees) / _INTERVAL)
 
 
 def jackknife(value: Tensor, without: Tensor, shares: Tensor) -> Uncertainty | None:
@@ -70,7 +87,7 @@ def jackknife(value: Tensor, without: Tensor, shares: Tensor) -> Uncertainty | N
     bias = ((1 - share) * change).sum()
     pseudo = (1 - share) / share * change
     variance = (share / (1 - share) * (pseudo - bias).square()).mean()
-    return Uncertainty(variance.sqrt(), bias)
+    return Uncertainty(variance.sqrt(), bias, float(1 / share.square().sum()) - 1)
 
 
 def bias_findings(error: Uncertainty, remedy: str) -> list[Finding]:
@@ -89,3 +106,94 @@ def random_groups(n: int, groups: int = GROUPS) -> Tensor:
     """A group for each of n samples, from 0: at random, always the same, of nearly equal sizes."""
     generator = torch.Generator().manual_seed(0)
     return torch.randperm(n, generator=generator, device="cpu") % groups
+
+
+def noise_of_parts(
+    measure: Callable[..., Tensor],
+    samples: Sequence[Tensor],
+    arguments: Arguments,
+    parts: int,
+    repeats: int,
+) -> Tensor | None:
+    r"""The standard deviation of estimates from fresh samples, by estimates from parts of them.
+
+    The samples are divided at random into m parts of equal size, again and again. An estimate
+    from all of them varies as the mean of m independent estimates from parts does, if its
+    variance falls like :math:`1 / n`: neighbours may depend on each other.
+
+    Arguments:
+        measure: What estimates.
+        samples: Its arguments, samples along the first axis.
+        arguments: How they belong together.
+        parts: The number m of parts, at least 2.
+        repeats: How many times the samples are divided.
+
+    Returns:
+        The deviation, :func:`widened`, 0-dim float64; ``None`` where an estimate from a part is
+        refused, or is not finite, for it has too few samples.
+    """
+    generator = torch.Generator().manual_seed(0)
+    variances = []
+    with torch.no_grad():
+        for _ in range(repeats):
+            divided, order = [], None
+            for x in samples:
+                if order is None or arguments.independent:
+                    order = torch.randperm(len(x), generator=generator, device="cpu")
+                divided.append([x[rows.to(x.device)] for rows in torch.tensor_split(order, parts)])
+            try:
+                found = torch.stack([measure(*part) for part in zip(*divided, strict=True)])
+            except ArgumentValueError:
+                return None
+            variances.append(found.double().var() / parts)
+    noise = widened(torch.stack(variances).mean().sqrt(), repeats * (parts - 1))
+    return noise if bool(noise.isfinite()) else None
+
+
+def jackknifed(estimator: object, measure: str, *tensors: Any, groups: int = GROUPS) -> Estimate:
+    """The value of a measure, its standard error by :func:`jackknife`, and findings on it.
+
+    Arguments:
+        estimator: Any whose estimates change smoothly when samples are left out.
+        measure: The name of the method.
+        tensors: Its arguments.
+        groups: The number of groups, each of which costs another estimate.
+
+    Raises:
+        TypeError, ValueError: The method raises it, or there is no such measure.
+    """
+    arguments = arguments_of(measure, ARGUMENTS, tensors)
+    method = method_of(estimator, measure)
+    value = method(*tensors)
+    findings = diagnosis(estimator, measure, tensors, value)
+    given = zip(arguments.names, tensors, strict=True)
+    samples = [checks.as_tensor(x, name) for name, x in given]
+    return Estimate(value, stderr_without_groups(method, value, samples, groups), findings)
+
+
+def stderr_without_groups(
+    measure: Callable[..., Tensor], value: Tensor, samples: Sequence[Tensor], groups: int
+) -> Tensor | None:
+    """The standard error of an estimate, by :func:`jackknife` and without its bias.
+
+    Arguments:
+        measure: What estimates.
+        value: Its estimate from all samples.
+        samples: Its arguments, samples along the first axis.
+        groups: The number of groups.
+
+    Returns:
+        The error, :func:`widened`; ``None`` where there are too few samples to do without some.
+    """
+    labels = [random_groups(len(x), groups) for x in samples]
+    shares = torch.stack([each.bincount(minlength=groups) / len(each) for each in labels])
+    without = []
+    with torch.no_grad():
+        for group in range(groups):
+            left = [x[(of != group).to(x.device)] for x, of in zip(samples, labels, strict=True)]
+            try:
+                without.append(measure(*left))
+            except ArgumentValueError:
+                return None
+    error = jackknife(value.detach(), torch.stack(without), shares.mean(0).to(value))
+    return None if error is None else widened(error.noise, error.degrees)

@@ -14,7 +14,9 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY
+from infoprobe.estimators.errors import jackknifed
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 
 # A feature whose part that the others do not explain is below this many roundings is redundant.
@@ -181,6 +183,26 @@ class Gaussian:
         return sum(
             (whole.marginal(i).entropy() for i in torch.split(features, 1)), -whole.entropy()
         )
+
+    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+        """The value of a measure, its standard error and findings on it.
+
+        The standard error is that of the delete-a-group jackknife with up to 32 groups of samples,
+        which does not assume that the data are Gaussian. It does not include the error of taking
+        other data for Gaussian.
+
+        Arguments:
+            measure: The name of a method, such as ``"entropy"``.
+            tensors: Its arguments.
+
+        Returns:
+            The value in nats; its standard error, ``None`` where there are too few samples to do
+            without some; and the findings.
+
+        Raises:
+            TypeError, ValueError: The method raises it, or there is no such measure.
+        """
+        return jackknifed(self, measure, *tensors)
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None

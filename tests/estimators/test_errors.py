@@ -18,7 +18,8 @@ class TestJackknife:
         error = jackknife(x.mean(), without, torch.full((20,), 1 / 20).double())
         assert error.noise.item() == pytest.approx(x.std().item() / math.sqrt(20))
         assert error.bias.item() == pytest.approx(0, abs=1e-12)
-        assert error.stderr == error.noise
+        assert error.degrees == pytest.approx(19)
+        assert error.stderr.item() == pytest.approx(error.noise.item() * 2.093 / 1.96, rel=1e-4)
 
     def test_the_bias_of_a_variance(self):
         x = normal(20, 1).squeeze(1)
@@ -123,3 +124,56 @@ class TestHistogram:
         x = normal(300, 4)
         assert 0 < float(estimate(h, "entropy", x).stderr) < 0.1
         assert estimate(h, "entropy", x).value == h.entropy(x)
+
+
+def correlated(n, d, correlation, seed):
+    x, noise = normal(n, d, seed=seed), normal(n, d, seed=900 + seed)
+    return x, correlation * x + math.sqrt(1 - correlation**2) * noise
+
+
+class TestOthers:
+    """The standard error is the deviation of estimates from fresh samples."""
+
+    @pytest.mark.parametrize("estimator", [ip.KNN(), ip.Gaussian(), ip.MatrixRenyi(2)])
+    def test_entropies(self, estimator):
+        self.check(estimator, "entropy", [(normal(300, 3, seed=i),) for i in range(50)])
+
+    @pytest.mark.parametrize("estimator", [ip.KNN(), ip.Gaussian()])
+    @pytest.mark.parametrize("measure", ["kl_divergence", "cross_entropy"])
+    def test_divergences(self, estimator, measure):
+        pairs = [(normal(300, 3, seed=i), 1.3 * normal(400, 3, seed=900 + i)) for i in range(50)]
+        self.check(estimator, measure, pairs)
+
+    @pytest.mark.parametrize("estimator", [ip.KNN(), ip.Gaussian(), ip.MatrixRenyi(2)])
+    def test_information(self, estimator):
+        pairs = [correlated(200, 2, 0.6, i) for i in range(40)]
+        self.check(estimator, "mutual_information", pairs)
+
+    def test_labels(self):
+        pairs = []
+        for i in range(40):
+            x, y = correlated(300, 1, 0.7, i)
+            pairs.append((x, (y[:, 0] > 0).long()))
+        self.check(ip.KNN(), "mutual_information", pairs)
+
+    @staticmethod
+    def check(estimator, measure, draws):
+        found = [estimate(estimator, measure, *tensors) for tensors in draws]
+        values = torch.stack([each.value for each in found])
+        stderr = torch.stack([each.stderr for each in found]).median().item()
+        most = 1.8 if isinstance(estimator, ip.MatrixRenyi) else 1.45  # a median is not smooth
+        assert 0.7 * values.std().item() < stderr < most * values.std().item()
+        assert found[0].value == getattr(estimator, measure)(*draws[0])
+
+    def test_calibrated_neighbours(self):
+        x = normal(300, 5)
+        plain, calibrated = (
+            estimate(ip.KNN(calibration=by), "entropy", x).stderr for by in (None, "gaussian")
+        )
+        assert 0.5 < float(plain / calibrated) < 2
+
+    def test_too_few_samples(self):
+        assert estimate(ip.KNN(), "entropy", normal(20, 1)).stderr is None
+        assert estimate(ip.Gaussian(), "entropy", normal(5, 4)).stderr is None
+        labels = torch.tensor([0] * 5 + [1] * 95)
+        assert estimate(ip.KNN(), "mutual_information", normal(100, 1), labels).stderr is None

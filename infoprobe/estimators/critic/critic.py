@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import MUTUAL_INFORMATION
+from infoprobe.estimators.arguments import KL_DIVERGENCE, MUTUAL_INFORMATION, arguments_of
 from infoprobe.estimators.ceilings import near_ceiling
-from infoprobe.estimators.critic.bounds import Roles, roles_of
+from infoprobe.estimators.critic.bounds import Bound, Roles, roles_of
 from infoprobe.estimators.critic.networks import (
     Pair,
     SampleCritic,
@@ -23,12 +23,16 @@ from infoprobe.estimators.critic.networks import (
     perceptron,
 )
 from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
+from infoprobe.estimators.errors import stderr_without_groups
 from infoprobe.estimators.pairs import paired
+from infoprobe.estimators.protocols import Estimate
 from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
 # Shares of samples are rounded to whole samples, of which nobody has this many.
 _SMALLEST_SHARE = 1e-12
+# How many groups of held-out samples are left out in turn for a standard error.
+_GROUPS = 10
 _CHECK = 50  # training steps from one look at the validation samples to the next
 
 
@@ -182,6 +186,9 @@ class Critic:
                 samples to be split; or they are not equally many.
             FloatingPointError: Training diverged.
         """
+        return self._value(self._trained_on_pairs(x, y))
+
+    def _trained_on_pairs(self, x: Any, y: Any) -> _Trained:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
@@ -199,7 +206,7 @@ class Critic:
                 cap=pair_cap(len(parts[-1])),
             )
         batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
-        return self._estimate(critic, [(x[i], y[i]) for i in parts], batches)
+        return self._trained(critic, [(x[i], y[i]) for i in parts], batches)
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
@@ -219,12 +226,10 @@ class Critic:
                 many.
             FloatingPointError: Training diverged.
         """
-        if self.bound not in ("dv", "nwj"):
-            raise ArgumentValueError(
-                "bound",
-                "expected 'dv' or 'nwj' for a relative entropy of any two distributions, "
-                f"got {self.bound!r}. Use Critic('dv'), or mutual_information.",
-            )
+        self._require_bound_of_divergences()
+        return self._value(self._trained_on_two(p, q))
+
+    def _trained_on_two(self, p: Any, q: Any) -> _Trained:
         p, q = checks.samples(p, "p"), checks.samples(q, "q")
         checks.require_same_width(p=p, q=q)
         generator = self._generator()
@@ -239,7 +244,32 @@ class Critic:
         batches_q = batches_of(len(split_q[0]), self.batch, generator)
         batches = zip(batches_p, batches_q, strict=True)
         parts = [(p[i], q[j]) for i, j in zip(split_p, split_q, strict=True)]
-        return self._estimate(critic, parts, batches)
+        return self._trained(critic, parts, batches)
+
+    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+        """The value of a measure, its standard error and findings on it.
+
+        The standard error is that of the held-out samples: the delete-a-group jackknife leaves
+        some of them out in turn, from the critic as it is. Other training samples would give
+        another critic, and a bound that is more or less tight.
+
+        Arguments:
+            measure: The name of a method, such as ``"mutual_information"``.
+            tensors: Its arguments.
+
+        Raises:
+            TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
+                measure.
+        """
+        offered = (MUTUAL_INFORMATION.measure, KL_DIVERGENCE.measure)
+        if arguments_of(measure, offered, tensors).independent:
+            self._require_bound_of_divergences()
+            trained = self._trained_on_two(*tensors)
+        else:
+            trained = self._trained_on_pairs(*tensors)
+        value = self._value(trained)
+        stderr = stderr_without_groups(trained.value, value, trained.held_out, _GROUPS)
+        return Estimate(value, stderr, self.diagnose(measure, tensors, value))
 
     def ceiling(self, n: int) -> float:
         r"""What the mutual information of :math:`n` samples cannot exceed, whatever the truth.
@@ -275,6 +305,14 @@ class Critic:
         n = len(tensors[0])
         return list(near_ceiling(float(value), self.ceiling(n), n))
 
+    def _require_bound_of_divergences(self) -> None:
+        if self.bound not in ("dv", "nwj"):
+            raise ArgumentValueError(
+                "bound",
+                "expected 'dv' or 'nwj' for a relative entropy of any two distributions, "
+                f"got {self.bound!r}. Use Critic('dv'), or mutual_information.",
+            )
+
     def _generator(self) -> torch.Generator:
         return torch.Generator("cpu").manual_seed(self.seed)
 
@@ -285,14 +323,17 @@ class Critic:
     def _split(self, factors: Sequence[Tensor], name: str, generator: torch.Generator) -> Split:
         return split(factors, self.validation, self.held_out, name, generator)
 
-    def _estimate(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> Tensor:
-        """The value of the held-out part, once the other two have trained the critic."""
+    def _trained(self, critic: nn.Module, parts: list[Pair], batches: Iterator[Pair]) -> _Trained:
+        """The critic, once the first two parts of the samples have trained it."""
         training, validation, held_out = parts
         device = training[0].device
-        with torch.autocast(device.type, enabled=False):
-            with torch.inference_mode(False), torch.enable_grad():
-                self._train(critic.to(device), training, validation, batches)
-            value: Tensor = critic(self._roles.value, *held_out)
+        without_autocast = torch.autocast(device.type, enabled=False)
+        with without_autocast, torch.inference_mode(False), torch.enable_grad():
+            self._train(critic.to(device), training, validation, batches)
+        return _Trained(critic, self._roles.value, held_out)
+
+    def _value(self, trained: _Trained) -> Tensor:
+        value = trained.value(*trained.held_out)
         self._require_finite(value, "of the held-out samples")
         return value
 
@@ -334,3 +375,16 @@ class Critic:
                 f"lower learning_rate than {self.learning_rate}."
             )
         return current
+
+
+class _Trained(NamedTuple):
+    """A trained critic and the samples that it has not seen."""
+
+    critic: nn.Module
+    bound: Bound
+    held_out: Pair
+
+    def value(self, a: Tensor, b: Tensor) -> Tensor:
+        with torch.autocast(a.device.type, enabled=False):
+            value: Tensor = self.critic(self.bound, a, b)
+        return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -60,9 +61,16 @@ class Reading(NamedTuple):
         for finding in estimate.findings:
             names = [roles.get(name, name) for name in finding.argument.split(", ")]
             findings.append(str(finding._replace(argument=" and ".join(names))))
+        value = float(estimate.value)
         stderr = None if estimate.stderr is None else float(estimate.stderr)
-        return cls(float(estimate.value), findings, stderr)
+        if stderr is None and math.isfinite(value):
+            findings.append(_NO_ERROR)
+        return cls(value, findings, stderr)
 
+
+_NO_ERROR = (
+    "It has no standard error: the estimator knows none, or there are too few samples to tell one."
+)
 
 # The classes of measures by their names.
 _NAMES: dict[str, str] = {}
