@@ -122,7 +122,8 @@ class Flow(Transport):
         for name in ("components", "hidden", "steps", "batch"):
             checks.require_integer_field(self, name, 1)
         dropout: Any = self.dropout
-        if isinstance(dropout, Real) and not 0 <= dropout < 1:
+        is_real = isinstance(dropout, Real)
+        if is_real and not 0 <= dropout < 1:
             raise ArgumentValueError(
                 "dropout", f"expected a share from 0 to below 1, got {self.dropout!r}."
             )
