@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.adapter import Graph, Library
 from infoprobe.libraries.distributions import is_made_of_transforms, named_transforms
@@ -111,7 +112,7 @@ class Layout:
         if layers is None:
             return self
         several = isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type))
-        specs: list[Any] = list(layers) if several else [layers]  # type: ignore[arg-type]
+        specs: list[Any] = list(checks.items(layers)) if several else [layers]
         if not specs:
             raise ArgumentValueError(
                 "layers", "expected at least one, got none. Pass None for the usual ones."

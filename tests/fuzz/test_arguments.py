@@ -138,7 +138,7 @@ def test_a_probe(memory, seed, values_per_batch):
         {"seed": seed},
         {"values_per_batch": values_per_batch},
         {"measures": values_per_batch},
-        {"layers": seed},
+        {"layers": None if callable(seed) else seed},  # a predicate of the user's may raise
     ):
         probe = outcome(lambda keywords=keywords: ip.probe(model, **keywords))
         if probe is not None:
