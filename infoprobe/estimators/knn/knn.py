@@ -84,8 +84,8 @@ class KNN:
     Bias and limits:
         Without calibration, an entropy is biased by the variation of the density within a
         neighbourhood, which hardly shrinks with n in many dimensions. Measured with k = 3 and
-        n = 10,000 (``benchmarks/accuracy.py``), in nats, means of 5 seeds (``"copula"``: 1 seed for
-        the last three, and at d = 784):
+        n = 10,000 (``benchmarks/accuracy.py``), in nats, means of 5 seeds
+        (1 seed for the last three and at d = 784 with ``"copula"``):
 
         ==========================  ===  =======  ==============  ============
         data                        d    None     ``"gaussian"``  ``"copula"``
