@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import gammaincinv, stdtrit
 from torch import Tensor
 
 from infoprobe.estimators.knn import surrogates
@@ -44,6 +42,8 @@ class Copula(NamedTuple):
 
     def draw(self, repeats: int, seed: int) -> Iterator[list[Tensor]]:
         """Normal scores of surrogates that have this copula."""
+        from scipy.special import gammaincinv
+
         generator = torch.Generator("cpu").manual_seed(~seed)
         for parts in surrogates.paired(self.samples, repeats, seed):
             if self.freedom < math.inf:
@@ -97,6 +97,8 @@ def fit(scores: Sequence[Tensor]) -> Copula:
 
     It is Gaussian unless a Student copula is likelier beyond doubt.
     """
+    from scipy.optimize import minimize_scalar
+
     joint = torch.cat([x.to(scores[0].device) for x in scores], 1)
     ranks = surrogates.doubled_ranks(joint)
     gaussian = Copula(math.inf, list(scores))
@@ -127,6 +129,8 @@ def fit(scores: Sequence[Tensor]) -> Copula:
 
 def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[float, Tensor]:
     """The log-likelihood of all samples at some degrees of freedom, and their Gaussian parts."""
+    from scipy.special import stdtrit
+
     n, d = ranks.shape
     quantiles = torch.arange(2 * n, dtype=torch.float64) / (2 * n)
     line = torch.as_tensor(stdtrit(freedom, quantiles.numpy())).to(ranks.device)
