@@ -328,23 +328,16 @@ class Histogram:
         divided at random. Counts of a probe are in groups of passes, so that their standard
         error, unlike the value, may depend on the batches. It is ``None`` where the value is
         infinite, with fewer than two groups of samples, and for counts without groups.
-
-        Arguments:
-            measure: The name of a method, such as ``"entropy"``.
-            tensors: Its arguments, as the method takes them.
-
-        Raises:
-            TypeError, ValueError: The method raises it, or there is no such measure.
+        ``measure`` is the name of a method; the arguments and errors are those of the method.
         """
         arguments_of(measure, ARGUMENTS, tensors)
         of, parts = self._parts(measure, tensors, apart=True)
         value, error = formulas.total_with_error(measure, self.over, of, parts)
         findings = self.diagnose(measure, tensors, value)
-        if error is None:
-            return Estimate(value, None, findings)
-        if not any(isinstance(x, Counts) for x in tensors):  # a finding must not depend on batches
-            findings = findings or bias_findings(error, "Use fewer bins, or more samples.")
-        return Estimate(value, error.stderr, findings)
+        # A finding must not depend on batches, as the error from counts does.
+        if error and not findings and not any(isinstance(x, Counts) for x in tensors):
+            findings = bias_findings(error, "Use fewer bins, or more samples.")
+        return Estimate(value, error.stderr if error else None, findings)
 
     def require_measure(self, measure: str) -> None:
         """Raises a ValueError if a ``correction`` of entropies alone stands against the method.
