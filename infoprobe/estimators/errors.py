@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import scipy.stats
 import torch
 from torch import Tensor
 
@@ -54,7 +53,9 @@ def widened(noise: Tensor, degrees: float) -> Tensor:
     It is multiplied by Student's quantile over the normal one: by 1.04 for 31 degrees of freedom,
     and by 1.18 for 8.
     """
-    return noise * float(scipy.stats.t.ppf(0.975, degrees) / _INTERVAL)
+    from scipy.special import stdtrit  # takes a while, and not everybody needs it
+
+    return noise * float(stdtrit(degrees, 0.975) / _INTERVAL)
 
 
 def jackknife(value: Tensor, without: Tensor, shares: Tensor) -> Uncertainty | None:

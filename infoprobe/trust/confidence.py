@@ -13,6 +13,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
+from infoprobe.estimators.histogram.histogram import Histogram
 
 
 class ConfidenceInterval(NamedTuple):
@@ -65,7 +66,9 @@ def confidence_interval(
         The measure must be able to work with half of the samples. The interval tells nothing
         about the noise of surrogates in a calibration (see :meth:`infoprobe.KNN.bias`), nor
         about bias: an estimate that is wrong for all samples of this size has a narrow interval
-        around a wrong value. A histogram that takes its range from the data has other bins with
+        around a wrong value. Only of a :class:`~infoprobe.Histogram` is the bias known, and its
+        interval is at least as wide as its own standard error says, which includes the bias. A
+        histogram that takes its range from the data has other bins with
         other samples, which widens the interval: give it a range.
 
     Raises:
@@ -135,6 +138,10 @@ def confidence_interval(
         )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()
+    owner, name = (getattr(measure, key, None) for key in ("__self__", "__name__"))
+    if isinstance(owner, Histogram) and name in ARGUMENTS:
+        known = owner.estimate(name, *tensors).stderr
+        stderr = stderr if known is None else torch.maximum(stderr, known.to(stderr.device))
     # From the lower tail, which float64 resolves at levels near 1.
     z = -statistics.NormalDist().inv_cdf((1 - level) / 2)
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)

@@ -92,6 +92,16 @@ def test_infinite_estimates_have_no_interval():
         ip.confidence_interval(ip.Histogram().kl_divergence, gaussian(500), 2 * gaussian(500))
 
 
+def test_the_interval_of_a_histogram_reaches_as_far_as_its_bias():
+    h = ip.Histogram(16, (-4.0, 4.0), outside="clip")
+    covered = 0
+    for seed in range(20):
+        x, y = gaussian(200, 1, seed), gaussian(200, 1, 900 + seed)  # independent
+        interval = ip.confidence_interval(h.mutual_information, x, y, resamples=5)
+        covered += bool(interval.low < 0 < interval.high)
+    assert covered >= 17
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [

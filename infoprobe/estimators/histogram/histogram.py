@@ -3,7 +3,7 @@ r"""Entropies, divergences and mutual information of the bin that a value falls 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -14,14 +14,13 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
-    ENTROPY,
-    MUTUAL_INFORMATION,
     arguments_of,
 )
-from infoprobe.estimators.errors import bias_findings, jackknife
-from infoprobe.estimators.histogram import corrections, diagnosis, divergences
+from infoprobe.estimators.errors import bias_findings
+from infoprobe.estimators.histogram import corrections, diagnosis, divergences, formulas
 from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, checked_range
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
+from infoprobe.estimators.histogram.formulas import Formulas
 from infoprobe.estimators.histogram.tables import Table
 from infoprobe.estimators.histogram.tabulation import (
     counts_of,
@@ -286,7 +285,7 @@ class Histogram:
                 f"kl_at_zero looks at one pooled histogram, got {self.over!r}. Use over='values'.",
             )
         a, b = counts_of_all(self._binning, p=p, q=q)
-        p, q = (self._probability(pooled(counts)).squeeze(0) for counts in (a, b))
+        p, q = (self._formulas.probability(pooled(counts)).squeeze(0) for counts in (a, b))
         whole = divergences.relative_entropy(p, q)
         (edge,) = (a.grid.edges()[1:-1] == 0).nonzero(as_tuple=True)
         if a.grid != b.grid or not len(edge):
@@ -326,59 +325,30 @@ class Histogram:
         return counts_of(binning, x, "x")
 
     def count_blocks(self, x: Any, blocks: int) -> GroupedCounts:
-        """The same as :meth:`count`, with the counts of blocks of neighbouring samples apart.
-
-        Arguments:
-            x: Samples along the first axis.
-            blocks: The number of blocks, which have about equally many samples.
-
-        The errors are the same as in :meth:`count`.
-        """
+        """The same as :meth:`count`, apart for ``blocks`` blocks of neighbouring samples."""
         binning = self._binning
         binning.require_streaming()
         return counts_of_blocks(binning, x, "x", blocks)
 
     def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        r"""The value of a measure, its standard error and findings on it.
+        """The value of a measure, its standard error and findings on it.
 
-        The standard error is the root of the mean squared error, which the delete-a-group
-        jackknife estimates: up to 32 groups of whole samples are left out one after the other,
-        the same in all arguments, from the same bins. It holds the noise and the bias that is
-        left after a ``correction``. Tensors are divided into groups at random, and a probe's
-        counts are in groups of passes, so that there the standard error, unlike the value, may
-        depend on how the data were split into batches.
-
-        Arguments:
-            measure: The name of a method, such as ``"entropy"``.
-            tensors: Its arguments, as the method takes them.
-
-        Returns:
-            The value in nats; its standard error, ``None`` where the value is infinite, where
-            there are fewer than two groups of samples, or for counts that are in no groups; and
-            the findings.
-
-        Raises:
-            TypeError, ValueError: The method raises it, or there is no such measure.
+        The standard error is the root of the mean squared error, of noise and of the bias that is
+        left after a ``correction``, by the delete-a-group jackknife: up to 32 groups of whole
+        samples are left out in turn, the same in all arguments, from the same bins. Tensors are
+        divided at random. Counts of a probe are in groups of passes, so that their standard
+        error, unlike the value, may depend on the batches. It is ``None`` where the value is
+        infinite, with fewer than two groups of samples, and for counts without groups.
+        ``measure`` is the name of a method; the arguments and errors are those of the method.
         """
         arguments_of(measure, ARGUMENTS, tensors)
-        whole, without, shares = [], [], []
         of, parts = self._parts(measure, tensors, apart=True)
-        for tables in parts:
-            whole.append(of(*tables))
-            if all(table.groups is not None for table in tables):
-                left = of(*(table.without_groups for table in tables))
-                without.append(left.view(-1, len(whole[-1])).sum(1))
-                shares.append(torch.stack([table.shares for table in tables]).mean(0))
-        value = self._checked(measure, _total(whole))
+        value, error = formulas.total_with_error(measure, self.over, of, parts)
         findings = self.diagnose(measure, tensors, value)
-        if not without:
-            return Estimate(value, None, findings)
-        error = jackknife(value, torch.stack(without).sum(0), torch.stack(shares).mean(0))
-        if error is None:
-            return Estimate(value, None, findings)
-        if not any(isinstance(x, Counts) for x in tensors):  # a finding must not depend on batches
-            findings = findings or bias_findings(error, "Use fewer bins, or more samples.")
-        return Estimate(value, error.stderr, findings)
+        # A finding must not depend on batches, as the error from counts does.
+        if error and not findings and not any(isinstance(x, Counts) for x in tensors):
+            findings = bias_findings(error, "Use fewer bins, or more samples.")
+        return Estimate(value, error.stderr if error else None, findings)
 
     def require_measure(self, measure: str) -> None:
         """Raises a ValueError if a ``correction`` of entropies alone stands against the method.
@@ -419,61 +389,23 @@ class Histogram:
                 "correction=None.",
             )
 
-    # From tables of counts to numbers, one for each row.
-
-    def _weight(self, table: Table) -> Tensor:
-        if self.correction == "james-stein":
-            return corrections.james_stein(table)
-        return corrections.pseudocount(table, self.pseudocount)
-
-    def _probability(self, table: Table) -> Tensor:
-        return corrections.probabilities(table, self._weight(table))
-
-    def _entropy(self, table: Table) -> Tensor:
-        if self.correction in corrections.OF_ENTROPY:
-            return corrections.OF_ENTROPY[self.correction](table)
-        return corrections.entropy(table, self._weight(table))
-
-    def _information(self, x: Table, y: Table, joint: Table) -> Tensor:
-        if self.correction in corrections.OF_ENTROPY:
-            of_x, of_y, of_both = (self._entropy(table) for table in (x, y, joint))
-        else:
-            # Margins of the shrunk joint probabilities are margins, shrunk by the same weight.
-            weight = self._weight(joint)
-            of_x, of_y, of_both = (corrections.entropy(table, weight) for table in (x, y, joint))
-        return of_x + of_y - of_both
-
-    # From arguments to tables, and from tables to a number.
+    @property
+    def _formulas(self) -> Formulas:
+        return Formulas(self.pseudocount, self.correction)
 
     def _parts(
         self, measure: str, tensors: Sequence[Any], apart: bool
     ) -> tuple[Callable[..., Tensor], Iterator[list[Table]]]:
         """What gives the measure of each row of some tables, and the tables in parts."""
-        given = dict(zip(ARGUMENTS[measure].names, tensors, strict=True))
-        if measure == MUTUAL_INFORMATION.measure:
-            return self._information, tabulate_pairs(self._binning, **given, apart=apart)
-        if measure == ENTROPY.measure:
-            return self._entropy, tabulate(self._binning, **given, apart=apart)
-        self._require_probabilities()
-        of = divergences.OF[measure]
-        tables = tabulate(self._binning, **given, apart=apart)
-        return lambda p, q: of(self._probability(p), self._probability(q)), tables
+        arguments = ARGUMENTS[measure]
+        if arguments.independent:
+            self._require_probabilities()
+        given = dict(zip(arguments.names, tensors, strict=True))
+        tables = (tabulate_pairs if arguments.of_pairs else tabulate)(
+            self._binning, **given, apart=apart
+        )
+        return self._formulas.of(measure), tables
 
     def _estimate(self, measure: str, *tensors: Any) -> Tensor:
         of, parts = self._parts(measure, tensors, apart=False)
-        return self._checked(measure, _total(of(*tables) for tables in parts))
-
-    def _checked(self, measure: str, value: Tensor) -> Tensor:
-        if measure == MUTUAL_INFORMATION.measure and not bool(value.isfinite()):
-            unit = " of some unit" if self.over == "units" else ""
-            raise ArgumentValueError(
-                "correction",
-                "'chao-shen' leaves mutual information undefined, since no two pairs"
-                f"{unit} fall into the same bins and their entropy is infinite. Use fewer bins, "
-                "more data or another correction.",
-            )
-        return value
-
-
-def _total(parts: Iterable[Tensor]) -> Tensor:
-    return torch.cat(list(parts)).sum()
+        return formulas.total(measure, self.over, (of(*tables) for tables in parts))
