@@ -99,6 +99,12 @@ def version(tensor: Tensor) -> int | None:
             ) from None
 
 
+def dtype_of(tensor: Tensor) -> torch.dtype:
+    """The type of a tensor's values, also where a subclass refuses all functions."""
+    with _DISABLED.value():
+        return tensor.dtype
+
+
 def plain(tensor: Tensor) -> Tensor:
     """The tensor without what torch.func and forward-mode differentiation put around it.
 

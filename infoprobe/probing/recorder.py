@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
+from infoprobe.probing.circumstances import Circumstances, hold_integers, random_state
 from infoprobe.probing.kept.base import (
     CallReduction,
     Kept,
@@ -56,10 +56,14 @@ class _Entered(NamedTuple):
     Attributes:
         pieces: What was made of it.
         source: The call that returned it, if that is known.
+        integers: Whether it held integers.
+        random_state: The state of the random generators then, if it must be known.
     """
 
     pieces: _Pieces
     source: LayerCall | None
+    integers: bool
+    random_state: bytes | None
 
 
 @dataclass
@@ -75,6 +79,8 @@ class _Run:
         input: What was made of the model's input.
         target: What was made of the target.
         seen: What was made of the tensors that passed by, by their identities.
+        integers: The roles whose tensors are integers at every layer.
+        random_state: The state of the random generators when it began, if it must be known.
         returned: The tensors that layers returned, by their identities, and from which call.
         last: The last call in each direction.
     """
@@ -87,6 +93,8 @@ class _Run:
     input: _Pieces = field(default_factory=dict)
     target: _Pieces = field(default_factory=dict)
     seen: dict[int, _Seen] = field(default_factory=dict)
+    integers: set[Role] = field(default_factory=set)
+    random_state: bytes | None = None
     returned: dict[int, _Returned] = field(default_factory=dict)
     last: dict[Direction, LayerCall] = field(default_factory=dict)
 
@@ -144,6 +152,7 @@ class Recorder:
         self.wants_log_determinants = any(
             reduction.wants_log_determinants for reduction in self._call_reductions.values()
         )
+        self._asks_for_noise = any(measure.asks_for_noise for measure in measures)
         self._choices = Choices(seed, values_per_batch)
         self._lock = self._choices.lock
         self._memory = memory
@@ -197,7 +206,10 @@ class Recorder:
             run = _Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
-                common.admit_all(checks.length(inputs[0]))
+                common.admit_all(inputs[0])
+            if hold_integers(inputs):
+                run.integers.add("input")
+            run.random_state = self._random_state(inputs)
         run.input = self._reduce(run, "input", inputs)
         run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
         return run
@@ -212,7 +224,12 @@ class Recorder:
 
     def enter(self, run: _Run, inputs: list[Tensor]) -> _Entered:
         """Reduces the layer's input, which the layer may overwrite."""
-        return _Entered(self._reduce(run, "previous", inputs), run.source(inputs))
+        return _Entered(
+            self._reduce(run, "previous", inputs),
+            run.source(inputs),
+            hold_integers(inputs),
+            self._random_state(inputs),
+        )
 
     def exit(self, run: _Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
@@ -238,7 +255,7 @@ class Recorder:
             self._remember(run, event.outputs, call)
         with self._lock:
             at_call = self.record.at(call)
-            self.record.follow(call, source)
+            self.record.note(call, self._circumstances(run, event, source))
             warned = any(kept.left_out and kept.applies for kept in at_call.values())
             for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
                 piece = pieces[role].get(number)
@@ -253,6 +270,24 @@ class Recorder:
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
+
+    def _random_state(self, tensors: list[Tensor]) -> bytes | None:
+        known = self._asks_for_noise and not under_vmap()
+        return random_state(tensors) if known else None
+
+    def _circumstances(self, run: _Run, event: Event, source: LayerCall | None) -> Circumstances:
+        entered: _Entered | None = event.entered
+        integers, random = set(run.integers), set[Role]()
+        if hold_integers(event.outputs):
+            integers.add("output")
+        if entered is not None and entered.integers:
+            integers.add("previous")
+        now = self._random_state(event.outputs)
+        if now is None or now != run.random_state:
+            random.add("input")
+        if now is None or entered is None or now != entered.random_state:
+            random.add("previous")
+        return Circumstances(source, random, integers)
 
     def _remember(self, run: _Run, outputs: list[Tensor], call: LayerCall) -> None:
         """Notes which call has returned a tensor, until it changes."""

@@ -185,14 +185,14 @@ class TestProjection:
         assert widths == [((50, 3), (50, 3))] * 3
         expected = model[0](x).detach()
         torch.testing.assert_close(spy.given[0][1], expected)
-        assert rows[0]["findings"] == [
+        assert rows[0]["findings"][1:] == [
             "the model's input (8 dimensions) was projected onto 3 random directions."
         ]
         both = (
             "the model's input (8 dimensions) and the output (20 dimensions) were projected onto "
             "3 random directions."
         )
-        assert [row["findings"] for row in rows[1:]] == [[both]] * 2
+        assert [row["findings"][1:] for row in rows[1:]] == [[both]] * 2
         assert [row["d"] for row in rows] == [3, 20, 20]
 
     def test_one_matrix_for_each_width_that_keeps_lengths(self):
