@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import infoprobe as ip
+from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import code_of
 from infoprobe.probing.kept.marks import copies, marks_of
 from tests.probing.helpers import Lambda
@@ -25,7 +26,6 @@ class TestDeterministicLayers:
         for reference in ("input", "previous"):
             rows = measured(network(), data(), ip.MutualInformation(reference=reference))
             assert [codes(row)[0] for row in rows] == ["deterministic"] * 3
-            assert reference in ("input", "previous")
 
     def test_noise_makes_the_information_finite_from_there_on(self):
         model = nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5), nn.Linear(4, 2))
@@ -73,8 +73,6 @@ class Known:
         raise AssertionError
 
     def estimate(self, measure, x, y):
-        from infoprobe.estimators.protocols import Estimate
-
         stderr = None if self.stderr is None else torch.tensor(self.stderr)
         return Estimate(torch.tensor(next(self.values)), stderr, [])
 
@@ -87,7 +85,7 @@ class TestDataProcessing:
         return ["data-processing" in codes(row) for row in rows]
 
     def test_information_that_rises(self):
-        assert self.said(1.0, 2.0, 1.9, 2.0) == [False, True, False, False]
+        assert self.said(1.0, 2.0, 1.95, 2.0) == [False, True, False, False]
         assert self.said(1.0, 2.0, reference="input") == [False, True]
         assert self.said(1.0, 2.0, reference="previous") == [False, False]
 
@@ -135,10 +133,10 @@ class TestCopies:
         assert row["value"] == pytest.approx(0.5623, abs=1e-4)
 
     def test_other_results_are_other_samples(self):
-        x = data(50)
+        x = data(50, 20)
         model = nn.Dropout(0.5)
-        (row,) = measured(model, torch.cat([x, x]), ip.Entropy(Box := ip.Gaussian()), (50, 50))
-        assert (row["n"], Box) == (100, Box)
+        (row,) = measured(model, torch.cat([x, x]), ip.Entropy(ip.Gaussian()), (50, 50))
+        assert row["n"] == 100
         (row,) = measured(model.eval(), torch.cat([x, x]), ip.Entropy(ip.Gaussian()), (50, 50))
         assert row["n"] == 50
 
@@ -171,7 +169,8 @@ class TestCopies:
         marks = marks_of(x)
         assert torch.equal(marks_of(torch.cat([x, x]))[50:], marks)
         assert torch.equal(marks_of(x[::2]), marks[::2])
-        assert len(marks.unique()) == len(torch.unique(x, dim=0))
+        values = torch.view_as_real(x) if x.is_complex() else x
+        assert len(marks.unique()) == len(torch.unique(values, dim=0))
         assert int(copies(marks, [x]).sum()) == 50 - len(marks.unique())
 
 
