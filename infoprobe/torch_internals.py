@@ -101,6 +101,8 @@ def version(tensor: Tensor) -> int | None:
 
 def dtype_of(tensor: Tensor) -> torch.dtype:
     """The type of a tensor's values, also where a subclass refuses all functions."""
+    if type(tensor) is Tensor:
+        return tensor.dtype
     with _DISABLED.value():
         return tensor.dtype
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,10 +38,10 @@ class Circumstances:
 
     def add(self, other: Circumstances) -> None:
         """Takes in the circumstances of other passes."""
-        if self.follows != other.follows:
-            self.follows = None
-        self.random |= other.random
-        self.integers &= other.integers
+        if self != other:
+            self.follows = self.follows if self.follows == other.follows else None
+            self.random |= other.random
+            self.integers &= other.integers
 
     def state_dict(self) -> dict[str, Any]:
         """All of it as strings and numbers in lists."""
@@ -58,10 +58,9 @@ class Circumstances:
         return cls(follows, set(state["random"]), set(state["integers"]))
 
 
-def hold_integers(tensors: Iterable[Tensor]) -> bool:
+def hold_integers(tensors: Sequence[Tensor]) -> bool:
     """Whether none of the tensors, of at least one, holds real or complex numbers."""
-    dtypes = list(map(dtype_of, tensors))
-    return bool(dtypes) and all(dtype in _INTEGERS for dtype in dtypes)
+    return bool(tensors) and all(dtype_of(x) in _INTEGERS for x in tensors)
 
 
 def random_state(tensors: Iterable[Tensor]) -> bytes:

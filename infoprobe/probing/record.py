@@ -14,6 +14,7 @@ from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
+from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
@@ -100,13 +101,7 @@ class Record:
         Raises:
             ValueError: They have projected samples in different ways.
         """
-        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
-        if self.seed != other.seed and projected:
-            raise ArgumentValueError(
-                "other",
-                f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
-                "Give both probes the same seed.",
-            )
+        self.require_same_projection(other)
         merged: dict[Hashable, Merging] = {}
         for reduction, reservoir in self.reservoirs.items():
             merged[reduction] = reservoir.merge(other.reservoirs[reduction])
@@ -118,6 +113,16 @@ class Record:
         for call, circumstances in other.circumstances.items():
             self.note(call, copy.deepcopy(circumstances))
         self.passes += other.passes
+
+    def require_same_projection(self, other: Record) -> None:
+        """Raises a ValueError if both have projected samples, and in different ways."""
+        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
+        if self.seed != other.seed and projected:
+            raise ArgumentValueError(
+                "other",
+                f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
+                "Give both probes the same seed.",
+            )
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
@@ -258,7 +263,7 @@ class Record:
         """
         _check_state(state, measures)
         record = cls(measures, state["seed"])
-        record.passes = state["passes"]
+        record.passes = count_of(state["passes"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
@@ -266,7 +271,10 @@ class Record:
             record.note(layer_call, Circumstances.from_state_dict(call["circumstances"]))
             kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
-                kept[need].load_state_dict(part)
+                of_need = kept[need]
+                of_need.load_state_dict(part)
+                if isinstance(of_need, KeptCounts) and of_need.counts is not None:
+                    require_counts(of_need.counts)
         return record
 
 

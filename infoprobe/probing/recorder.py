@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from infoprobe.probing.kept.base import (
     Reduction,
     TensorReduction,
 )
+from infoprobe.probing.kept.damage import count_of
+from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
@@ -79,6 +82,7 @@ class _Run:
         input: What was made of the model's input.
         target: What was made of the target.
         seen: What was made of the tensors that passed by, by their identities.
+        warned: The kinds of problems of which it was warned.
         integers: The roles whose tensors are integers at every layer.
         random_state: The state of the random generators when it began, if it must be known.
         returned: The tensors that layers returned, by their identities, and from which call.
@@ -93,6 +97,7 @@ class _Run:
     input: _Pieces = field(default_factory=dict)
     target: _Pieces = field(default_factory=dict)
     seen: dict[int, _Seen] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
     integers: set[Role] = field(default_factory=set)
     random_state: bytes | None = None
     returned: dict[int, _Returned] = field(default_factory=dict)
@@ -151,6 +156,10 @@ class Recorder:
                 self._call_reductions[number] = reduction
         self.wants_log_determinants = any(
             reduction.wants_log_determinants for reduction in self._call_reductions.values()
+        )
+        self._asks_for_sources = any(
+            measure.never_rises or any(need.role == "unmeasured" for need in measure.needs)
+            for measure in measures
         )
         self._asks_for_noise = any(measure.asks_for_noise for measure in measures)
         self._choices = Choices(seed, values_per_batch)
@@ -226,7 +235,7 @@ class Recorder:
         """Reduces the layer's input, which the layer may overwrite."""
         return _Entered(
             self._reduce(run, "previous", inputs),
-            run.source(inputs),
+            run.source(inputs) if self._asks_for_sources else None,
             hold_integers(inputs),
             self._random_state(inputs),
         )
@@ -264,9 +273,12 @@ class Recorder:
                 problem = self._add(run, kept, piece)
                 if problem is not None:
                     kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
-                    # A measure must not stop somebody's training: it warns once and goes on.
-                    if problem.applies and not warned:
+                    # A measure must not stop somebody's training: it warns and goes on. A NaN
+                    # spreads to all layers behind, so of each kind of problem it tells the first.
+                    kind = problem.reason.partition(" got ")[0]
+                    if problem.applies and not warned and kind not in run.warned:
                         warned = True
+                        run.warned.add(kind)
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
@@ -291,7 +303,7 @@ class Recorder:
 
     def _remember(self, run: _Run, outputs: list[Tensor], call: LayerCall) -> None:
         """Notes which call has returned a tensor, until it changes."""
-        if len(outputs) == 1:
+        if len(outputs) == 1 and self._asks_for_sources:
             (tensor,) = outputs
             changes = version(tensor)
             if changes is not None:
@@ -380,12 +392,27 @@ class Recorder:
                 f"expected what Probe.state_dict() gave, got {type(state).__name__} "
                 "without a record. Pass what was saved, as it was.",
             )
+        # All is made before anything is taken over: a damaged state changes nothing.
+        try:
+            record = Record.from_state_dict(state["record"], self.measures)
+            rows = [row.copy() for row in state["rows"]]
+            passes, begun = map(count_of, state["passes"])
+            every, window = map(count_of, state["tracking"])
+            resumed = random_stream(0)
+            resumed.set_state(state["generator"])
+        except ArgumentError:
+            raise
+        except Exception as error:
+            raise ArgumentValueError(
+                "state",
+                f"expected what Probe.state_dict() gave, got something damaged "
+                f"({type(error).__name__}: {error}). Load what was saved, as it was.",
+            ) from error
         with self._lock:
-            self.record = Record.from_state_dict(state["record"], self.measures)
+            self.record, self.rows = record, rows
             self.record.shrink(self._memory)
-            self.rows = [row.copy() for row in state["rows"]]
-            self.passes, self._begun = state["passes"]
-            self._every, self._window = state["tracking"]
+            self.passes, self._begun = passes, begun
+            self._every, self._window = every, window
             self._choices.resume(self.record.seed, state["generator"])
 
 
@@ -411,9 +438,11 @@ def _problem(error: Exception) -> Problem:
 
 
 def _warn(call: LayerCall, kept: Kept[Any]) -> None:
-    warnings.warn(
-        f"layer {call.layer!r} ({call.direction}): a call is left out of its measures. "
-        f"{kept.why_left_out}",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    # Where warnings are errors, the report alone says it: the model's forward must not fail.
+    with contextlib.suppress(RuntimeWarning):
+        warnings.warn(
+            f"layer {call.layer!r} ({call.direction}): a call is left out of its measures. "
+            f"{kept.why_left_out}",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from infoprobe.probing.kept.damage import count_of, counts_of, numbers_of, priorities_of
 from infoprobe.probing.kept.marks import UNKNOWN
 
 
@@ -136,11 +137,12 @@ class Reservoir:
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Reservoir:
         """Makes the reservoir that :meth:`state_dict` describes."""
-        reservoir = cls(state["size"], 0)
-        reservoir.seen = state["seen"]
-        reservoir.numbers = state["numbers"].clone()
-        reservoir.marks = state["marks"].clone()
-        reservoir._priorities = state["priorities"].clone()
+        reservoir = cls(count_of(state["size"]), 0)
+        reservoir.seen = count_of(state["seen"])
+        kept = min(len(state["numbers"]), reservoir.size, reservoir.seen)
+        reservoir.numbers = counts_of(state["numbers"], kept).clone()
+        reservoir.marks = numbers_of(state["marks"], kept).clone()
+        reservoir._priorities = priorities_of(state["priorities"], kept).clone()
         reservoir._generator.set_state(state["generator"])
         return reservoir
 

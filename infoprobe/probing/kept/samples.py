@@ -13,6 +13,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.roles import ROLES, Role
@@ -84,7 +85,8 @@ class Samples:
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Samples:
         """Makes the samples that :meth:`state_dict` describes."""
-        return cls(state["values"].clone(), state["numbers"].clone())
+        values = state["values"].clone()
+        return cls(values, numbers_of(state["numbers"], len(values)).clone())
 
     def _grow(self, slots: int, size: int) -> None:
         """Makes room, by an eighth at least: else many small batches would copy it all often."""
