@@ -99,6 +99,14 @@ def version(tensor: Tensor) -> int | None:
             ) from None
 
 
+def dtype_of(tensor: Tensor) -> torch.dtype:
+    """The type of a tensor's values, also where a subclass refuses all functions."""
+    if type(tensor) is Tensor:
+        return tensor.dtype
+    with _DISABLED.value():
+        return tensor.dtype
+
+
 def plain(tensor: Tensor) -> Tensor:
     """The tensor without what torch.func and forward-mode differentiation put around it.
 

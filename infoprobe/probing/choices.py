@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 from collections.abc import Hashable, Mapping, Sequence
@@ -13,7 +14,9 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.torch_internals import outside_of_transforms, plain
 
 # A pass that holds more than one part in so many of all samples is cut into blocks.
 _PARTS = 12
@@ -122,10 +125,19 @@ class Pass:
         self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
 
-    def admit_all(self, n: int) -> None:
-        """Decides for every reservoir which of the pass's ``n`` samples it keeps."""
-        for sampling in self._reservoirs:
-            self.admitted(sampling, n)
+    def admit_all(self, x: Tensor) -> None:
+        """Decides for every reservoir which of the pass's samples it keeps, and marks them.
+
+        Arguments:
+            x: The model's input, (n, ...).
+        """
+        for sampling, reservoir in self._reservoirs.items():
+            admitted = self.admitted(sampling, checks.length(x))
+            if x.dim() and len(admitted.indices):
+                # What cannot be marked, such as a sparse tensor, is not known again.
+                with contextlib.suppress(Exception), outside_of_transforms():
+                    chosen = plain(x)[admitted.indices.to(x.device)]
+                    reservoir.mark(admitted, marks_of(chosen))
 
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
         """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""

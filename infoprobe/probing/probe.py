@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any
@@ -128,7 +129,10 @@ def probe(
                 beside = InputEntropy.beside(measure)
                 distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
-    return Probe(Layout.of(model).select(layers), recorder)
+    chosen = layers
+    if isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type)):
+        chosen = list(layers)
+    return Probe(model, chosen, recorder)
 
 
 def _identity(measure: Measure) -> object:
@@ -143,18 +147,41 @@ class Probe:
     """One measuring session, made by :func:`probe`.
 
     It is a context manager: the hooks stay on the model until the end of the ``with`` block,
-    whatever is raised in it. The report stays readable afterwards.
+    whatever is raised in it. The report stays readable afterwards. Another ``with`` block of the
+    same probe attaches the hooks again and goes on. A probe that nobody refers to any more takes
+    its hooks along.
     """
 
-    def __init__(self, layout: Layout, recorder: Recorder) -> None:
-        self._layers = [layer.name for layer in layout.chosen]
+    def __init__(
+        self,
+        model: nn.Module | Transform | Distribution,
+        layers: LayerSpec | Iterable[LayerSpec] | None,
+        recorder: Recorder,
+    ) -> None:
+        self._model = weakref.ref(model)
+        self._chosen = layers
         self._recorder = recorder
         # A record of this process, and what the processes before and after it had measured.
         self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
-        self._tap = Tap(layout, recorder)
+        self._attach(model)
 
     def __enter__(self) -> Probe:
+        if not self._tap.attached:  # entered again
+            model = self._model()
+            if model is None:
+                raise RuntimeError("probe: the model is no longer there. Probe another one.")
+            self._attach(model)
         return self
+
+    def __del__(self) -> None:
+        # It can give no report any more, so its hooks go with it.
+        if hasattr(self, "_tap"):
+            self._tap.remove()
+
+    def _attach(self, model: nn.Module | Transform | Distribution) -> None:
+        layout = Layout.of(model).select(self._chosen)
+        self._layers = [layer.name for layer in layout.chosen]
+        self._tap = Tap(layout, self._recorder)
 
     def __exit__(
         self,
@@ -292,7 +319,7 @@ class Probe:
         """Goes on from what :meth:`state_dict` returned; what was measured here is forgotten.
 
         Raises:
-            ValueError: It is of a probe with other measures.
+            ValueError: It is of a probe with other measures, or damaged. Then nothing changes.
         """
         self._recorder.load_state_dict(state)
 
@@ -322,6 +349,7 @@ class Probe:
 
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised.
+            ValueError: The processes have projected samples with different seeds.
         """
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -334,6 +362,8 @@ class Probe:
         own = self._recorder.record
         distributed.all_gather_object(states, own.state_dict())
         records = [Record.from_state_dict(state, own.measures) for state in states]
+        for record in records:
+            records[0].require_same_projection(record)
         self._elsewhere = own, records[:rank], records[rank + 1 :]
 
     def _record(self) -> Record:

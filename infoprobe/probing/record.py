@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,15 +13,21 @@ from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.choices import Turns
+from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
+from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall, Row
 
 _VERSION = 3
+
+# From which share of copies on they are worth a finding.
+_MANY_COPIES = 0.01
 
 
 class Record:
@@ -31,8 +38,7 @@ class Record:
         needs: What is kept for them, each need once.
         calls: What was kept for each need, call by call in the order of first appearance.
         reservoirs: For each way of keeping samples, which ones are kept.
-        follows: For each call, the call whose output it was given, in every pass; ``None`` where
-            it was given something else.
+        circumstances: In which circumstances each call happened.
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
@@ -43,7 +49,7 @@ class Record:
         self._needs_of = [measure.required_needs() for measure in self.measures]
         self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
-        self.follows: dict[LayerCall, LayerCall | None] = {}
+        self.circumstances: dict[LayerCall, Circumstances] = {}
         self.reservoirs: dict[Hashable, Reservoir] = {
             need.reduction: Reservoir(need.reduction.samples, seed)
             for need in self.needs
@@ -60,10 +66,12 @@ class Record:
             kept = self.calls[call] = {need: need.reduction.empty() for need in self.needs}
         return kept
 
-    def follow(self, call: LayerCall, other: LayerCall | None) -> None:
-        """Notes whose output a call was given."""
-        if self.follows.setdefault(call, other) != other:
-            self.follows[call] = None
+    def note(self, call: LayerCall, circumstances: Circumstances) -> None:
+        """Notes in which circumstances a call happened."""
+        if call in self.circumstances:
+            self.circumstances[call].add(circumstances)
+        else:
+            self.circumstances[call] = circumstances
 
     def _samples(self, reduction: Hashable) -> Iterator[KeptSamples]:
         for kept in list(self.calls.values()):  # other threads may add to them
@@ -97,13 +105,7 @@ class Record:
         Raises:
             ValueError: They have projected samples in different ways.
         """
-        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
-        if self.seed != other.seed and projected:
-            raise ArgumentValueError(
-                "other",
-                f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
-                "Give both probes the same seed.",
-            )
+        self.require_same_projection(other)
         merged: dict[Hashable, Merging] = {}
         for reduction, reservoir in self.reservoirs.items():
             merged[reduction] = reservoir.merge(other.reservoirs[reduction])
@@ -112,10 +114,20 @@ class Record:
         for call, theirs in other.calls.items():
             for need, mine in self.at(call).items():
                 mine.merge(theirs[need], merged.get(need.reduction))
-        for call, before in other.follows.items():
-            self.follow(call, before)
+        for call, circumstances in other.circumstances.items():
+            self.note(call, copy.deepcopy(circumstances))
         self.passes += other.passes
         self.turns.merge(other.turns)
+
+    def require_same_projection(self, other: Record) -> None:
+        """Raises a ValueError if both have projected samples, and in different ways."""
+        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
+        if self.seed != other.seed and projected:
+            raise ArgumentValueError(
+                "other",
+                f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
+                "Give both probes the same seed.",
+            )
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
@@ -134,12 +146,15 @@ class Record:
 
         Optional measures have rows only where there was something to keep for them.
         """
-        return [
+        rows = [
             self._row(order, call, measure, needs, kept, step)
             for order, (call, kept) in enumerate(list(self.calls.items()))
             for measure, needs in zip(self.measures, self._needs_of, strict=True)
             if not (measure.optional and all(kept[need].is_untouched for need in needs))
         ]
+        follows = {call: known.follows for call, known in list(self.circumstances.items())}
+        add_findings_on_processing(rows, follows, self.measures)
+        return rows
 
     def _row(
         self,
@@ -156,12 +171,15 @@ class Record:
         used_samples: dict[Need, int] = {}
         reading: Reading | None = None
         findings: list[str] = []
+        left_out = 0
         if not any(kept.is_empty for kept in used.values()):
-            values = self._together(used)
+            values, left_out = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
             n = used_samples.get(list(used)[-1], n)
+            given = [values[need] for need in needs]
             try:
-                reading = measure.compute(*(values[need] for need in needs)).as_numbers()
+                findings += map(str, measure.remarks(self.circumstances[call], *given))
+                reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -183,29 +201,45 @@ class Record:
             "kind": measure.kind,
             "n": n,
             "d": output.width,
-            "findings": [*findings, *self._remarks(used, used_samples)],
+            "findings": [*findings, *self._remarks(used, used_samples, left_out)],
         }
 
-    def _together(self, used: Mapping[Need, Kept[Any]]) -> dict[Need, Any]:
-        """What a measure computes from, for each of its needs."""
+    def _together(
+        self, measure: Measure, used: Mapping[Need, Kept[Any]]
+    ) -> tuple[dict[Need, Any], int]:
+        """What a measure computes from, for each of its needs, and how many copies it lacks."""
         values: dict[Need, Any] = {}
+        left_out = 0
         for reduction in dict.fromkeys(need.reduction for need in used):
             needs = [need for need in used if need.reduction == reduction]
             kept = [used[need] for need in needs]
-            found = reduction.together(kept, self.reservoirs.get(reduction))
+            reservoir = self.reservoirs.get(reduction)
+            found = reduction.together(kept, reservoir)
+            if measure.distinct and isinstance(reduction, Sampling) and reservoir is not None:
+                copies = reduction.copies(kept, reservoir)
+                left_out = int(copies.sum())
+                if left_out:
+                    found = [x[~copies] for x in found if isinstance(x, Tensor)]
             values |= zip(needs, found, strict=True)
-        return values
+        return values, left_out
 
     def _remarks(
-        self, used: Mapping[Need, Kept[Any]], used_samples: Mapping[Need, int]
+        self, used: Mapping[Need, Kept[Any]], used_samples: Mapping[Need, int], left_out: int
     ) -> Iterator[str]:
         """What a reader should know of the data."""
+        distinct = min(used_samples.values(), default=0)
+        if left_out and left_out >= _MANY_COPIES * (distinct + left_out):
+            yield (
+                f"{left_out:,} of the {distinct + left_out:,} samples that were kept had come "
+                "before, with the same result, and were left out. Pass each sample once. "
+                "[seen-twice]"
+            )
         for reduction in dict.fromkeys(need.reduction for need in used):
             kept: dict[Role, Kept[Any]] = {
                 need.role: x for need, x in used.items() if need.reduction == reduction
             }
             last = next(need for need in reversed(list(used)) if need.reduction == reduction)
-            n = used_samples.get(last, used[last].n)
+            n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
             if x.entrances:
@@ -229,11 +263,10 @@ class Record:
             "calls": [
                 {
                     **call._asdict(),
-                    "follows": None if before is None else list(before),
+                    "circumstances": self.circumstances[call].state_dict(),
                     "kept": [kept[need].state_dict() for need in self.needs],
                 }
                 for call, kept in list(self.calls.items())
-                for before in [self.follows.get(call)]
             ],
         }
 
@@ -246,17 +279,19 @@ class Record:
         """
         _check_state(state, measures)
         record = cls(measures, state["seed"])
-        record.passes = state["passes"]
+        record.passes = count_of(state["passes"])
         record.turns = Turns(**state["turns"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
             layer_call = LayerCall(*(call[key] for key in LayerCall._fields))
-            before = call["follows"]
-            record.follow(layer_call, None if before is None else LayerCall(*before))
+            record.note(layer_call, Circumstances.from_state_dict(call["circumstances"]))
             kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
-                kept[need].load_state_dict(part)
+                of_need = kept[need]
+                of_need.load_state_dict(part)
+                if isinstance(of_need, KeptCounts) and of_need.counts is not None:
+                    require_counts(of_need.counts)
         return record
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
-from torch import Tensor
 
 from infoprobe.taps.calls import running
+from infoprobe.taps.tensors import main_tensor
+
+T = TypeVar("T")
 
 
-def tap(tensor: Tensor, name: str) -> Tensor:
+def tap(tensor: T, name: str) -> T:
     """Marks a tensor inside a forward pass, so that probes measure it like a layer's output.
 
     It is for tensors that no module returns: residual sums, attention weights,
@@ -16,12 +20,13 @@ def tap(tensor: Tensor, name: str) -> Tensor:
     compiled code.
 
     Arguments:
-        tensor: Any tensor.
+        tensor: Any tensor; of a container, the first floating-point tensor in it is measured.
+            Nothing is measured where there is none.
         name: The name of the point in the report, which follows the name of the module in whose
             forward it stands (``blocks.3.residual``).
 
     Returns:
-        The same tensor.
+        The same object.
 
     Example:
         >>> class Residual(torch.nn.Linear):
@@ -32,7 +37,8 @@ def tap(tensor: Tensor, name: str) -> Tensor:
         >>> sorted({row["layer"] for row in probe.report().rows})
         ['(model)', 'branch']
     """
-    if not torch.compiler.is_compiling():
-        for calls in list(running.calls):
-            calls.point(tensor, name)
+    if not torch.compiler.is_compiling() and running.calls:
+        for found in main_tensor(tensor):
+            for calls in list(running.calls):
+                calls.point(found, name)
     return tensor

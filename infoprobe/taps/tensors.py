@@ -3,40 +3,57 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
+
+# The most objects in a container that are looked at.
+_MOST = 10_000
 
 
 def main_tensor(value: Any) -> list[Tensor]:
     """The first floating-point tensor in nested containers, or else the first tensor.
 
-    Containers are tuples, lists, mappings and dataclasses.
+    Containers are tuples, lists, mappings and dataclasses. One that does not let itself be read,
+    since it raises an error, is taken for empty, and of very many objects the first are looked at.
 
     Returns:
         A list with that tensor; an empty one if there is no tensor.
     """
-    if type(value) is tuple and len(value) == 1:
-        (value,) = value
     if isinstance(value, Tensor):
         return [value]
-    found = list(_leaves(value))
-    return ([x for x in found if x.is_floating_point() or x.is_complex()] or found)[:1]
+    first: list[Tensor] = []
+    for tensor in _leaves(value):
+        if tensor.is_floating_point() or tensor.is_complex():
+            return [tensor]
+        first = first or [tensor]
+    return first
 
 
-def _leaves(value: Any, around: tuple[Any, ...] = ()) -> Iterator[Tensor]:
-    """The tensors in nested containers, in their order."""
-    if isinstance(value, Tensor):
-        yield value
-        return
-    items: Iterable[Any] = ()
-    if isinstance(value, Mapping):
-        items = value.values()
-    elif isinstance(value, (tuple, list)):
-        items = value
-    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = [getattr(value, field.name, None) for field in dataclasses.fields(value)]
-    if not any(value is other for other in around):  # else it contains itself
-        for item in items:
-            yield from _leaves(item, (*around, value))
+def _leaves(value: Any) -> Iterator[Tensor]:
+    """The tensors in nested containers, in their order; each container once."""
+    waiting, seen = [value], set[int]()
+    for _ in range(_MOST):
+        if not waiting:
+            return
+        one = waiting.pop()
+        if isinstance(one, Tensor):
+            yield one
+        elif id(one) not in seen:
+            seen.add(id(one))
+            waiting += reversed(_items(one))
+
+
+def _items(value: Any) -> list[Any]:
+    """What a container holds; nothing of an object that is none."""
+    try:
+        if isinstance(value, Mapping):
+            return list(value.values())
+        if isinstance(value, (tuple, list)):
+            return list(value)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
+    except Exception:  # a layer may return what it likes; its own code shall see the error
+        return []
+    return []

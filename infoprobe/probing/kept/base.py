@@ -13,6 +13,7 @@ from torch import Tensor
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.protocols import configuration
 from infoprobe.probing.choices import Pass
+from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
 from infoprobe.taps.sink import Event
@@ -140,9 +141,9 @@ class Kept(ABC, Generic[P]):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Becomes what :meth:`state_dict` describes."""
-        self.n, self.values = state["n"], state["values"]
-        self.left_out, self.why_left_out = state["left_out"], state["why_left_out"]
-        self.inapplicable = state["inapplicable"]
+        self.n, self.values = count_of(state["n"]), count_of(state["values"])
+        self.left_out, self.why_left_out = count_of(state["left_out"]), state["why_left_out"]
+        self.inapplicable = count_of(state["inapplicable"])
         self.why_inapplicable = state["why_inapplicable"]
         self.entrances = set(state["entrances"])
         self._load(state)

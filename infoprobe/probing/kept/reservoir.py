@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from infoprobe.probing.kept.damage import count_of, counts_of, numbers_of, priorities_of
+from infoprobe.probing.kept.marks import UNKNOWN
+
 
 @dataclass(eq=False)
 class Admitted:
@@ -54,12 +57,14 @@ class Reservoir:
         size: The most samples to be kept.
         seen: The number of samples that have passed.
         numbers: The number in the stream of the sample in each slot: (kept,), int64.
+        marks: The mark by which the sample in each slot is known again: (kept,), int64.
     """
 
     def __init__(self, size: int, seed: int) -> None:
         self.size = size
         self.seen = 0
         self.numbers = torch.empty(0, dtype=torch.int64, device="cpu")
+        self.marks = self.numbers.clone()
         self._priorities = torch.empty(0, dtype=torch.float64, device="cpu")
         self._generator = random_stream(seed)
         self._admitted: weakref.WeakSet[Admitted] = weakref.WeakSet()
@@ -78,13 +83,20 @@ class Reservoir:
         added = Admitted(n, indices, slots, self.seen + indices, self.size)
         room = torch.zeros(len(indices) - len(freed), device="cpu")
         self.numbers = torch.cat([self.numbers, room.to(torch.int64)])
+        self.marks = torch.cat([self.marks, room.to(torch.int64)])
         self._priorities = torch.cat([self._priorities, room.to(torch.float64)])
         self.numbers[slots], self._priorities[slots] = added.numbers, drawn[indices]
+        self.marks[slots] = UNKNOWN
         self.seen += n
         for earlier in self._admitted:  # in passes that are not over
             earlier.slots[torch.isin(earlier.slots, slots)] = -1
         self._admitted.add(added)
         return added
+
+    @torch.inference_mode(False)
+    def mark(self, admitted: Admitted, marks: Tensor) -> None:
+        """Notes the marks (m,) of the samples that were just admitted."""
+        self.marks[admitted.slots] = marks
 
     def shrink(self, size: int) -> Tensor:
         """Keeps at most ``size`` samples from now on, and returns the slots that remain."""
@@ -96,6 +108,7 @@ class Reservoir:
             admitted.slots = moved[admitted.slots]
             admitted.size = self.size
         self.numbers, self._priorities = self.numbers[remain], self._priorities[remain]
+        self.marks = self.marks[remain]
         return remain
 
     def merge(self, other: Reservoir) -> Merging:
@@ -105,6 +118,7 @@ class Reservoir:
         priorities = torch.cat([self._priorities, other._priorities])
         remain = _least(priorities, self.size).nonzero().squeeze(1)
         self.numbers = torch.cat([self.numbers, other.numbers + self.seen])[remain]
+        self.marks = torch.cat([self.marks, other.marks])[remain]
         self._priorities = priorities[remain]
         self.seen += other.seen
         return Merging(remain[remain < mine], remain[remain >= mine] - mine, seen)
@@ -115,6 +129,7 @@ class Reservoir:
             "size": self.size,
             "seen": self.seen,
             "numbers": self.numbers.clone(),
+            "marks": self.marks.clone(),
             "priorities": self._priorities.clone(),
             "generator": self._generator.get_state(),
         }
@@ -122,10 +137,12 @@ class Reservoir:
     @classmethod
     def from_state_dict(cls, state: dict[str, Any]) -> Reservoir:
         """Makes the reservoir that :meth:`state_dict` describes."""
-        reservoir = cls(state["size"], 0)
-        reservoir.seen = state["seen"]
-        reservoir.numbers = state["numbers"].clone()
-        reservoir._priorities = state["priorities"].clone()
+        reservoir = cls(count_of(state["size"]), 0)
+        reservoir.seen = count_of(state["seen"])
+        kept = min(len(state["numbers"]), reservoir.size, reservoir.seen)
+        reservoir.numbers = counts_of(state["numbers"], kept).clone()
+        reservoir.marks = numbers_of(state["marks"], kept).clone()
+        reservoir._priorities = priorities_of(state["priorities"], kept).clone()
         reservoir._generator.set_state(state["generator"])
         return reservoir
 

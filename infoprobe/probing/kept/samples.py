@@ -13,6 +13,8 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.damage import numbers_of
+from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.roles import ROLES, Role
 
@@ -83,7 +85,8 @@ class Samples:
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Samples:
         """Makes the samples that :meth:`state_dict` describes."""
-        return cls(state["values"].clone(), state["numbers"].clone())
+        values = state["values"].clone()
+        return cls(values, numbers_of(state["numbers"], len(values)).clone())
 
     def _grow(self, slots: int, size: int) -> None:
         """Makes room, by an eighth at least: else many small batches would copy it all often."""
@@ -97,11 +100,17 @@ class Samples:
 
 def together(reservoir: Reservoir, samples: Sequence[Samples]) -> list[Tensor]:
     """The samples that all of them have, sample for sample."""
+    there = _shared(reservoir, samples)
+    return [each.values[: len(there)][there] for each in samples]
+
+
+def _shared(reservoir: Reservoir, samples: Sequence[Samples]) -> Tensor:
+    """In which slots all of them have the sample that the reservoir keeps: (slots,), bool."""
     slots = min(len(reservoir.numbers), min(len(each.numbers) for each in samples))
     there = torch.ones(slots, dtype=torch.bool, device="cpu")
     for each in samples:
         there &= each.numbers[:slots] == reservoir.numbers[:slots]
-    return [each.values[:slots][there] for each in samples]
+    return there
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +231,12 @@ class Sampling(TensorReduction):
         samples = [x.samples for x in kept if isinstance(x, KeptSamples) and x.samples]
         assert reservoir is not None
         return together(reservoir, samples)
+
+    def copies(self, kept: Sequence[Kept[Any]], reservoir: Reservoir) -> Tensor:
+        """Which of the samples that were kept of all came before, with the same results."""
+        samples = [x.samples for x in kept if isinstance(x, KeptSamples) and x.samples]
+        there = _shared(reservoir, samples)
+        return copies(reservoir.marks[: len(there)][there], together(reservoir, samples))
 
     def remarks(
         self,

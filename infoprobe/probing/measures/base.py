@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +12,8 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
+from infoprobe.findings import Finding
+from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.rows import Kind, register_label
@@ -86,11 +88,15 @@ class Measure(ABC):
         name: The name of the measure in reports, which no other measure has.
         unit: The unit of its values.
         optional: Whether it has no row at a call for which nothing was kept.
+        asks_for_noise: Whether it must be known if a layer draws random numbers.
+        never_rises: Whether no layer can make it larger than it was at the layer's input.
     """
 
     name: ClassVar[str]
     unit: ClassVar[str] = "nats"
     optional: ClassVar[bool] = False
+    asks_for_noise: ClassVar[bool] = False
+    never_rises: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -163,6 +169,23 @@ class Measure(ABC):
         Raises:
             TypeError, ValueError: There is no value; the message says why, and the report has it.
         """
+
+    def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:
+        """What the circumstances of the calls mean for the value.
+
+        Arguments:
+            circumstances: In which circumstances the layer was called.
+            kept: As in :meth:`compute`.
+
+        Raises:
+            TypeError, ValueError: There is no value; the message says why, and the report has it.
+        """
+        yield from ()
+
+    @property
+    def distinct(self) -> bool:
+        """Whether a sample that comes again, with the same results, is to be left out."""
+        return False
 
     @property
     def reference(self) -> str | None:

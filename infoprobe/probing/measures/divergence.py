@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -12,7 +13,8 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators import Histogram
 from infoprobe.estimators.protocols import DivergenceEstimator, allows_pairs
-from infoprobe.findings import code_of
+from infoprobe.findings import Finding, code_of
+from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
 from infoprobe.probing.roles import ROLES
@@ -65,6 +67,16 @@ class Divergence(EstimatedMeasure):
         """What is to be kept: the reference and the output."""
         kept = self._kept()
         return Need(self.reference, kept), Need("output", kept)
+
+    def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:
+        """Refuses to compare integers with an output of real numbers."""
+        if self.reference in circumstances.integers and "output" not in circumstances.integers:
+            raise ValueError(
+                f"It does not apply: {ROLES[self.reference]} holds integers, such as token ids or "
+                "labels, and the output real numbers, and they have no scale in common. Measure "
+                "ip.MutualInformation, or another reference."
+            )
+        yield from ()
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The divergence of the reference from the output, in nats."""

@@ -52,6 +52,11 @@ class EstimatedMeasure(Measure):
         return kind_of(self.estimator)
 
     @property
+    def distinct(self) -> bool:
+        """Whether copies say nothing: they do where a variable is discrete."""
+        return self.kind != "discrete"
+
+    @property
     def method(self) -> str:
         """The estimator and its settings."""
         return repr(self.estimator)

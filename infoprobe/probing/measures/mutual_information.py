@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators import KNN
 from infoprobe.estimators.protocols import InformationEstimator
+from infoprobe.findings import Finding
+from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.samples import Sampling
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
 from infoprobe.probing.roles import ROLES
+
+# An output with fewer different values than this share of the samples is discrete.
+_DISCRETE = 0.5
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,14 @@ class MutualInformation(EstimatedMeasure):
             projected, and by the data processing inequality the information between projections
             is at most that between the tensors.
 
-    In a deterministic network, I(input; output) is infinite for continuous inputs, and constant
-    for discrete inputs as long as the layers are injective. What an estimate shows is then the
-    resolution of the estimator, above all that of its bins (Saxe et al. 2018, Goldfeld et al.
-    2019).
+    In a deterministic network, I(input; output) is infinite for continuous inputs, and the
+    entropy of the output for discrete ones. What an estimate shows is then the resolution of the
+    estimator, above all that of its bins (Saxe et al. 2018, Goldfeld et al. 2019). Where no random
+    number was drawn between the reference and the output, a finding says so.
+
+    Units that are constant carry no information and are left out, which a finding says, too. Where
+    a layer seems to add information about the input or the target, which none can do, a finding
+    says by how much.
 
     References:
         | A. Saxe et al. (2018). On the information bottleneck theory of deep learning. ICLR.
@@ -49,6 +63,7 @@ class MutualInformation(EstimatedMeasure):
     reference: Literal["input", "previous", "target"] = "input"
 
     name: ClassVar[str] = "mutual_information"
+    never_rises: ClassVar[bool] = True
     _estimated: ClassVar[str] = "mutual_information"
 
     def __post_init__(self) -> None:
@@ -72,4 +87,77 @@ class MutualInformation(EstimatedMeasure):
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information of the reference and the output, in nats."""
-        return self._read(reference, output)
+        return self._read(_varying(reference), _varying(output))
+
+    @property
+    def asks_for_noise(self) -> bool:  # type: ignore[override]
+        """Whether it must be known if a layer draws random numbers."""
+        return self.reference != "target"
+
+    def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:
+        """That the layer is deterministic, the target always the same, or some units are."""
+        reference, output = kept
+        if self.reference == "target":
+            yield from _constant_target(reference)
+        elif self.reference not in circumstances.random:
+            yield from _deterministic(output, ROLES[self.reference])
+        yield from _constant_units(reference, ROLES[self.reference])
+        yield from _constant_units(output, ROLES["output"])
+
+
+def _constant_target(target: Tensor) -> Iterator[Finding]:
+    if bool((target == target[:1]).all()):
+        yield Finding(
+            "warning",
+            f"the target is the same for all {len(target):,} samples, so the information about "
+            "it is 0 whatever the layer knows",
+            float(len(target)),
+            "Shuffle the data, or measure more passes together.",
+            code="constant-target",
+        )
+
+
+def _deterministic(output: Tensor, reference: str) -> Iterator[Finding]:
+    values = len(torch.unique(output, dim=0))
+    if values > _DISCRETE * len(output):
+        yield Finding(
+            "warning",
+            f"no random number was drawn between {reference} and the output, and of a "
+            "deterministic layer the information is infinite for continuous data; the value "
+            "shows only what the estimator can resolve",
+            math.inf,
+            "Measure reference='target', or add noise to the layer.",
+            code="deterministic",
+        )
+
+
+def _constant(x: Tensor) -> Tensor:
+    """Which units of the samples (n, ...) have one value: (d,), bool."""
+    units = x.flatten(1)
+    constant: Tensor = (units == units[:1]).all(0)
+    return constant
+
+
+def _constant_units(x: Tensor, name: str) -> Iterator[Finding]:
+    if x.dim() > 1:
+        constant = _constant(x)
+        n, d = int(constant.sum()), len(constant)
+        if 0 < n < d:
+            yield Finding(
+                "warning",
+                f"{n:,} of {d:,} units are constant and were left out, which does not change the "
+                "information",
+                n / d,
+                "Nothing needs to be done.",
+                name,
+                code="constant-units",
+            )
+
+
+def _varying(x: Tensor) -> Tensor:
+    """The samples without units that are constant, unless all are."""
+    if x.dim() < 2:
+        return x
+    constant = _constant(x)
+    some = bool(constant.any()) and not bool(constant.all())
+    return x.flatten(1)[:, ~constant] if some else x

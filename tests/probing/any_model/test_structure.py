@@ -17,6 +17,7 @@ from tests.probing.helpers import (
     layers_of,
     run,
     small_model,
+    value,
 )
 
 
@@ -103,8 +104,11 @@ class TestStructure:
         _, probe = run(model, torch.arange(50), x=x)
         report = probe.report()
         # The first floating-point tensor: of the positional arguments here, there is none.
-        ids = torch.arange(50)
-        assert_measured(report, "inner", ids, x, 2 * x)
+        assert_output(report, "inner", 2 * x)
+        assert value(report, "inner", "divergence", "previous") == (
+            H.kl_divergence(x, 2 * x).item()
+        )
+        assert value(report, "inner", "divergence", "input") is None
 
     def test_a_module_that_was_swapped_is_named(self):
         model, x = small_model(), torch.randn(20, 6)
@@ -225,10 +229,14 @@ class TestContainers:
         report = probe.report()
         assert_output(report, "lm_head", expected.logits)
         assert_output(report, "transformer.h.0", expected.hidden_states[1])
-        embedded = model.transformer.wte(ids)
-        assert report.scalars()["transformer.wte/forward/divergence_input"] == (
-            H.kl_divergence(ids, embedded).item()
-        )
+        # Token ids and activations have no scale in common.
+        (row,) = [
+            row
+            for row in report.rows
+            if (row["layer"], row["reference"]) == ("transformer.wte", "input")
+        ]
+        assert row["value"] is None
+        assert "It does not apply: the model's input holds integers" in row["findings"][0]
 
     def test_only_integers(self):
         model, x = Lambda(lambda x: (x.argmax(1), x.argmin(1))), torch.randn(50, 6)

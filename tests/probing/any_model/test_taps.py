@@ -190,3 +190,18 @@ class TestMarkedPoints:
         with pytest.warns(RuntimeWarning, match=r"layer 'complex' .* expected real numbers"):
             _, probe = run(model, x)
         assert_measured(probe.report(), "(model)", x, x, x)
+
+
+@pytest.mark.parametrize("marked", [(torch.ones(3, 2),), [torch.ones(3, 2)], 7, "text", None, []])
+def test_whatever_is_marked_passes_as_it_is(marked):
+    class Marks(nn.Module):
+        def forward(self, x):
+            assert ip.tap(marked, "p") is marked
+            return x.tanh()
+
+    with ip.probe(model := Marks(), measures=ip.Entropy()) as probe:
+        model(torch.randn(3, 2))
+    layers = {row["layer"] for row in probe.report().rows}
+    assert layers == (
+        {"(model)", "p"} if isinstance(marked, (tuple, list)) and marked else {"(model)"}
+    )

@@ -69,7 +69,7 @@ class TestSeveralProbes:
         for _ in range(2):
             with probe:
                 model(x)
-        assert {row["n"] for row in probe.report().rows} == {8}  # removed by then
+        assert {row["n"] for row in probe.report().rows} == {16}  # attached again
 
     def test_attached_inside_of_a_pass(self):
         class Attaches(nn.Module):

@@ -182,11 +182,11 @@ class TestWhatIsLeft:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with ip.probe(model, measures=MEASURES) as probe:
-                with pytest.raises(RuntimeWarning, match="left out"):
-                    model(x / 0)
+                model(x * float("nan"))  # the report says it
                 model(x)
         assert equal(snapshot(model), before)
         assert entropy(probe.report(), "1") == H.entropy(model(x)).item()
+        assert all("left out" in row["findings"][-1] for row in probe.report().rows)
 
     def test_an_estimator_that_fails_in_a_window(self):
         class Fails:
@@ -221,6 +221,26 @@ class TestWhatIsLeft:
         del probe
         gc.collect()
         assert ref() is None
+
+    def test_a_probe_that_was_dropped_takes_its_hooks_along(self):
+        model = network()
+        before = snapshot(model)
+        for _ in range(5):
+            probe = ip.probe(model)
+        del probe
+        gc.collect()
+        assert equal(snapshot(model), before)
+
+    def test_it_does_not_keep_a_model_that_was_dropped(self):
+        model = network()
+        with ip.probe(model) as probe:
+            model(torch.randn(8, 6))
+        ref = weakref.ref(model)
+        del model
+        gc.collect()
+        assert ref() is None
+        with pytest.raises(RuntimeError, match="the model is no longer there"), probe:
+            pass
 
 
 class TestCopies:

@@ -1,5 +1,6 @@
 """A probe that is saved and loaded goes on as if nothing had happened."""
 
+import copy
 import math
 
 import numpy as np
@@ -60,20 +61,20 @@ class TestStateDict:
             for batch in batches[:5]:
                 model(batch)
             state = probe.state_dict()
-            copy = save_and_load(state)
+            saved = save_and_load(state)
             for batch in batches[5:]:
                 model(batch)
-        assert equal_states(state, copy)
+        assert equal_states(state, saved)
 
     def test_loading_leaves_the_state_as_it_was(self):
         model, batches = model_of(), data().split(10)
         state = probed(model, batches[:5], [*STREAMING, *ROWS]).state_dict()
-        copy = save_and_load(state)
+        saved = save_and_load(state)
         with ip.probe(model, measures=[*STREAMING, *ROWS]) as probe:
             probe.load_state_dict(state)
             for batch in batches[5:]:
                 model(batch)
-        assert equal_states(state, copy)
+        assert equal_states(state, saved)
 
     def test_other_measures(self):
         model = model_of()
@@ -121,3 +122,60 @@ class TestStateDict:
     def test_a_seed_of_numpy(self):
         probe = probed(model_of(), [data()], STREAMING, seed=np.int64(3))
         save_and_load(probe.state_dict())
+
+
+def damages(state):
+    """Copies of a state with one part of it damaged, and what was done."""
+    yield "negative passes", {**state, "passes": [-1, 0]}
+    yield "no tracking", {key: part for key, part in state.items() if key != "tracking"}
+    yield "half a generator", {**state, "generator": state["generator"][:100]}
+    yield "rows", {**state, "rows": 3}
+    for what, change in {
+        "negative counts": lambda part: {**part, "values": -part["values"]},
+        "truncated counts": lambda part: {**part, "values": part["values"][:-1]},
+        "float counts": lambda part: {**part, "values": part["values"].double()},
+        "no grid": lambda part: {**part, "grid": {}},
+    }.items():
+        damaged = copy.deepcopy(state)
+        kept = damaged["record"]["calls"][-1]["kept"]
+        for part in kept:
+            if part.get("counts") is not None:
+                part["counts"] = change(part["counts"])
+        yield what, damaged
+    for key, value in {
+        "n": -3,
+        "values": 2.5,
+        "left_out": "one",
+        "applies": KeyError,
+    }.items():
+        damaged = copy.deepcopy(state)
+        part = damaged["record"]["calls"][-1]["kept"][0]
+        if value is KeyError:
+            del part[key]
+        else:
+            part[key] = value
+        yield f"{key} {value}", damaged
+    for key in ("numbers", "priorities", "marks"):
+        damaged = copy.deepcopy(state)
+        reservoir = damaged["record"]["reservoirs"][0]
+        reservoir[key] = reservoir[key][:-1]
+        yield f"truncated {key}", damaged
+        damaged = copy.deepcopy(state)
+        reservoir = damaged["record"]["reservoirs"][0]
+        reservoir[key] = reservoir[key].to(torch.float32)
+        yield f"other {key}", damaged
+    damaged = copy.deepcopy(state)
+    damaged["record"]["calls"].append({"layer": "nothing else"})
+    yield "half a call", damaged
+
+
+def test_a_damaged_state_is_refused_and_changes_nothing():
+    model = model_of()
+    state = probed(model, data().split(10), [*STREAMING, *ROWS]).state_dict()
+    with ip.probe(model, measures=[*STREAMING, *ROWS]) as probe:
+        model(data(30))
+        before = probe.state_dict()
+        for what, damaged in damages(state):
+            with pytest.raises(ValueError, match=r"^state: "):
+                probe.load_state_dict(damaged)
+            assert equal_states(probe.state_dict(), before), what

@@ -1,0 +1,71 @@
+"""In which circumstances a layer was called, besides what its tensors were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprobe.probing.roles import Role
+from infoprobe.rows import LayerCall
+from infoprobe.torch_internals import dtype_of, outside_of_transforms, plain
+
+# Quantised tensors, which stand for real numbers, have types of their own.
+_INTEGERS = {
+    *(torch.bool, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.uint8, torch.uint16, torch.uint32, torch.uint64),
+}
+
+
+@dataclass
+class Circumstances:
+    """What is known of all passes at one call of a layer.
+
+    Attributes:
+        follows: The call whose output was the layer's input in every pass; ``None`` if there is
+            no such call.
+        random: The roles from whose tensors a random number may have been drawn until the layer
+            returned, in some pass: ``"input"`` for the model's and ``"previous"`` for the layer's.
+        integers: The roles whose tensors held integers in every pass.
+    """
+
+    follows: LayerCall | None = None
+    random: set[Role] = field(default_factory=set)
+    integers: set[Role] = field(default_factory=set)
+
+    def add(self, other: Circumstances) -> None:
+        """Takes in the circumstances of other passes."""
+        if self != other:
+            self.follows = self.follows if self.follows == other.follows else None
+            self.random |= other.random
+            self.integers &= other.integers
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of it as strings and numbers in lists."""
+        return {
+            "follows": None if self.follows is None else list(self.follows),
+            "random": sorted(self.random),
+            "integers": sorted(self.integers),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Circumstances:
+        """What :meth:`state_dict` describes."""
+        follows = None if state["follows"] is None else LayerCall(*state["follows"])
+        return cls(follows, set(state["random"]), set(state["integers"]))
+
+
+def hold_integers(tensors: Sequence[Tensor]) -> bool:
+    """Whether none of the tensors, of at least one, holds real or complex numbers."""
+    return bool(tensors) and all(dtype_of(x) in _INTEGERS for x in tensors)
+
+
+def random_state(tensors: Iterable[Tensor]) -> bytes:
+    """The state of the generators from which a layer with these tensors may draw."""
+    with outside_of_transforms():
+        devices = {x.device for x in map(plain, tensors) if x.is_cuda}
+        states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+        return b"".join(state.numpy().tobytes() for state in states)

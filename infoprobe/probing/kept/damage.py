@@ -1,0 +1,79 @@
+"""What a saved state must be like to be taken for one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.histogram.counts import Counts
+
+_WAY_OUT = "Load what Probe.state_dict() gave, as it was."
+
+
+def count_of(value: Any) -> int:
+    """The value, if it is an integer of at least 0.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ArgumentValueError(
+            "state", f"expected a number from 0 on, got {value!r}. It is damaged: {_WAY_OUT}"
+        )
+    return value
+
+
+def counts_of(value: Any, size: int) -> Tensor:
+    """The tensor, if it holds this many integers of at least 0.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return _vector(value, torch.int64, size, 0)
+
+
+def require_counts(counts: Counts) -> None:
+    """Raises a ValueError unless each bin has a whole number of values from 0 on."""
+    values = counts.values
+    sized = values.dim() > 0 and values.shape[-1] == counts.grid.size
+    if values.dtype != torch.int64 or not sized or bool((values < 0).any()):
+        raise ArgumentValueError(
+            "state",
+            f"expected counts of {counts.grid.size:,} bins, got {tuple(values.shape)} of "
+            f"{values.dtype}, from {values.min().item():,} on. It is damaged: {_WAY_OUT}",
+        )
+
+
+def numbers_of(value: Any, size: int) -> Tensor:
+    """The tensor, if it holds this many integers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return _vector(value, torch.int64, size, None)
+
+
+def priorities_of(value: Any, size: int) -> Tensor:
+    """The tensor, if it holds this many real numbers of at least 0.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return _vector(value, torch.float64, size, 0)
+
+
+def _vector(value: Any, dtype: torch.dtype, size: int, low: int | None) -> Tensor:
+    got = type(value).__name__
+    if isinstance(value, Tensor):
+        right = value.dtype == dtype and value.shape == (size,)
+        if right and (low is None or bool((value >= low).all())):
+            return value
+        got = f"{tuple(value.shape)} of {value.dtype}"
+    raise ArgumentValueError(
+        "state",
+        f"expected {size:,} numbers of {dtype}{'' if low is None else f' from {low} on'}, got "
+        f"{got}. It is damaged: {_WAY_OUT}",
+    )

@@ -1,0 +1,61 @@
+"""Marks by which a sample is known when it comes again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# The mark of a sample of which nothing is known.
+UNKNOWN = 0
+
+# The most values of a sample that its mark is made of.
+_VALUES = 1024
+_LARGEST = 2**63 - 1
+# By how much results of one sample may differ, relative to the largest value: sums are added up
+# in another order when a sample comes in another batch.
+_ROUNDING = 1e-4
+
+
+def marks_of(x: Tensor) -> Tensor:
+    """A number for each of the samples (n, ...): (n,), int64, on the CPU.
+
+    Equal samples have equal marks, and others have other marks, unless they differ only in
+    values that are left out.
+    """
+    values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
+    values = values[:, :: -(-values.shape[1] // _VALUES)]
+    if values.is_complex():
+        values = torch.view_as_real(values).flatten(1)
+    # Adding 0 makes one of the two zeros.
+    bits = (values.double() + 0.0).view(torch.int64)
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randint(
+        -_LARGEST, _LARGEST, (bits.shape[1],), generator=generator, device="cpu"
+    )
+    mixed = (bits ^ (bits >> 32)) * (weights.to(x.device) | 1)
+    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1).cpu()
+    return torch.where(hashed == UNKNOWN, 1, hashed)
+
+
+def copies(marks: Tensor, samples: Sequence[Tensor]) -> Tensor:
+    """Which samples came before, with the same results: (n,), bool.
+
+    Arguments:
+        marks: The marks of the samples, (n,).
+        samples: What was kept of them at a layer, each (n, ...).
+    """
+    numbers = torch.arange(len(marks), device="cpu")
+    kinds, inverse = torch.unique(marks, return_inverse=True)
+    first = torch.full_like(kinds, len(marks))
+    first.scatter_reduce_(0, inverse, numbers, "amin")
+    again = first[inverse]
+    found = (again < numbers) & (marks != UNKNOWN)
+    (places,) = found.nonzero(as_tuple=True)
+    for x in samples if len(places) else ():
+        now, before = x[places].double(), x[again[places]].double()
+        apart = (now - before).abs().flatten(1).amax(1) if x.dim() > 1 else (now - before).abs()
+        eps = torch.finfo(x.dtype).eps if x.is_floating_point() else 0.0
+        found[places] &= apart <= max(_ROUNDING, 4 * eps) * float(before.abs().max())
+    return found
