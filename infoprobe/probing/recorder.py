@@ -6,13 +6,11 @@ import contextlib
 import warnings
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.circumstances import Circumstances, hold_integers, random_state
@@ -29,89 +27,10 @@ from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
 from infoprobe.rows import LayerCall, Row
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
-
-# What was made of a tensor, by the numbers of the reductions.
-_Pieces = dict[int, Piece | Problem]
-
-
-class _Seen(NamedTuple):
-    """What was made of a tensor that may pass by again, and how to tell that it is unchanged."""
-
-    tensor: weakref.ref[Tensor]
-    version: int
-    pieces: _Pieces
-
-
-class _Returned(NamedTuple):
-    """A tensor that a layer has returned."""
-
-    tensor: weakref.ref[Tensor]
-    version: int
-    call: LayerCall
-
-
-class _Entered(NamedTuple):
-    """What went into a layer.
-
-    Attributes:
-        pieces: What was made of it.
-        source: The call that returned it, if that is known.
-        integers: Whether it held integers.
-        random_state: The state of the random generators then, if it must be known.
-    """
-
-    pieces: _Pieces
-    source: LayerCall | None
-    integers: bool
-    random_state: bytes | None
-
-
-@dataclass
-class _Run:
-    """One pass through the model.
-
-    Attributes:
-        number: The number of the pass, from 0.
-        entrance: The part by which it entered; ``None`` for the model itself.
-        record: The record that was being filled when it began.
-        common: What its layers have in common.
-        under_vmap: Whether tensors stand for many, and have no values of their own.
-        input: What was made of the model's input.
-        target: What was made of the target.
-        seen: What was made of the tensors that passed by, by their identities.
-        warned: The kinds of problems of which it was warned.
-        integers: The roles whose tensors are integers at every layer.
-        random_state: The state of the random generators when it began, if it must be known.
-        returned: The tensors that layers returned, by their identities, and from which call.
-        last: The last call in each direction.
-    """
-
-    number: int
-    entrance: str | None
-    record: Record
-    common: Pass
-    under_vmap: bool
-    input: _Pieces = field(default_factory=dict)
-    target: _Pieces = field(default_factory=dict)
-    seen: dict[int, _Seen] = field(default_factory=dict)
-    warned: set[str] = field(default_factory=set)
-    integers: set[Role] = field(default_factory=set)
-    random_state: bytes | None = None
-    returned: dict[int, _Returned] = field(default_factory=dict)
-    last: dict[Direction, LayerCall] = field(default_factory=dict)
-
-    def source(self, tensors: list[Tensor]) -> LayerCall | None:
-        """The call that has returned this tensor, if it is unchanged and the only one."""
-        if len(tensors) != 1:
-            return None
-        found = self.returned.get(id(tensors[0]))
-        if found is None or found.tensor() is not tensors[0]:
-            return None
-        return found.call if found.version == version(tensors[0]) else None
-
 
 _NO_TENSOR = Problem("there is no tensor.")
 _NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
@@ -199,7 +118,7 @@ class Recorder:
 
     # What the taps tell.
 
-    def begin(self, inputs: list[Tensor], entrance: str | None) -> _Run | None:
+    def begin(self, inputs: list[Tensor], entrance: str | None) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
@@ -212,7 +131,7 @@ class Recorder:
             if self.tracking and number % self._every >= self._window:
                 return None
             common = Pass(self._choices, self.record.reservoirs)
-            run = _Run(number, entrance, self.record, common, under_vmap())
+            run = Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
                 common.admit_all(inputs[0])
@@ -223,7 +142,7 @@ class Recorder:
         run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
         return run
 
-    def end(self, run: _Run) -> None:
+    def end(self, run: Run) -> None:
         """Computes the measures at the end of a window of steps."""
         with self._lock:
             last = self.tracking and run.number % self._every == self._window - 1
@@ -231,21 +150,21 @@ class Recorder:
                 self.rows += self.record.rows(step=self.step)
                 self.record = Record(self.measures, self._choices.seed)
 
-    def enter(self, run: _Run, inputs: list[Tensor]) -> _Entered:
+    def enter(self, run: Run, inputs: list[Tensor]) -> Entered:
         """Reduces the layer's input, which the layer may overwrite."""
-        return _Entered(
+        return Entered(
             self._reduce(run, "previous", inputs),
             run.source(inputs) if self._asks_for_sources else None,
             hold_integers(inputs),
             self._random_state(inputs),
         )
 
-    def exit(self, run: _Run, event: Event) -> None:
+    def exit(self, run: Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
         call = LayerCall(*event.place, event.direction, event.call)
-        entered: _Entered | None = event.entered
+        entered: Entered | None = event.entered
         source = None if entered is None else entered.source
-        pieces: dict[Role, _Pieces] = {
+        pieces: dict[Role, Pieces] = {
             # A layer may change a tensor behind our back and return it.
             "output": self._reduce(run, "output", event.outputs, afresh=not event.unchanged),
             "previous": dict.fromkeys(self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN)
@@ -287,8 +206,8 @@ class Recorder:
         known = self._asks_for_noise and not under_vmap()
         return random_state(tensors) if known else None
 
-    def _circumstances(self, run: _Run, event: Event, source: LayerCall | None) -> Circumstances:
-        entered: _Entered | None = event.entered
+    def _circumstances(self, run: Run, event: Event, source: LayerCall | None) -> Circumstances:
+        entered: Entered | None = event.entered
         integers, random = set(run.integers), set[Role]()
         if hold_integers(event.outputs):
             integers.add("output")
@@ -301,15 +220,15 @@ class Recorder:
             random.add("previous")
         return Circumstances(source, random, integers)
 
-    def _remember(self, run: _Run, outputs: list[Tensor], call: LayerCall) -> None:
+    def _remember(self, run: Run, outputs: list[Tensor], call: LayerCall) -> None:
         """Notes which call has returned a tensor, until it changes."""
         if len(outputs) == 1 and self._asks_for_sources:
             (tensor,) = outputs
             changes = version(tensor)
             if changes is not None:
-                run.returned[id(tensor)] = _Returned(weakref.ref(tensor), changes, call)
+                run.returned[id(tensor)] = Returned(weakref.ref(tensor), changes, call)
 
-    def _add(self, run: _Run, kept: Kept[Any], piece: Piece | Problem) -> Problem | None:
+    def _add(self, run: Run, kept: Kept[Any], piece: Piece | Problem) -> Problem | None:
         """Adds a piece to what was kept, or returns why not."""
         if isinstance(piece, Problem):
             return piece
@@ -326,19 +245,19 @@ class Recorder:
 
     def _reduce(
         self,
-        run: _Run,
+        run: Run,
         role: Role,
         tensors: list[Tensor],
         afresh: bool = False,
         missing: Problem = _NO_TENSOR,
-    ) -> _Pieces:
+    ) -> Pieces:
         """What is kept of some tensors together, in every way that this role needs."""
         reductions = self._tensor_reductions[role]
         if not reductions:
             return {}
         if not tensors:
             return dict.fromkeys(reductions, missing)
-        pieces: _Pieces = {}
+        pieces: Pieces = {}
         (tensor,) = tensors if len(tensors) == 1 else (None,)
         changes = None if tensor is None else version(tensor)
         if tensor is not None and changes is not None:
@@ -347,7 +266,7 @@ class Recorder:
             if seen and seen.tensor() is tensor and seen.version == changes:
                 pieces = seen.pieces
             else:
-                run.seen[id(tensor)] = _Seen(weakref.ref(tensor), changes, pieces)
+                run.seen[id(tensor)] = Seen(weakref.ref(tensor), changes, pieces)
         for number, reduction in reductions.items():
             if number not in pieces:
                 pieces[number] = _reduced(run, reduction, tensors)
@@ -416,7 +335,7 @@ class Recorder:
             self._choices.resume(self.record.seed, state["generator"])
 
 
-def _reduced(run: _Run, reduction: TensorReduction, tensors: list[Tensor]) -> Piece | Problem:
+def _reduced(run: Run, reduction: TensorReduction, tensors: list[Tensor]) -> Piece | Problem:
     if run.under_vmap:
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
