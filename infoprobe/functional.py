@@ -27,7 +27,7 @@ from infoprobe.estimators.protocols import (
     InformationEstimator,
     JensenShannonEstimator,
     TotalCorrelationEstimator,
-    estimate,
+    estimate_without_error,
     method_of,
 )
 from infoprobe.findings import TrustWarning
@@ -180,7 +180,7 @@ def _measured(measure: str, estimator: object, base: float, *tensors: Any) -> Te
     method = method_of(estimator, measure)
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
         return _in_base(base, method(*tensors))
-    found = estimate(estimator, measure, *tensors)
+    found = estimate_without_error(estimator, measure, *tensors)
     errors = [str(finding) for finding in found.findings if finding.severity == "error"]
     if errors:
         warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)

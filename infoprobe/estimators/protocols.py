@@ -245,6 +245,17 @@ def estimate(estimator: object, measure: str, *tensors: Any) -> Estimate:
     """
     if isinstance(estimator, _Estimates) and callable(estimator.estimate):
         return estimator.estimate(measure, *tensors)
+    return estimate_without_error(estimator, measure, *tensors)
+
+
+def estimate_without_error(estimator: object, measure: str, *tensors: Any) -> Estimate:
+    """The value of a measure and the findings on it, as fast as they can be had.
+
+    A standard error may take many times as long as the value. It is there only where it comes
+    with the value. Arguments and errors are those of :func:`estimate`.
+    """
+    if not isinstance(estimator, _Diagnoses) and isinstance(estimator, _Estimates):
+        return estimator.estimate(measure, *tensors)
     value = method_of(estimator, measure)(*tensors)
     try:
         findings = diagnosis(estimator, measure, tensors, value)

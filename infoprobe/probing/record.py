@@ -12,11 +12,12 @@ from torch import Tensor
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
-from infoprobe.probing.kept.damage import count_of, require_counts
+from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
@@ -229,11 +230,16 @@ class Record:
         """What a reader should know of the data."""
         distinct = min(used_samples.values(), default=0)
         if left_out and left_out >= _MANY_COPIES * (distinct + left_out):
-            yield (
-                f"{left_out:,} of the {distinct + left_out:,} samples that were kept had come "
-                "before, with the same result, and were left out. Pass each sample once. "
-                "[seen-twice]"
+            kept_samples = distinct + left_out
+            found = Finding(
+                "warning",
+                f"{left_out:,} of the {kept_samples:,} samples that were kept had come before, "
+                "with the same result, and were left out",
+                left_out / kept_samples,
+                "Pass each sample once.",
+                code="seen-twice",
             )
+            yield str(found)
         for reduction in dict.fromkeys(need.reduction for need in used):
             kept: dict[Role, Kept[Any]] = {
                 need.role: x for need, x in used.items() if need.reduction == reduction
@@ -288,10 +294,7 @@ class Record:
             record.note(layer_call, Circumstances.from_state_dict(call["circumstances"]))
             kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
-                of_need = kept[need]
-                of_need.load_state_dict(part)
-                if isinstance(of_need, KeptCounts) and of_need.counts is not None:
-                    require_counts(of_need.counts)
+                kept[need].load_state_dict(part)
         return record
 
 

@@ -20,7 +20,7 @@ from infoprobe.estimators.arguments import (
     Arguments,
     arguments_of,
 )
-from infoprobe.estimators.protocols import diagnosis, estimate, offers
+from infoprobe.estimators.protocols import diagnosis, estimate_without_error, offers
 from infoprobe.findings import Finding
 
 # What the caller calls the arguments.
@@ -110,7 +110,7 @@ def _answer(
 ) -> tuple[list[Finding], Finding | None]:
     """The findings on a measure, and the error of an estimator that refuses it."""
     try:
-        found = estimate(estimator, asked.measure, *tensors).findings
+        found = estimate_without_error(estimator, asked.measure, *tensors).findings
         refusal: Finding | None = None
     except (TypeError, ValueError) as error:
         refusal = _refusal(error)

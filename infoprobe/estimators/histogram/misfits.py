@@ -85,7 +85,9 @@ def _middle(counts: Tensor) -> _Middle:
     held = total - max(1, int(total * _EXTREME))
     up_to = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     last = torch.searchsorted(up_to, up_to[:-1] + held)  # up_to[last] - up_to[first] >= held
-    width = torch.where(last < len(up_to), last - torch.arange(len(counts)), len(counts) + 1)
+    width = torch.where(
+        last < len(up_to), last - torch.arange(len(counts), device=counts.device), len(counts) + 1
+    )
     first = int(width.argmin())
     least = int(width[first])
     return _Middle(first, least, total - int(up_to[first + least] - up_to[first]))

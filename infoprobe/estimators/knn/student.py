@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,7 +49,7 @@ class Copula(NamedTuple):
         for parts in surrogates.paired(self.samples, repeats, seed):
             if self.freedom < math.inf:
                 u = torch.rand(len(parts[0]), 1, generator=generator, dtype=torch.float64)
-                half = torch.as_tensor(gammaincinv(self.freedom / 2, u.numpy()))
+                half = torch.from_numpy(gammaincinv(self.freedom / 2, u.numpy()))
                 divisors = (half * 2 / self.freedom).sqrt().to(parts[0])
                 parts = [part / divisors for part in parts]
             yield [surrogates.normal_scores(part) for part in parts]
@@ -132,8 +133,8 @@ def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[floa
     from scipy.special import stdtrit
 
     n, d = ranks.shape
-    quantiles = torch.arange(2 * n, dtype=torch.float64) / (2 * n)
-    line = torch.as_tensor(stdtrit(freedom, quantiles.numpy())).to(ranks.device)
+    quantiles = np.arange(2 * n) / (2 * n)
+    line = torch.from_numpy(stdtrit(freedom, quantiles)).to(ranks.device)
     scores = line[ranks]
     dispersion, samples = start, scores
     for _ in range(steps + 1):

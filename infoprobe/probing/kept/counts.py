@@ -15,6 +15,7 @@ from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
 
@@ -76,9 +77,13 @@ class KeptCounts(Kept[CountsPiece]):
         return {"groups": groups, "counted": self.counted}
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        groups = state["groups"].items()
-        self.groups = {group: Counts.from_state_dict(counts) for group, counts in groups}
-        self.counted = state["counted"]
+        self.groups = {
+            count_of(group): Counts.from_state_dict(counts)
+            for group, counts in state["groups"].items()
+        }
+        for counts in self.groups.values():
+            require_counts(counts)
+        self.counted = count_of(state["counted"])
 
 
 @dataclass(frozen=True, eq=False)

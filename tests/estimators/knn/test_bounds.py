@@ -100,7 +100,7 @@ class TestInformation:
         assert float(value) - finding.figure == pytest.approx(truth, abs=0.3)
 
     def test_students(self):
-        x = students(2500, 10)
+        x = students(5000, 10)
         parts = x[:, :5], x[:, 5:]
         assert codes("mutual_information", None, *parts) == ["dimension-bias"]
         assert codes("mutual_information", "gaussian", *parts) == ["calibrations-differ"]

@@ -121,7 +121,7 @@ class TestValuesPerBatch:
         x = torch.randn(n)
         counts, row = self.counted(x, 100, 0)
         assert torch.equal(counts, self.H.count(x).values)
-        assert row["findings"] == []
+        assert not any("drawn" in finding for finding in row["findings"])
 
     @pytest.mark.parametrize("n", [65, 127, 128, 1000, 1001, 6400])
     @pytest.mark.parametrize("values", [1, 50, 64, 65])

@@ -139,14 +139,14 @@ def damages(state):
         damaged = copy.deepcopy(state)
         kept = damaged["record"]["calls"][-1]["kept"]
         for part in kept:
-            if part.get("counts") is not None:
-                part["counts"] = change(part["counts"])
+            groups = part.get("groups", {})
+            part |= {"groups": {group: change(one) for group, one in groups.items()}}
         yield what, damaged
     for key, value in {
         "n": -3,
         "values": 2.5,
         "left_out": "one",
-        "applies": KeyError,
+        "inapplicable": KeyError,
     }.items():
         damaged = copy.deepcopy(state)
         part = damaged["record"]["calls"][-1]["kept"][0]
