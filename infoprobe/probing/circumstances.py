@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -58,8 +58,48 @@ class Circumstances:
         return cls(follows, set(state["random"]), set(state["integers"]))
 
 
+class Facts(NamedTuple):
+    """What is known of one call of a layer; cheap to make and to compare, as hooks do.
+
+    Attributes:
+        source: The call whose output was the layer's input, if that is known.
+        random_input: Whether a random number may have been drawn since the model's input.
+        random_previous: Whether one may have been drawn since the layer's input.
+        integer_input: Whether the model's input held integers.
+        integer_output: Whether the layer's output held integers.
+        integer_previous: Whether the layer's input held integers.
+    """
+
+    source: LayerCall | None
+    random_input: bool
+    random_previous: bool
+    integer_input: bool
+    integer_output: bool
+    integer_previous: bool
+
+    @property
+    def circumstances(self) -> Circumstances:
+        """The circumstances of this call alone."""
+        random: dict[Role, bool] = {
+            "input": self.random_input,
+            "previous": self.random_previous,
+        }
+        integers: dict[Role, bool] = {
+            "input": self.integer_input,
+            "output": self.integer_output,
+            "previous": self.integer_previous,
+        }
+        return Circumstances(
+            self.source,
+            {role for role, drawn in random.items() if drawn},
+            {role for role, held in integers.items() if held},
+        )
+
+
 def hold_integers(tensors: Sequence[Tensor]) -> bool:
     """Whether none of the tensors, of at least one, holds real or complex numbers."""
+    if len(tensors) == 1:
+        return dtype_of(tensors[0]) in _INTEGERS
     return bool(tensors) and all(dtype_of(x) in _INTEGERS for x in tensors)
 
 

@@ -14,7 +14,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
-from infoprobe.probing.circumstances import Circumstances
+from infoprobe.probing.circumstances import Circumstances, Facts
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of
@@ -51,6 +51,7 @@ class Record:
         self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}
+        self._noted: dict[LayerCall, Facts] = {}
         self.reservoirs: dict[Hashable, Reservoir] = {
             need.reduction: Reservoir(need.reduction.samples, seed)
             for need in self.needs
@@ -67,8 +68,13 @@ class Record:
             kept = self.calls[call] = {need: need.reduction.empty() for need in self.needs}
         return kept
 
-    def note(self, call: LayerCall, circumstances: Circumstances) -> None:
-        """Notes in which circumstances a call happened."""
+    def note(self, call: LayerCall, facts: Facts) -> None:
+        """Notes what is known of a call, which is mostly what was known of it before."""
+        if self._noted.get(call) != facts:
+            self._noted[call] = facts
+            self._add_circumstances(call, facts.circumstances)
+
+    def _add_circumstances(self, call: LayerCall, circumstances: Circumstances) -> None:
         if call in self.circumstances:
             self.circumstances[call].add(circumstances)
         else:
@@ -116,7 +122,7 @@ class Record:
             for need, mine in self.at(call).items():
                 mine.merge(theirs[need], merged.get(need.reduction))
         for call, circumstances in other.circumstances.items():
-            self.note(call, copy.deepcopy(circumstances))
+            self._add_circumstances(call, copy.deepcopy(circumstances))
         self.passes += other.passes
         self.turns.merge(other.turns)
 
@@ -179,7 +185,9 @@ class Record:
             n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
-                findings += map(str, measure.remarks(self.circumstances[call], *given))
+                findings += map(
+                    str, measure.remarks(self.circumstances.get(call, Circumstances()), *given)
+                )
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
             except Exception as error:
@@ -269,7 +277,7 @@ class Record:
             "calls": [
                 {
                     **call._asdict(),
-                    "circumstances": self.circumstances[call].state_dict(),
+                    "circumstances": self.circumstances.get(call, Circumstances()).state_dict(),
                     "kept": [kept[need].state_dict() for need in self.needs],
                 }
                 for call, kept in list(self.calls.items())
@@ -291,7 +299,8 @@ class Record:
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
             layer_call = LayerCall(*(call[key] for key in LayerCall._fields))
-            record.note(layer_call, Circumstances.from_state_dict(call["circumstances"]))
+            circumstances = Circumstances.from_state_dict(call["circumstances"])
+            record._add_circumstances(layer_call, circumstances)
             kept = record.at(layer_call)
             for need, part in zip(record.needs, call["kept"], strict=True):
                 kept[need].load_state_dict(part)

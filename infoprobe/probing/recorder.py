@@ -14,7 +14,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
-from infoprobe.probing.circumstances import Circumstances, hold_integers, random_state
+from infoprobe.probing.circumstances import Facts, hold_integers, random_state
 from infoprobe.probing.kept.base import (
     CallReduction,
     Kept,
@@ -82,6 +82,10 @@ class Recorder:
             for measure in measures
         )
         self._asks_for_noise = any(measure.asks_for_noise for measure in measures)
+        # A measure that says nothing of a call's circumstances need not know them.
+        self._asks_for_facts = self._asks_for_sources or any(
+            type(measure).remarks is not Measure.remarks for measure in measures
+        )
         self._choices = Choices(seed, values_per_batch)
         self._lock = self._choices.lock
         self._memory = memory
@@ -158,8 +162,8 @@ class Recorder:
         return Entered(
             self._reduce(run, "previous", inputs),
             run.source(inputs) if self._asks_for_sources else None,
-            hold_integers(inputs),
-            self._random_state(inputs),
+            self._asks_for_facts and hold_integers(inputs),
+            self._random_state(inputs) if self._asks_for_noise else None,
         )
 
     def exit(self, run: Run, event: Event) -> None:
@@ -186,7 +190,8 @@ class Recorder:
             self._remember(run, event.outputs, call)
         with self._lock:
             at_call = self.record.at(call)
-            self.record.note(call, self._circumstances(run, event, source))
+            if self._asks_for_facts:
+                self.record.note(call, self._facts(run, event, source))
             for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
                 piece = pieces[role].get(number)
                 if piece is None:  # another row has it
@@ -208,19 +213,17 @@ class Recorder:
         known = self._asks_for_noise and not under_vmap()
         return random_state(tensors) if known else None
 
-    def _circumstances(self, run: Run, event: Event, source: LayerCall | None) -> Circumstances:
+    def _facts(self, run: Run, event: Event, source: LayerCall | None) -> Facts:
         entered: Entered | None = event.entered
-        integers, random = set(run.integers), set[Role]()
-        if hold_integers(event.outputs):
-            integers.add("output")
-        if entered is not None and entered.integers:
-            integers.add("previous")
-        now = self._random_state(event.outputs)
-        if now is None or now != run.random_state:
-            random.add("input")
-        if now is None or entered is None or now != entered.random_state:
-            random.add("previous")
-        return Circumstances(source, random, integers)
+        now = self._random_state(event.outputs) if self._asks_for_noise else None
+        return Facts(
+            source,
+            now is None or now != run.random_state,
+            now is None or entered is None or now != entered.random_state,
+            "input" in run.integers,
+            hold_integers(event.outputs),
+            entered is not None and entered.integers,
+        )
 
     def _remember(self, run: Run, outputs: list[Tensor], call: LayerCall) -> None:
         """Notes which call has returned a tensor, until it changes."""

@@ -21,6 +21,8 @@ def main_tensor(value: Any) -> list[Tensor]:
     Returns:
         A list with that tensor; an empty one if there is no tensor.
     """
+    if type(value) is tuple and len(value) == 1:  # what most layers are given, read quickly
+        (value,) = value
     if isinstance(value, Tensor):
         return [value]
     first: list[Tensor] = []
