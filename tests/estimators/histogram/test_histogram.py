@@ -109,6 +109,11 @@ class TestClosedForms:
         for without in (ip.Histogram(3, range=(-1, 1)), ip.Histogram(4, range="own")):
             assert without.kl_at_zero(p, q).item() == 0.0
 
+    @pytest.mark.parametrize("value", [0.0, 1.0])
+    def test_equal_data_have_no_edge_at_zero(self, value):
+        x = torch.full((9,), value)
+        assert ip.Histogram(range="minmax").kl_at_zero(x, x).item() == 0.0
+
 
 class TestAgainstOthers:
     @given(samples, samples, st.integers(2, 50), st.sampled_from([0.0, 0.5, 1.0]))
