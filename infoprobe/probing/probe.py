@@ -131,7 +131,7 @@ def probe(
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
     chosen = layers
     if isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type)):
-        chosen = list(layers)
+        chosen = list(checks.items(layers))
     return Probe(model, chosen, recorder)
 
 

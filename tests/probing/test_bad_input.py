@@ -27,6 +27,8 @@ class TestBadInput:
             ip.probe(model, [3])
         with pytest.raises(TypeError, match="layers: expected a pattern, a module"):
             ip.probe(model, 3)
+        with pytest.raises(TypeError, match="layers: expected a pattern, a module"):
+            ip.probe(model, torch.tensor(3))  # it says that it can be iterated over, and cannot
         with pytest.raises(ValueError, match="layers: expected at least one"):
             ip.probe(model, [])
         assert hook_count(model) == 0
