@@ -23,7 +23,7 @@ from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.reporting.report import Report
-from infoprobe.taps.layout import LayerSpec, Layout
+from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
 
@@ -129,10 +129,7 @@ def probe(
                 beside = InputEntropy.beside(measure)
                 distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
-    chosen = layers
-    if isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type)):
-        chosen = list(checks.items(layers))
-    return Probe(model, chosen, recorder)
+    return Probe(model, listed(layers), recorder)
 
 
 def _identity(measure: Measure) -> object:
@@ -155,7 +152,7 @@ class Probe:
     def __init__(
         self,
         model: nn.Module | Transform | Distribution,
-        layers: LayerSpec | Iterable[LayerSpec] | None,
+        layers: list[LayerSpec] | None,
         recorder: Recorder,
     ) -> None:
         self._model = weakref.ref(model)

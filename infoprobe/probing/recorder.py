@@ -163,7 +163,7 @@ class Recorder:
             self._reduce(run, "previous", inputs),
             run.source(inputs) if self._asks_for_sources else None,
             self._asks_for_facts and hold_integers(inputs),
-            self._random_state(inputs) if self._asks_for_noise else None,
+            self._random_state(inputs),
         )
 
     def exit(self, run: Run, event: Event) -> None:
@@ -215,7 +215,7 @@ class Recorder:
 
     def _facts(self, run: Run, event: Event, source: LayerCall | None) -> Facts:
         entered: Entered | None = event.entered
-        now = self._random_state(event.outputs) if self._asks_for_noise else None
+        now = self._random_state(event.outputs)
         return Facts(
             source,
             now is None or now != run.random_state,

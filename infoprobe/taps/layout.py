@@ -27,6 +27,14 @@ LayerSpec = str | nn.Module | type | Callable[[str, nn.Module], bool]
 MODEL = "(model)"
 
 
+def listed(layers: LayerSpec | Iterable[LayerSpec] | None) -> list[Any] | None:
+    """What a user asks for, one or several, as a list; ``None``, the usual layers, as it is."""
+    if layers is None:
+        return None
+    several = isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type))
+    return list(checks.items(layers)) if several else [layers]
+
+
 @dataclass(frozen=True, eq=False)  # transforms have no hash
 class Layer:
     """A place in a model where tensors can be caught.
@@ -109,10 +117,9 @@ class Layout:
             TypeError: One of them is something else.
             ValueError: One of them matches no layer.
         """
-        if layers is None:
+        specs = listed(layers)
+        if specs is None:
             return self
-        several = isinstance(layers, Iterable) and not isinstance(layers, (str, nn.Module, type))
-        specs: list[Any] = list(checks.items(layers)) if several else [layers]
         if not specs:
             raise ArgumentValueError(
                 "layers", "expected at least one, got none. Pass None for the usual ones."
