@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import types
@@ -38,6 +40,16 @@ def dumped(rows: list[Row], name: str) -> bytes:
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     # A lone surrogate, which no UTF-8 holds, becomes the escape that JSON has for it.
     return (text + "\n").encode("utf-8", "backslashreplace")
+
+
+def separated(rows: list[Row]) -> bytes:
+    """The rows as comma-separated values (RFC 4180), with a head line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(get_type_hints(Row)), lineterminator="\r\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "findings": "\n".join(row["findings"])})
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def loaded(data: bytes, name: str) -> list[Row]:
