@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,12 @@ class Report:
             samples), ``d`` (the number of values in one sample) and ``findings`` (sentences on
             how far to trust the value). The value is ``None`` where a measure has no value at
             the layer, and then the findings say why.
+        settings: What the report was made with, by name: the versions of infoprobe and torch,
+            the model, and the settings of the probe. Empty if nobody has told.
     """
 
     rows: list[Row]
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def steps(self) -> list[int]:
@@ -56,7 +59,7 @@ class Report:
             raise ArgumentValueError(
                 "step", f"expected one of the report's steps, got {step!r}: {there}."
             )
-        return Report([row for row in self.rows if row["step"] == step])
+        return replace(self, rows=[row for row in self.rows if row["step"] == step])
 
     def select(
         self,
@@ -102,7 +105,7 @@ class Report:
             "reference": reference,
             "estimator": estimator,
         }
-        return Report(selected(self.rows, columns))
+        return replace(self, rows=selected(self.rows, columns))
 
     def compare(self, other: Report, names: Sequence[str] | None = None) -> Comparison:
         """Puts this report and another one side by side, with the differences and their errors.
@@ -220,21 +223,22 @@ class Report:
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
         """Writes a web page with figures, the table and all findings, which needs no other file.
 
-        If several steps were tracked, the table shows the last one. Every text in the page is
-        escaped, so that the page of a report from somebody else runs no code. The file is written
-        as :meth:`save` writes one. Needs the extra ``infoprobe[plot]``.
+        The table can be sorted by a click on a head, and filtered by the names of layers; each
+        value links to its findings. If several steps were tracked, the table shows the last one.
+        Every text in the page is escaped, so that the page of a report from somebody else runs no
+        code of theirs. The file is written as :meth:`save` writes one. Without matplotlib (the
+        extra ``infoprobe[plot]``), the page has no figures.
 
         Arguments:
             path: The file to write.
             title: The heading of the page.
 
         Raises:
-            ImportError: matplotlib is not installed.
             OSError: The file cannot be written.
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
-        text = html.page(self.rows, self._latest().rows, title)
+        text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 
     def save(self, path: str | Path) -> None:
@@ -251,7 +255,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists, or a row does not
                 have the types of :class:`infoprobe.rows.Row`.
         """
-        data = documents.dumped(self.rows, "report.rows")
+        data = documents.dumped(self.rows, self.settings, "report")
         files.write(files.as_path(path, "path"), data, "path")
 
     @classmethod
@@ -264,7 +268,7 @@ class Report:
                 does not have the types of :class:`infoprobe.rows.Row`.
         """
         source = files.as_path(path, "path")
-        return cls(documents.loaded(files.read(source, "path"), str(path)))
+        return cls(*documents.loaded(files.read(source, "path"), str(path)))
 
     def __repr__(self) -> str:
         """A table with a line for each call of a layer and a column for each measure.
@@ -277,3 +281,7 @@ class Report:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
         return table.report_table(self.rows)
+
+    def _repr_html_(self) -> str:
+        """The table and the findings, as notebooks show them."""
+        return html.notebook(self.rows, self._latest().rows) if self.rows else f"<p>{self!r}</p>"
