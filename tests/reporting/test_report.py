@@ -282,7 +282,7 @@ class TestPage:
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert "<h1>a &lt; b</h1>" in text
         assert text.count("<svg") == 2  # entropies and divergences
-        assert text.count('<th scope="row">') == 3
+        assert text.count('<th scope="row">') == 3 + len(report.settings)
         for row in report.rows:
             shown = "inf" if math.isinf(row["value"]) else f"{row['value']:.4f}"
             assert f">{shown}<" in text
@@ -316,5 +316,42 @@ class TestPage:
         report.to_html(tmp_path / "report.html")
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert "no figures, since matplotlib is not installed" in text
-        assert text.count('<th scope="row">') == 3
+        assert text.count('<th scope="row">') == 3 + len(report.settings)
         assert "<svg" not in text
+
+
+class TestNotebook:
+    def test_the_table_stands_in_a_notebook(self, report):
+        text = report._repr_html_()
+        assert text.startswith('<div class="ip-report">')
+        assert text.count('<th scope="row">') == 3
+        for row in report.rows:
+            assert all(str(escape(finding)) in text for finding in row["findings"])
+        assert " id=" not in text  # several may stand in one notebook
+        assert "<script" not in text
+
+    def test_of_several_steps_the_last_one(self):
+        rows = [row | {"step": step} for step in (0, 5) for row in made(1.0 + step).rows]
+        text = ip.Report(rows)._repr_html_()
+        assert "This is step 5, the last of 2." in text
+        assert "6.0000" in text
+        assert "1.0000" not in text
+
+    def test_nothing_measured(self):
+        assert ip.Report([])._repr_html_() == "<p>Report: nothing measured</p>"
+
+
+def test_a_report_says_what_it_was_made_with(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+    with ip.probe(model, measures=ip.Entropy(), seed=7) as probe:
+        model(torch.randn(50, 3))
+    settings = probe.report().settings
+    assert settings["infoprobe"] == ip.__version__
+    assert settings["torch"] == torch.__version__
+    assert (settings["seed"], settings["passes"]) == ("7", "1")
+    assert settings["model"] == "Sequential"
+    assert settings["measures"] == repr(ip.Entropy())
+    probe.report().save(tmp_path / "report.json")
+    again = ip.Report.load(tmp_path / "report.json")
+    assert again.settings == settings
+    assert again.select(layer="0").settings == settings
