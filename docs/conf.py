@@ -1,4 +1,4 @@
-"""Settings of the site, which ``python -m sphinx -W docs docs/_build`` builds."""
+"""Settings of the site, which ``python -m sphinx -W docs build/site`` builds."""
 
 import infoprobe
 
@@ -14,7 +14,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns: list[str] = []
 
 # The pages are Markdown. Those that begin with a "jupytext" header are executed as notebooks.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
@@ -28,6 +28,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"infoprobe {version}"
