@@ -19,6 +19,7 @@ from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, everyone, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
+from infoprobe.probing.selection import Select
 from infoprobe.taps.sink import Event
 
 
@@ -281,7 +282,13 @@ class Reduction(ABC):
 
 
 class TensorReduction(Reduction):
-    """A way of keeping tensors that pass."""
+    """A way of keeping tensors that pass.
+
+    Attributes:
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
+    """
+
+    select: Select = None
 
     @abstractmethod
     def reduce(self, tensors: list[Tensor], run: Pass) -> Piece:
