@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -145,7 +146,13 @@ class Recorder:
             n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
             groups = self.record.turns.take(n)
             tokens = Tokens(mask, inputs[0] if n else None)
-            common = Pass(self._choices, self.record.reservoirs, groups, tokens)
+            common = Pass(
+                self._choices,
+                self.record.reservoirs,
+                groups,
+                tokens,
+                functools.partial(_make_room, self.record, self._memory),
+            )
             run = Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
@@ -360,6 +367,10 @@ def _reduced(
             return reduction.reduce(given, run.common)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return _problem(error)
+
+
+def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
+    record.shrink(memory, {sampling: sample_bytes})
 
 
 def _reported(reduction: CallReduction, event: Event) -> Piece | Problem:
