@@ -173,16 +173,25 @@ def count_within(
             counts = count_on_line(points.factors[0].squeeze(1), limits)
         elif in_tree:
             counts = _count_in_tree(points, limits)
-        elif rows is None:
-            counts = tiles.count_within(points, points, limits)
         else:
-            asked = Points([factor[rows] for factor in factors], metric)
-            some = tiles.count_within(points, asked, limits[rows]) - 1
-            counts = torch.zeros_like(limits, dtype=torch.int64).index_copy(0, rows, some)
+            asked = points if rows is None else Points([f[rows] for f in factors], metric)
+            limits = limits if rows is None else limits[rows]
+            counts, rows = _count_in_tiles(points, asked, limits), None
     if rows is not None:
         counts, limits = counts[rows], limits[rows]
     # The engines count distances up to the limit, but no distance is less than a radius of 0.
     return counts if closed else counts.masked_fill(limits == 0, 0)
+
+
+def _count_in_tiles(points: Points, asked: Points, limits: Tensor) -> Tensor:
+    """Counts by tiles, in which one of several equal points stands for all of them."""
+    equal = Equals(fingerprints(*points.factors))
+    if not (equal.times > _CROWD).any():
+        counts = tiles.count_within(points, asked, limits, torch.ones_like(equal.times))
+        return counts if asked is points else counts - 1
+    alone = (equal.ranks == 0).nonzero().squeeze(1)
+    few = Points([factor[alone] for factor in points.factors], points.metric)
+    return tiles.count_within(few, asked, limits, equal.times[alone]) - 1
 
 
 def _count_in_tree(points: Points, limits: Tensor) -> Tensor:

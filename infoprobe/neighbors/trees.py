@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.neighbors.points import Neighbors, Points, distances_between, sort
+from infoprobe.neighbors.undecided import TIED
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -49,7 +50,9 @@ class Tree:
         own = asked is self.points
         queries = self.tree.data[rows] if own else _joined(asked)[rows]
         ranks = np.arange(1, k + own + 1)
-        distances, indices = self.tree.query(queries, ranks, p=self.p, workers=_workers())
+        distances, indices = self.tree.query(
+            queries, ranks, eps=TIED, p=self.p, workers=_workers()
+        )
         if not own:
             return distances, indices
         if (indices[:, 0] == rows).all():
