@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.neighbors import tiles
-from infoprobe.neighbors.equal import Equals, fingerprints
+from infoprobe.neighbors.equal import equal_rows
 from infoprobe.neighbors.points import (
     Metric,
     Neighbors,
@@ -120,7 +120,7 @@ def _search(points: Points, asked: Points, k: int) -> Neighbors:
     More of them would only make it slow: no tree can part them.
     """
     own = asked is points
-    equal = Equals(fingerprints(*points.factors))
+    equal = equal_rows(points.factors)
     # Of more than k equal points, each has k others at distance 0.
     some = equal.ranks <= k if own else equal.ranks < k
     if some.all():
@@ -185,7 +185,7 @@ def count_within(
 
 def _count_in_tiles(points: Points, asked: Points, limits: Tensor) -> Tensor:
     """Counts by tiles, in which one of several equal points stands for all of them."""
-    equal = Equals(fingerprints(*points.factors))
+    equal = equal_rows(points.factors)
     if not (equal.times > _CROWD).any():
         counts = tiles.count_within(points, asked, limits, torch.ones_like(equal.times))
         return counts if asked is points else counts - 1
@@ -196,7 +196,7 @@ def _count_in_tiles(points: Points, asked: Points, limits: Tensor) -> Tensor:
 
 def _count_in_tree(points: Points, limits: Tensor) -> Tensor:
     """Counts with a tree, which holds but few of several equal points: it cannot part them."""
-    equal = Equals(fingerprints(*points.factors))
+    equal = equal_rows(points.factors)
     crowded = equal.times > _CROWD
     if not crowded.any():
         return Tree(points).count_within(points, limits) - 1

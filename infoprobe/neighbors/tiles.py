@@ -79,9 +79,10 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
             # No other point has a smaller rank than this, and none is nearer than distance 0.
             next_rank = best.ranks[: len(asked), min(width, best.size - 1)]
             rows = rows[((admitted >= next_rank) & (reach > 0))[rows]]
-    if len(rows):
-        decided = undecided.nearest(tiles.squares, points, asked, rows, k)
-        found.distances[rows], found.indices[rows] = decided
+        for some in torch.split(rows, undecided.ROWS) if len(rows) else ():
+            near = tiles.admitted(some, admitted[some])
+            decided = undecided.nearest(tiles.squares, points, asked, some, near, k)
+            found.distances[some], found.indices[some] = decided
     return found
 
 
@@ -322,6 +323,17 @@ class _Tiles:
                 errors.append(2 * _UNIT * (2 * a + reach))
         largest = torch.stack(errors).amax(0)
         return largest + _UNIT * self.rank(reach) + self.points.d * _TINY
+
+    def admitted(self, rows: Tensor, limits: Tensor) -> Tensor:
+        """The numbers of the points that are within the limit of any of a few rows."""
+        limits = _up(limits).unsqueeze(1)
+        width = self._tile[1]
+        found = []
+        for start in range(0, self.width, width):
+            columns = slice(start, min(start + width, self.width))
+            inside = (self.ranks(rows, columns) <= limits).any(0)
+            found.append(inside.nonzero().squeeze(1) + start)
+        return torch.cat(found)
 
 
 class _Best:

@@ -18,8 +18,9 @@ from infoprobe.neighbors.points import Neighbors, Points, distances_between
 
 # Points whose distances differ by less than this share of them are equally far.
 TIED = 1e-12
-# The numbers of rows and columns that are compared at a time.
-_TILE = (256, 8192)
+# The number of rows that are decided at a time, and the most columns.
+ROWS = 256
+_WIDTH = 8192
 # The number of coordinates that are converted to float64 at a time.
 _COORDINATES = 1 << 23
 # The number of candidates beyond the k wanted ones.
@@ -46,7 +47,7 @@ class Squares:
         self._factors = list(zip(asked.factors, points.factors, centers, strict=True))
         self.scale = scale
 
-    def between(self, rows: Tensor, columns: slice) -> Tensor:
+    def between(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The squares of the scaled distances (rows, columns)."""
         squares = []
         for x, y, center in self._factors:
@@ -74,21 +75,38 @@ class Squares:
         return (x.detach().double() * self.scale).sub_(center * self.scale)
 
 
-def nearest(squares: Squares, points: Points, asked: Points, rows: Tensor, k: int) -> Neighbors:
-    """The k nearest points of some rows (m,) of the queries, or the others of the points."""
-    shape = (len(rows), k)
-    found = Neighbors(
-        torch.empty(shape, dtype=torch.float64, device=rows.device),
-        torch.empty(shape, dtype=torch.int64, device=rows.device),
-    )
-    for places in torch.split(torch.arange(len(rows), device=rows.device), _TILE[0]):
-        some = rows[places]
-        distances, columns, doubtful = _by_squares(squares, points, asked, some, k)
-        if doubtful.any():
-            rest = _by_differences(points, asked, some[doubtful], k)
-            distances[doubtful], columns[doubtful] = rest
-        found.distances[places], found.indices[places] = distances, columns
-    return found
+def nearest(
+    squares: Squares, points: Points, asked: Points, rows: Tensor, columns: Tensor, k: int
+) -> Neighbors:
+    """The k nearest points of some queries, or the others of some points.
+
+    Arguments:
+        squares: The squared distances.
+        points: The points.
+        asked: The queries, or the points themselves.
+        rows: The numbers of the queries, (m,).
+        columns: The numbers of the points that may be among the nearest.
+        k: The number of neighbours.
+    """
+    if points.metric != "euclidean":
+        return _by_differences(points, asked, rows, columns, k)
+    best = _Smallest(rows, k + _SPARE + 1)
+    for some in _parts(columns, points):
+        values = squares.between(rows, some)
+        best.fold(_without_itself(values, points, asked, rows, some), some)
+    candidates = best.columns[:, :-1]
+    there = distances_between(asked, rows, points, candidates)
+    there = there.masked_fill(best.values[:, :-1].isinf(), torch.inf)
+    exact = there.topk(k, 1, largest=False)
+    distances, indices = exact.values, candidates.gather(1, exact.indices)
+    reach = distances[:, -1] * squares.scale
+    # A point that is nearer would have a square below this; the next candidate has the least.
+    admitted = reach.square() * (1 - 2 * TIED) + squares.error(rows, reach)
+    doubtful = (best.values[:, -1] <= admitted) & (reach > 0)
+    if doubtful.any():
+        rest = _by_differences(points, asked, rows[doubtful], columns, k)
+        distances[doubtful], indices[doubtful] = rest
+    return Neighbors(distances, indices)
 
 
 def within(
@@ -113,14 +131,16 @@ def within(
         exact = distances_between(asked, i, points, j.unsqueeze(1)).squeeze(1)
         return exact <= limits[i]
     inside = torch.zeros_like(i, dtype=torch.bool)
-    for first in range(0, len(rows), _TILE[0]):
-        some = rows[first : first + _TILE[0]]
+    everything = torch.arange(len(points), device=rows.device)
+    for first in range(0, len(rows), ROWS):
+        some = rows[first : first + ROWS]
         of_some = (which >= first) & (which < first + len(some))
-        for columns in _columns(points):
-            here = (of_some & (j >= columns.start) & (j < columns.stop)).nonzero().squeeze(1)
+        for columns in _parts(everything, points):
+            start = columns[0]
+            here = (of_some & (j >= start) & (j < start + len(columns))).nonzero().squeeze(1)
             if not len(here):
                 continue
-            place = which[here] - first, j[here] - columns.start
+            place = which[here] - first, j[here] - start
             limit = limits[some]
             if points.metric != "euclidean":
                 table = _differences(points, asked, some, columns)
@@ -136,40 +156,19 @@ def within(
     return inside
 
 
-def _by_squares(
-    squares: Squares, points: Points, asked: Points, rows: Tensor, k: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The distances and the numbers of the nearest, and which rows are in doubt."""
-    if points.metric != "euclidean":
-        nothing = rows.new_zeros(len(rows), k)
-        return nothing.double(), nothing, torch.ones_like(rows, dtype=torch.bool)
-    size = min(k + _SPARE, len(points) - (asked is points))
-    best = _Smallest(rows, size + 1)
-    for columns in _columns(points):
-        ranks = squares.between(rows, columns)
-        _exclude_itself(ranks, points, asked, rows, columns)
-        best.fold(ranks, columns.start)
-    candidates = best.columns[:, :size]
-    exact = distances_between(asked, rows, points, candidates).topk(k, 1, largest=False)
-    reach = exact.values[:, -1] * squares.scale
-    # A point that is nearer would have a square below this; the next candidate has the least.
-    admitted = reach.square() * (1 - 2 * TIED) + squares.error(rows, reach)
-    doubtful = (best.values[:, size] <= admitted) & (reach > 0)
-    return exact.values, candidates.gather(1, exact.indices), doubtful
-
-
-def _by_differences(points: Points, asked: Points, rows: Tensor, k: int) -> Neighbors:
-    """The nearest by exact distances from all points."""
+def _by_differences(
+    points: Points, asked: Points, rows: Tensor, columns: Tensor, k: int
+) -> Neighbors:
+    """The nearest by exact distances."""
     best = _Smallest(rows, k)
-    for columns in _columns(points):
-        distances = _differences(points, asked, rows, columns)
-        _exclude_itself(distances, points, asked, rows, columns)
-        best.fold(distances, columns.start)
+    for some in _parts(columns, points):
+        distances = _differences(points, asked, rows, some)
+        best.fold(_without_itself(distances, points, asked, rows, some), some)
     exact = distances_between(asked, rows, points, best.columns).sort(1)
     return Neighbors(exact.values, best.columns.gather(1, exact.indices))
 
 
-def _differences(points: Points, asked: Points, rows: Tensor, columns: slice) -> Tensor:
+def _differences(points: Points, asked: Points, rows: Tensor, columns: Tensor) -> Tensor:
     """The distances (rows, columns) in float64, by differences."""
     parts = [
         torch.cdist(
@@ -192,24 +191,24 @@ class _Smallest:
         self.values = torch.full(shape, torch.inf, dtype=torch.float64, device=rows.device)
         self.columns = torch.zeros(shape, dtype=torch.int64, device=rows.device)
 
-    def fold(self, values: Tensor, start: int) -> None:
-        """Takes values of the columns from ``start`` on into account."""
+    def fold(self, values: Tensor, columns: Tensor) -> None:
+        """Takes the values of some columns into account."""
         smallest = values.topk(min(self.size, values.shape[1]), 1, largest=False)
         joint = torch.cat([self.values, smallest.values], 1)
-        columns = torch.cat([self.columns, smallest.indices + start], 1)
+        numbers = torch.cat([self.columns, columns[smallest.indices]], 1)
         self.values, places = joint.topk(self.size, 1, largest=False)
-        self.columns = columns.gather(1, places)
+        self.columns = numbers.gather(1, places)
 
 
-def _columns(points: Points) -> list[slice]:
-    width = max(1, min(_TILE[1], _COORDINATES // points.d))
-    return [slice(i, min(i + width, len(points))) for i in range(0, len(points), width)]
+def _parts(columns: Tensor, points: Points) -> Sequence[Tensor]:
+    """As many columns at a time as are converted to float64 at once."""
+    return torch.split(columns, max(1, min(_WIDTH, _COORDINATES // points.d)))
 
 
-def _exclude_itself(
-    values: Tensor, points: Points, asked: Points, rows: Tensor, columns: slice
-) -> None:
+def _without_itself(
+    values: Tensor, points: Points, asked: Points, rows: Tensor, columns: Tensor
+) -> Tensor:
     """Puts each point at infinity from itself."""
     if asked is points:
-        here = ((rows >= columns.start) & (rows < columns.stop)).nonzero().squeeze(1)
-        values[here, rows[here] - columns.start] = torch.inf
+        values.masked_fill_(rows.unsqueeze(1) == columns, torch.inf)
+    return values

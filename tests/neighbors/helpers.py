@@ -85,7 +85,7 @@ def engine(kind=None, height=None, width=None, block=None, undecided=None):
     """Searches by one engine in any number of dimensions, with tiles as small as wanted."""
     values = {(points_module, "BLOCK"): block}
     if undecided:
-        values[undecided_module, "_TILE"] = (undecided, 50)
+        values[undecided_module, "ROWS"], values[undecided_module, "_WIDTH"] = undecided, 50
     if height:
         values[tiles, "_TILE"] = values[tiles, "_TILE_SYMMETRIC"] = (height, width)
     if kind:

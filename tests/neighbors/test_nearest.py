@@ -199,9 +199,9 @@ class TestNearestNeighbors:
         rows = []
         decide = undecided.nearest
 
-        def nearest(squares, points, asked, some, k):
+        def nearest(squares, points, asked, some, *others):
             rows.extend(some.tolist())
-            return decide(squares, points, asked, some, k)
+            return decide(squares, points, asked, some, *others)
 
         x = 0.01 * data("normal", 1000, d)
         with (
