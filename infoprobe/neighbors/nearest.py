@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 from infoprobe.neighbors import tiles
 from infoprobe.neighbors.equal import equal_rows
 from infoprobe.neighbors.points import (
@@ -24,6 +25,8 @@ from infoprobe.neighbors.trees import Tree, count_on_line
 
 # Distances that differ from the radius by less than this share of it count as equal to it.
 TIE = 1e-10
+
+_WITHOUT_FLOAT64 = {"mps"}
 
 # A leaf of a tree that holds more equal points than this is slow.
 _CROWD = 64
@@ -53,8 +56,9 @@ def nearest_neighbors(
     Returns:
         ``(distances, indices)``, both (n, k), or (m, k) with ``queries``, the nearest neighbour
         first. The distances are float64, computed from differences (whose squares underflow below
-        about 1e-160), and differentiable. The indices are int64 positions in ``x``. The order of
-        neighbours at equal distances is not specified.
+        about 1e-160), and differentiable. The indices are int64 positions in ``x``. Which of
+        several points at equal distances are returned is not specified, nor their order; equal
+        are those that differ by less than 1e-12 of the distance.
 
     The search needs bounded memory beyond the data: a float32 copy of it, and blocks of some
     hundred megabytes. Its time grows about as :math:`O(n \log n)` in few dimensions, where it uses
@@ -83,6 +87,16 @@ def nearest_neighbors(
     return search([points], k, [asked], metric)
 
 
+def _require_float64(device: torch.device, name: str) -> None:
+    """Raises a ValueError if a device does not know float64, in which distances are computed."""
+    if device.type in _WITHOUT_FLOAT64:
+        raise ArgumentValueError(
+            name,
+            f"expected samples on a device that computes in float64, got {device.type!r}, which "
+            "does not. Pass x.cpu().",
+        )
+
+
 def search(
     factors: Sequence[Tensor], k: int, queries: Sequence[Tensor] | None, metric: Metric
 ) -> Neighbors:
@@ -97,6 +111,7 @@ def search(
             ``None`` for the neighbours of the points themselves among the others.
         metric: The metric of each space; the distance in the product is the largest of them.
     """
+    _require_float64(factors[0].device, "x")
     if queries is not None:
         types = [
             torch.promote_types(x.dtype, y.dtype) for x, y in zip(factors, queries, strict=True)
@@ -165,6 +180,7 @@ def count_within(
         closed: Whether points at the radius count too.
         rows: The numbers of the points (m,) to count for, or ``None`` for all.
     """
+    _require_float64(factors[0].device, "x")
     points = Points(factors, metric)
     limits = radii.detach() * (1 + TIE if closed else 1 - TIE)
     in_tree = len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points)
