@@ -9,6 +9,7 @@ from infoprobe.directions import Direction
 
 Kind = Literal["discrete", "differential", "exact"]
 Label = Callable[[str | None], str]
+Setting = str | float
 
 
 class Row(TypedDict):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.rows import Row
+from infoprobe.rows import Row, Setting
 
 _FORMAT = "infoprobe report"
 _VERSION = 1
@@ -22,26 +22,32 @@ _MOST = 2**63 - 1
 _SHOWN = 60
 
 
-def dumped(rows: list[Row], name: str) -> bytes:
+def dumped(rows: list[Row], settings: Mapping[str, Setting], name: str) -> bytes:
     """The document of a report.
 
     Arguments:
         rows: The rows of the report.
-        name: What the caller calls the rows, for error messages.
+        settings: Its settings.
+        name: What the caller calls the report, for error messages.
 
     Raises:
-        ValueError: A row is not one of a report; the message says where.
+        ValueError: A row or a setting is not one of a report; the message says where.
     """
-    checked = [_row(row, f"{name}[{i}]") for i, row in enumerate(rows)]
+    checked = [_row(row, f"{name}.rows[{i}]") for i, row in enumerate(rows)]
     encoded = [{key: _encoded(x) for key, x in row.items()} for row in checked]
-    document = {"format": _FORMAT, "version": _VERSION, "rows": encoded}
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "settings": _settings(settings, f"{name}.settings"),
+        "rows": encoded,
+    }
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     # A lone surrogate, which no UTF-8 holds, becomes the escape that JSON has for it.
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def loaded(data: bytes, name: str) -> list[Row]:
-    """The rows of a report from its document.
+def loaded(data: bytes, name: str) -> tuple[list[Row], dict[str, Setting]]:
+    """The rows of a report and its settings, from its document.
 
     Arguments:
         data: The document.
@@ -66,7 +72,21 @@ def loaded(data: bytes, name: str) -> list[Row]:
             f"expected a report of version {_VERSION}, got {_FORMAT!r} of version "
             f"{_short(version)}. Update infoprobe, or measure again.",
         )
-    return [_row(_decoded(row), f"{name}: rows[{i}]") for i, row in enumerate(rows)]
+    # Reports from before the settings have none.
+    settings = _settings(document.get("settings", {}), f"{name}: settings")
+    return [_row(_decoded(row), f"{name}: rows[{i}]") for i, row in enumerate(rows)], settings
+
+
+def _settings(settings: object, name: str) -> dict[str, Setting]:
+    """The settings if they are texts and finite numbers, each with a name."""
+    if not isinstance(settings, Mapping):
+        raise ArgumentValueError(name, f"expected names with values, got {_short(settings)}.")
+    return {
+        cast("str", _field(key, "", str, f"{name}: a name")): cast(
+            "Setting", _field(value, "", Setting, f"{name}[{_short(key)}]")
+        )
+        for key, value in settings.items()
+    }
 
 
 def _refused(constant: str) -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infoprobe.reporting import plot
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.reporting.table import HEADS, NO_VALUE, description, number
-from infoprobe.rows import LayerCall, Row
+from infoprobe.reporting.table import HEADS, NO_VALUE, description, number, width_notes
+from infoprobe.rows import LayerCall, Row, Setting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -60,7 +61,11 @@ sup { color: #b04000; margin-left: .15em } ol.findings { white-space: normal }
 </tr>
 {% endfor -%}
 </table></div>
-<p>{{ units }}</p><ul>
+<p>{{ units }}</p>
+{% for sentence in widths -%}
+<p>{{ sentence }}.</p>
+{% endfor -%}
+<ul>
 {% for column in columns -%}
 <li>{{ column.name }}: <code>{{ column.estimator }}</code></li>
 {% endfor -%}
@@ -98,13 +103,14 @@ class _Line(NamedTuple):
     cells: list[_Cell]
 
 
-def page(rows: list[Row], latest: list[Row], title: str) -> str:
+def page(rows: list[Row], latest: list[Row], title: str, settings: Mapping[str, Setting]) -> str:
     """The text of the page.
 
     Arguments:
         rows: All rows of a report, for the figures.
         latest: The rows of its last step, for the table.
         title: The heading of the page.
+        settings: The settings of the report.
     """
     from jinja2 import Environment  # torch depends on it
     from markupsafe import Markup
@@ -123,6 +129,7 @@ def page(rows: list[Row], latest: list[Row], title: str) -> str:
         heads=HEADS,
         columns=heads,
         lines=[_line(layer_call, line, columns, notes) for layer_call, line in lines.items()],
+        widths=width_notes(latest, settings),
         units=f"All values in {units}.",
         no_value=NO_VALUE if any(row["value"] is None for row in latest) else "",
         notes=notes,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import documents, html, ledger, plot, table
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
-from infoprobe.rows import Row
+from infoprobe.rows import Row, Setting
 
 if TYPE_CHECKING:
     import pandas
@@ -32,9 +32,13 @@ class Report:
             samples), ``d`` (the number of values in one sample) and ``findings`` (sentences on
             how far to trust the value). The value is ``None`` where a measure has no value at
             the layer, and then the findings say why.
+        settings: What was the same for all rows: the versions of infoprobe and torch, the seed,
+            the number of passes and, for each histogram with dyadic bins, the width on which the
+            entropies of all layers are compared.
     """
 
     rows: list[Row]
+    settings: dict[str, Setting] = field(default_factory=dict)
 
     @property
     def steps(self) -> list[int]:
@@ -52,7 +56,7 @@ class Report:
             raise ArgumentValueError(
                 "step", f"expected one of the report's steps, got {step!r}: {there}."
             )
-        return Report([row for row in self.rows if row["step"] == step])
+        return Report([row for row in self.rows if row["step"] == step], self.settings)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
@@ -94,7 +98,8 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
-        Values with findings have hollow markers, and infinite values are triangles at the top.
+        Bars are intervals of 95 %, that is 1.96 standard errors to each side. Values with
+        findings have hollow markers, and infinite values are triangles at the top.
         If several steps were tracked, each layer is a line over the steps instead. Needs the
         extra ``infoprobe[plot]``.
 
@@ -142,7 +147,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
-        text = html.page(self.rows, self._latest().rows, title)
+        text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 
     def save(self, path: str | Path) -> None:
@@ -159,7 +164,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists, or a row does not
                 have the types of :class:`infoprobe.rows.Row`.
         """
-        data = documents.dumped(self.rows, "report.rows")
+        data = documents.dumped(self.rows, self.settings, "report")
         files.write(files.as_path(path, "path"), data, "path")
 
     @classmethod
@@ -172,7 +177,7 @@ class Report:
                 does not have the types of :class:`infoprobe.rows.Row`.
         """
         source = files.as_path(path, "path")
-        return cls(documents.loaded(files.read(source, "path"), str(path)))
+        return cls(*documents.loaded(files.read(source, "path"), str(path)))
 
     def __repr__(self) -> str:
         """A table with a line for each call of a layer and a column for each measure.
@@ -184,4 +189,4 @@ class Report:
         if len(self.steps) > 1:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
-        return table.report_table(self.rows)
+        return table.report_table(self.rows, self.settings)
