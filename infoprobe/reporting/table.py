@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
-from infoprobe.rows import LayerCall, Row, Setting, label
+from infoprobe.rows import LayerCall, Row, label
 
 MISSING = "–"
 NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
@@ -17,7 +17,7 @@ WIDTH_OF = "bin width of "
 _NOTES = 3
 
 
-def report_table(rows: list[Row], settings: Mapping[str, Setting]) -> str:
+def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     """A report as a table with a line for each call of a layer and a column for each measure.
 
     Notes below the table give the unit, the estimators and the first findings.
@@ -49,12 +49,12 @@ def report_table(rows: list[Row], settings: Mapping[str, Setting]) -> str:
     return "\n".join([aligned(table, left=3), *map(printable, notes)])
 
 
-def width_notes(rows: Iterable[Row], settings: Mapping[str, Setting]) -> list[str]:
+def width_notes(rows: Iterable[Row], settings: Mapping[str, str]) -> list[str]:
     """A sentence on the width of the bins for each estimator whose rows were brought to one."""
     return [
-        f"{label('entropy', None)} is of bins of width {settings[key]:g} at every layer"
+        f"{label('entropy', None)} is of bins of width {settings[key]} at every layer"
         for key in dict.fromkeys(WIDTH_OF + row["estimator"] for row in rows)
-        if isinstance(settings.get(key), float)
+        if key in settings
     ]
 
 

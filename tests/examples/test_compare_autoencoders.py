@@ -51,7 +51,7 @@ class TestCompareAutoencoders:
         entropy = report.scalars()["input/forward/entropy"]
         images, _ = ip.datasets.load("mnist", mnist_root, "test")
         counts = short.SHARED_BINS.count(images[:1000] / 255)
-        width = report.settings[f"bin width of {short.SHARED_BINS}"]
+        width = float(report.settings[f"bin width of {short.SHARED_BINS}"])
         expected = short.SHARED_BINS.entropy(counts.at_width(width)).item()
         assert entropy == pytest.approx(expected, abs=1e-12)
 

@@ -42,7 +42,7 @@ class TestNumbers:
         with ip.probe(model) as probe:
             y = model(x)
         report = probe.report()
-        shared = h.count(y).at_width(report.settings[f"bin width of {h}"])
+        shared = h.count(y).at_width(float(report.settings[f"bin width of {h}"]))
         assert value(report, "3", "entropy") == h.entropy(shared).item()
         expected = ip.Histogram(pseudocount=1).kl_divergence(x, y).item()
         assert value(report, "3", "divergence", "input") == expected

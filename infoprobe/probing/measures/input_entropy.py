@@ -29,6 +29,7 @@ class InputEntropy(EstimatedMeasure):
         samples: As in :class:`~infoprobe.Entropy`.
         project: As in :class:`~infoprobe.Entropy`.
         width: As in :class:`~infoprobe.Entropy`.
+        select: As in :class:`~infoprobe.Entropy`.
     """
 
     estimator: EntropyEstimator = Histogram()
@@ -47,6 +48,7 @@ class InputEntropy(EstimatedMeasure):
             samples=entropy.samples,
             project=entropy.project,
             width=entropy.width,
+            select=entropy.select,
         )
 
     @classmethod
