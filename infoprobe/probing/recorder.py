@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -127,8 +126,7 @@ class Recorder:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
-            # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            if self.paused:
                 return None
             number = self._begun
             self._begun += 1
