@@ -93,7 +93,15 @@ def probe(
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
     flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
     drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
-    be known, so it is counted at both.
+    be known, so it is counted at both. Hooks run in the order in which they were registered: what
+    a hook that is registered after the probe makes of a layer's tensors is first seen by the
+    next layer, so register such hooks before. As torch calls a module with hooks through one
+    function more, Python's recursion limit is met by models that are nested 190 modules deep
+    rather than 240; ``sys.setrecursionlimit`` raises it. Passes within ``torch.export``,
+    ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
+    measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
+    probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
+    while its threads run the model.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.
