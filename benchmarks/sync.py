@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, multiprocessing, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 import infoprobe as ip
 from infoprobe.probing.processes.group import Group
@@ -119,7 +119,7 @@ def main() -> None:
     results: dict[str, Any] = {"layers": LAYERS, "torch": torch.__version__}
     for world in WORLDS:
         with tempfile.TemporaryDirectory() as folder:
-            multiprocessing.spawn(work, (world, folder), nprocs=world)
+            spawn(work, (world, folder), nprocs=world)  # type: ignore[no-untyped-call]
             ranks = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
         results[str(world)] = {
             name: {key: max(rank[name][key] for rank in ranks) for key in ranks[0][name]}
@@ -131,4 +131,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    sys.exit(main())
+    main()

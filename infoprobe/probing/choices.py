@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.probing.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
 from infoprobe.probing.projections import projected
@@ -43,7 +43,7 @@ class Choices:
         self.seed = seed
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
-        self.lock = threading.RLock()
+        self.lock = forkable_lock()
 
     def restart(self) -> None:
         """Starts again from the seed."""

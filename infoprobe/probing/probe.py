@@ -20,12 +20,14 @@ from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
 from infoprobe.probing.measures.input_entropy import InputEntropy
+from infoprobe.probing.one_width import on_one_width
 from infoprobe.probing.processes.group import Group
 from infoprobe.probing.processes.synchronising import Together, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
+from infoprobe.reporting.table import WIDTH_OF
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
@@ -70,9 +72,9 @@ def probe(
             names (``"conv*"``) that chooses among these or, where it matches none of them, among
             all modules; a module; a class of modules; a predicate ``f(name, module)``. Points
             marked by :func:`~infoprobe.tap` are always measured.
-        measures: ``None`` for the entropy of every layer's output, and the divergences of the
-            layer's input and of the model's input from it, on shared dyadic bins; or one or
-            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
+        measures: ``None`` for the entropy of every layer's output, on bins of one width, and the
+            divergences of the layer's input and of the model's input from it, on shared bins; or
+            one or several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
             :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
             :class:`~infoprobe.Rate`, or any other :class:`~infoprobe.Measure`.
         values_per_batch: About how many values of each larger tensor are counted, drawn at
@@ -91,7 +93,15 @@ def probe(
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
     flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
     drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
-    be known, so it is counted at both.
+    be known, so it is counted at both. Hooks run in the order in which they were registered: what
+    a hook that is registered after the probe makes of a layer's tensors is first seen by the
+    next layer, so register such hooks before. As torch calls a module with hooks through one
+    function more, Python's recursion limit is met by models that are nested 190 modules deep
+    rather than 240; ``sys.setrecursionlimit`` raises it. Passes within ``torch.export``,
+    ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
+    measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
+    probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
+    while its threads run the model.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.
@@ -271,9 +281,9 @@ class Probe:
         Of each ``every`` passes, the first few are a window. It gives rows of its own in the
         report, whose ``step`` is the number of the window's first pass, counted from now. The
         measures are computed at the end of the window; passes outside of windows cost next to
-        nothing, and memory grows by the rows alone. What was measured before is forgotten. To
-        compare entropies over steps, give the histogram an explicit range: the width of dyadic
-        bins halves or doubles with the range of a layer, which moves an entropy by up to ln 2.
+        nothing, and memory grows by the rows alone. What was measured before is forgotten. The
+        entropies on dyadic bins are brought to one width for all layers and steps, so that they
+        can be compared; an explicit range keeps that width the same from report to report.
 
         Arguments:
             every: The number of passes from the start of one window to the start of the next.
@@ -311,9 +321,11 @@ class Probe:
         else:
             rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
+        on_shared_bins, widths = on_one_width(rows)
         versions = {"infoprobe": __version__, "torch": str(torch.__version__)}
         passes = {"passes": str(self._recorder.passes)}
-        return Report(rows, {**versions, **self._settings, **passes})
+        bins = {f"{WIDTH_OF}{name}": repr(width) for name, width in widths.items()}
+        return Report(on_shared_bins, {**versions, **self._settings, **passes, **bins})
 
     def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
         """Returns the counts of a layer's output, in the bins of the first measure that counts.
@@ -397,6 +409,9 @@ class Probe:
             group: The processes that share a measurement; ``None`` for all. With tensor
                 parallelism, pass the group of data parallelism.
 
+        Warns:
+            UserWarning: Two processes began with the same samples.
+
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised, or a process does not answer.
                 What was measured here remains.
@@ -410,6 +425,16 @@ class Probe:
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
         self._together = synchronised(self._recorder.record, Group(group))
+        if self._together.twins:
+            warnings.warn(
+                "sync: processes {} and {} began with the same samples, which are counted as "
+                "different ones. If they hold parts of one model (tensor parallelism), values and "
+                "errors are wrong: report without sync(), or pass a group of processes whose data "
+                "differ. If not, give each process its own share of the data.".format(
+                    *self._together.twins
+                ),
+                stacklevel=2,
+            )
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""

@@ -21,9 +21,11 @@ from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall
 
 _VERSION = 3
 
@@ -43,6 +45,7 @@ class Record:
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
+        opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -60,6 +63,7 @@ class Record:
         self.passes = 0
         self.turns = Turns()
         self.seed = seed
+        self.opening: Tensor | None = None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -170,7 +174,7 @@ class Record:
 
     # From what was kept to the rows of a report.
 
-    def rows(self, step: int | None = None) -> list[Row]:
+    def rows(self, step: int | None = None) -> list[DraftRow]:
         """One row for each layer, direction, call and measure, all of the given ``step``.
 
         Optional measures have rows only where there was something to keep for them.
@@ -193,7 +197,7 @@ class Record:
         needs: Sequence[Need],
         kept: Mapping[Need, Kept[Any]],
         step: int | None,
-    ) -> Row:
+    ) -> DraftRow:
         used = {need: kept[need] for need in needs}
         output = used[needs[-1]]
         n = output.n
@@ -201,6 +205,7 @@ class Record:
         reading: Reading | None = None
         findings: list[str] = []
         left_out = 0
+        levels: Levels | None = None
         if not any(kept.is_empty for kept in used.values()):
             values, left_out = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
@@ -212,11 +217,12 @@ class Record:
                 )
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
+                levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
                 expected = isinstance(error, (TypeError, ValueError))
                 findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
-        return {
+        row: DraftRow = {
             "layer": call.layer,
             "type": call.type,
             "direction": call.direction,
@@ -234,6 +240,9 @@ class Record:
             "d": output.width,
             "findings": [*findings, *self._remarks(used, used_samples, left_out)],
         }
+        if levels is not None:
+            row["levels"] = levels
+        return row
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]
