@@ -91,7 +91,7 @@ class Comparison:
     def plot(
         self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
     ) -> Axes:
-        """Draws a measure of both reports over the layers, with the standard errors as bars.
+        """Draws a measure of both reports over the layers, with intervals of 95 % as bars.
 
         Where the two have other layers, each is drawn over its relative depth, from 0 for its
         first layer to 1 for its last. Needs the extra ``infoprobe[plot]``.
