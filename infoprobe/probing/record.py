@@ -128,10 +128,26 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
 
+    @property
+    def projects(self) -> bool:
+        """Whether samples are projected, in a way that depends on the seed."""
+        return any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Numbers of which one at least grows with all that is measured."""
+        kept = [x for at_call in list(self.calls.values()) for x in at_call.values()]
+        return (
+            self.passes,
+            len(kept),
+            sum(x.n for x in kept),
+            sum(x.left_out for x in kept),
+            sum(x.inapplicable for x in kept),
+        )
+
     def require_same_projection(self, other: Record) -> None:
         """Raises a ValueError if both have projected samples, and in different ways."""
-        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
-        if self.seed != other.seed and projected:
+        if self.seed != other.seed and self.projects:
             raise ArgumentValueError(
                 "other",
                 f"expected samples projected with seed={self.seed}, got seed={other.seed}. "

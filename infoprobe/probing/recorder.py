@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -135,8 +134,7 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
-            # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            if self.paused:
                 return None
             number = self._begun
             self._begun += 1

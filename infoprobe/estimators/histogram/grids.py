@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe import checks
+
 # The exponent of the narrowest bin. Its inverse is still a finite float64.
 _FINEST = -1022
 # Bin numbers stay below 2**52 in magnitude, so that floor() is exact in float64.
@@ -127,7 +129,7 @@ class DyadicGrid:
 
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins: exact, as whole numbers from 0."""
-        x = self.exact(x)
+        x = self.exact(checks.exact_float(x, "x"))
         place = self.scaled(x, torch.empty_like(x)).sub_(self.first)
         return place.to(torch.int16 if self.size <= _INT16 else torch.int32)
 
@@ -187,6 +189,7 @@ class UniformGrid:
         """The place of each value among the bins, as int32; all must lie within the grid."""
         if self.low == self.high:
             return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
+        x = checks.exact_float(x, "x")
         if self.numbers is None:
             return _uniform_index(x, self.low, self.high - self.low, self.size).to(torch.int32)
         x = x.to(torch.float64)
