@@ -15,6 +15,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from command_line import parser_for
@@ -27,7 +28,13 @@ from torch import Tensor, nn
 import infoprobe as ip
 
 ROOT = Path(__file__).parents[1]
-TRUTH = {"color": "black", "linestyle": "--", "linewidth": 1, "label": "truth", "zorder": 1}
+TRUTH: dict[str, Any] = {
+    "color": "black",
+    "linestyle": "--",
+    "linewidth": 1,
+    "label": "truth",
+    "zorder": 1,
+}
 SEEDS = range(3)
 BINNED = ip.Histogram(bins=8, over="samples")
 
@@ -59,7 +66,7 @@ def gaussian_pair(n: int, d: int, rho: float, seed: int) -> tuple[Tensor, Tensor
 
 
 def curve(
-    ax: Axes, xs: Sequence[float], estimate: Callable[[float, int], float], **style: object
+    ax: Axes, xs: Sequence[float], estimate: Callable[[float, int], float], **style: Any
 ) -> None:
     """Draws the mean of an estimate over the seeds, with the range of the seeds as a bar."""
     values = [[estimate(x, seed) for seed in SEEDS] for x in xs]
@@ -165,8 +172,8 @@ def error_of_entropy(
 
 def laplace(z: Tensor) -> Tensor:
     """Independent Laplace features from Gaussian ones."""
-    u = torch.special.ndtr(z) - 0.5
-    return -u.sign() * torch.log1p(-2 * u.abs())
+    u: Tensor = torch.special.ndtr(z) - 0.5
+    return torch.log1p(-2 * u.abs()) * -u.sign()
 
 
 def banana(z: Tensor) -> Tensor:
@@ -189,16 +196,16 @@ def coverage() -> Figure:
     for i, n in enumerate(sizes):
         there = [(y, rows[name][n]) for y, name in enumerate(names) if n in rows[name]]
         told = [cell["found"] >= 0.5 for _, cell in there]
-        drawn = ax.scatter(
-            [100 * cell["coverage"] for _, cell in there],
-            [y + 0.2 * (1 - i) for y, _ in there],
-            s=22,
-            label=n.replace("=", " = "),
-            zorder=2,
-        )
-        color = drawn.get_facecolor()
-        drawn.set_facecolors(["white" if found else color[0] for found in told])
-        drawn.set_edgecolors(color)
+        for (y, cell), found in zip(there, told, strict=True):
+            ax.plot(
+                100 * cell["coverage"],
+                y + 0.2 * (1 - i),
+                "o",
+                color=f"C{i}",
+                markersize=5,
+                markerfacecolor="white" if found else f"C{i}",
+                label=None if y < len(names) - 1 else n.replace("=", " = "),
+            )
     ax.set_yticks(range(len(names)), names)
     ax.set_xlabel("intervals that hold the truth (%); hollow: a finding says that bias exceeds it")
     figure.legend(frameon=False, loc="outside upper center", ncols=4)
@@ -237,7 +244,7 @@ def copies() -> Figure:
     scales = [10.0**i for i in range(-9, 10, 3)]
     right.axhline(-math.log(1 - 0.64) / 2, **TRUTH)
 
-    def scaled(estimator: object) -> Callable[[float, int], float]:
+    def scaled(estimator: Any) -> Callable[[float, int], float]:
         def estimate(scale: float, seed: int) -> float:
             x, y = gaussian_pair(1000, 1, 0.8, seed)
             return float(ip.mutual_information(scale * x, y, estimator))
@@ -273,7 +280,7 @@ def layers() -> Figure:
         optimizer.step()
     model.eval()
     with ip.probe(model, measures=ip.Entropy()) as probe, torch.no_grad():
-        for some in x.split(100):
+        for some in torch.split(x, 100):
             model(some)
     report = probe.report()
     figure, ax = pyplot.subplots(figsize=(10, 4), layout="constrained")
