@@ -157,7 +157,8 @@ class Report:
                 "ip.Report.load(path).",
             )
         two = require_names(("first", "second") if names is None else names)
-        return compared(self._latest().rows, other._latest().rows, two)
+        settings = self.settings, other.settings
+        return compared(self._latest().rows, other._latest().rows, two, settings)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
