@@ -88,6 +88,16 @@ class DyadicGrid:
         first, last = min(first, other_first), max(last, other_last)
         return self._widened(self.bins, exponent, first, last)
 
+    @property
+    def width(self) -> float:
+        """The width of a bin; infinite beyond the range of float64."""
+        return 2.0 ** (self.exponent - 1) * 2  # 2**1024 is no float64
+
+    def widened_to(self, exponent: int) -> DyadicGrid:
+        """The grid of the bins of another level, not finer than this one, that hold these bins."""
+        first, last = self._at(exponent)
+        return DyadicGrid(self.bins, exponent, first, last - first + 1)
+
     def _at(self, exponent: int) -> tuple[int, int]:
         """The first and last bin number after widening to ``exponent``."""
         shift = exponent - self.exponent
