@@ -19,8 +19,9 @@ from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
 from infoprobe.findings import Finding
 
-# From how many nats on it is worth a finding that a feature is not Gaussian.
-_EXCESS = 0.1
+# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of an
+# entropy, which is about 1 over the root of n.
+_EXCESS, _NOISE = 0.1, 4.0
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,10 @@ class Gaussian(Estimator):
             for name, tensor in zip(arguments.names, tensors, strict=True)
         }
         if arguments is not ENTROPY and not arguments.independent:
-            yield from self._few_samples(samples, value)
+            few = list(self._few_samples(samples, value))
+            yield from few
+            if few:
+                return
         for name, x in samples.items():
             yield from atoms_of_features(x, name)
             yield from self._unlike_gaussians(x, name)
@@ -244,7 +248,7 @@ class Gaussian(Estimator):
         missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
         finite = alone.isfinite()
         excess = float(missing[finite].amax()) if finite.any() else 0.0
-        if excess >= _EXCESS:
+        if excess >= max(_EXCESS, _NOISE / math.sqrt(n)):
             yield Finding(
                 "warning",
                 f"a feature has {excess:.2f} nats less entropy than a Gaussian as wide",

@@ -50,11 +50,12 @@ def checks_of(
     if arguments is not ENTROPY:
         slack = _NATS + noise
     if knn.calibration == "gaussian":
-        yield from _disagreement(knn, arguments, tensors, value, slack)
+        found += _disagreement(knn, arguments, tensors, value, slack)
     if knn.calibration == "copula" or (knn.calibration is None and arguments is not ENTROPY):
-        yield from _bias(knn, arguments, tensors, max(_LITTLE, noise))
-    if knn.calibration is not None or (arguments is not ENTROPY and d > _FEW):
-        yield from _unlike_surrogates(knn, arguments, tensors)
+        found += _bias(knn, arguments, tensors, max(_LITTLE, noise))
+    if not found and (knn.calibration is not None or (arguments is not ENTROPY and d > _FEW)):
+        found += _unlike_surrogates(knn, arguments, tensors)
+    yield from found
 
 
 def correction_of(knn: KNN, samples: Mapping[str, Tensor]) -> Iterator[Finding]:

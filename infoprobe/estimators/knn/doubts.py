@@ -142,7 +142,7 @@ def _growth(x: Tensor) -> float:
     """The power of the distance with which the number of neighbours grows."""
     distances = search([x], _NEIGHBORS, None, "euclidean").distances
     ratios = distances[:, -1:].log() - distances[:, :-1].log()
-    return float(1 / ratios.mean())
+    return float(1 / ratios[ratios.isfinite()].mean())  # not of duplicates
 
 
 def _in_units(factors: list[Tensor]) -> list[Tensor]:
