@@ -119,7 +119,7 @@ class TestNearestNeighbors:
                 assert zeros.tolist() == equal.clamp(max=k).tolist()
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_whatever_the_points(self, drawn):
         # Eighths have many ties, all of them exact.
         eighths = st.integers(-20, 20).map(lambda i: i / 8)
