@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
@@ -212,9 +212,9 @@ class Record:
             n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
-                findings += map(
-                    str, measure.remarks(self.circumstances.get(call, Circumstances()), *given)
-                )
+                known = self.circumstances.get(call, Circumstances())
+                circumstances = replace(known, window=step is not None)
+                findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
                 levels = measure.levels(reading, *given)
