@@ -1,9 +1,9 @@
 """What `probe.sync()` costs a process, and what is sent, with 2, 4 and 8 gloo processes.
 
-    OMP_NUM_THREADS=1 python benchmarks/sync.py
+    OMP_NUM_THREADS=1 python benchmarks/sync.py [number of processes ...]
 
-Writes docs/benchmarks/sync.json. Each process has measured 200 layers in two directions' worth of
-calls, with the three default measures (histograms) or with samples. The bytes are those of the
+Writes docs/benchmarks/sync.json. Each process has measured 60 layers, with the three default
+measures (histograms) or with samples. The bytes are those of the
 tensors that a process gives to `all_reduce`; the seconds are CPU time of the slowest process, so
 that processes which share a core are not counted as slow. Merging the states of all processes, as
 sync() did before, stands beside it.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -116,8 +117,9 @@ def _totals(record: Record) -> list[int]:
 
 def main() -> None:
     """Runs all numbers of processes, and writes the table."""
-    results: dict[str, Any] = {"layers": LAYERS, "torch": torch.__version__}
-    for world in WORLDS:
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    results |= {"layers": LAYERS, "torch": torch.__version__}
+    for world in [int(number) for number in sys.argv[1:]] or WORLDS:
         with tempfile.TemporaryDirectory() as folder:
             spawn(work, (world, folder), nprocs=world)  # type: ignore[no-untyped-call]
             ranks = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
@@ -126,7 +128,7 @@ def main() -> None:
             for name in CASES
         }
         print(world, json.dumps(results[str(world)], indent=1), flush=True)
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall
 
-_VERSION = 3
+_VERSION = 4
 
 # From which share of copies on they are worth a finding.
 _MANY_COPIES = 0.01
