@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
@@ -21,9 +21,11 @@ from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall
 
 _VERSION = 3
 
@@ -43,6 +45,7 @@ class Record:
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
+        opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -60,6 +63,7 @@ class Record:
         self.passes = 0
         self.turns = Turns()
         self.seed = seed
+        self.opening: Tensor | None = None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -86,15 +90,21 @@ class Record:
                 if isinstance(of_need, KeptSamples) and need.reduction == reduction:
                     yield of_need
 
-    def shrink(self, memory: int) -> None:
+    def shrink(self, memory: int, least: Mapping[Hashable, int] | None = None) -> None:
         """Shrinks the reservoirs so that all samples fit into ``memory`` bytes.
 
         All reservoirs get the same size, unless they need less.
+
+        Arguments:
+            memory: The number of bytes.
+            least: How many bytes each sample of a reservoir will take at least.
         """
         widths = {
             reduction: sum(x.bytes_per_sample for x in self._samples(reduction))
             for reduction in self.reservoirs
         }
+        for reduction, width in (least or {}).items():
+            widths[reduction] = max(widths[reduction], width)
         if sum(widths[r] * reservoir.size for r, reservoir in self.reservoirs.items()) <= memory:
             return
         size = memory // sum(widths.values())
@@ -126,10 +136,26 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
 
+    @property
+    def projects(self) -> bool:
+        """Whether samples are projected, in a way that depends on the seed."""
+        return any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Numbers of which one at least grows with all that is measured."""
+        kept = [x for at_call in list(self.calls.values()) for x in at_call.values()]
+        return (
+            self.passes,
+            len(kept),
+            sum(x.n for x in kept),
+            sum(x.left_out for x in kept),
+            sum(x.inapplicable for x in kept),
+        )
+
     def require_same_projection(self, other: Record) -> None:
         """Raises a ValueError if both have projected samples, and in different ways."""
-        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
-        if self.seed != other.seed and projected:
+        if self.seed != other.seed and self.projects:
             raise ArgumentValueError(
                 "other",
                 f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
@@ -148,7 +174,7 @@ class Record:
 
     # From what was kept to the rows of a report.
 
-    def rows(self, step: int | None = None) -> list[Row]:
+    def rows(self, step: int | None = None) -> list[DraftRow]:
         """One row for each layer, direction, call and measure, all of the given ``step``.
 
         Optional measures have rows only where there was something to keep for them.
@@ -171,7 +197,7 @@ class Record:
         needs: Sequence[Need],
         kept: Mapping[Need, Kept[Any]],
         step: int | None,
-    ) -> Row:
+    ) -> DraftRow:
         used = {need: kept[need] for need in needs}
         output = used[needs[-1]]
         n = output.n
@@ -179,22 +205,24 @@ class Record:
         reading: Reading | None = None
         findings: list[str] = []
         left_out = 0
+        levels: Levels | None = None
         if not any(kept.is_empty for kept in used.values()):
             values, left_out = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
             n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
-                findings += map(
-                    str, measure.remarks(self.circumstances.get(call, Circumstances()), *given)
-                )
+                known = self.circumstances.get(call, Circumstances())
+                circumstances = replace(known, window=step is not None)
+                findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
+                levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
                 expected = isinstance(error, (TypeError, ValueError))
                 findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
-        return {
+        row: DraftRow = {
             "layer": call.layer,
             "type": call.type,
             "direction": call.direction,
@@ -212,6 +240,9 @@ class Record:
             "d": output.width,
             "findings": [*findings, *self._remarks(used, used_samples, left_out)],
         }
+        if levels is not None:
+            row["levels"] = levels
+        return row
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -26,11 +26,13 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.one_width import DraftRow, from_state, settled, state_of
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
-from infoprobe.rows import LayerCall, Row
+from infoprobe.probing.shards import local, local_if_whole, opening_of
+from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
@@ -97,7 +99,7 @@ class Recorder:
     def reset(self) -> None:
         """Forgets all that was measured."""
         self.record = Record(self.measures, self._choices.seed)
-        self.rows: list[Row] = []
+        self.rows: list[DraftRow] = []
         self.passes = 0
         self._begun = 0
         self._target: list[Tensor] = []
@@ -134,22 +136,30 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
-            # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            if self.paused:
                 return None
             number = self._begun
             self._begun += 1
             self.passes += 1
             if self.tracking and number % self._every >= self._window:
                 return None
-            n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
+            held = [local_if_whole(x) for x in inputs]
+            n = checks.length(held[0]) if held and not under_vmap() else 0
             groups = self.record.turns.take(n)
-            tokens = Tokens(mask, inputs[0] if n else None)
-            common = Pass(self._choices, self.record.reservoirs, groups, tokens)
+            tokens = Tokens(mask, held[0] if n else None)
+            common = Pass(
+                self._choices,
+                self.record.reservoirs,
+                groups,
+                tokens,
+                functools.partial(_make_room, self.record, self._memory),
+            )
             run = Run(number, entrance, self.record, common, under_vmap())
+            if self.record.passes == 0 and n:
+                self.record.opening = opening_of(held[0])
             self.record.passes += 1
             if inputs and not run.under_vmap:
-                common.admit_all(inputs[0])
+                common.admit_all(held[0])
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)
@@ -162,7 +172,7 @@ class Recorder:
         with self._lock:
             last = self.tracking and run.number % self._every == self._window - 1
             if last and run.record is self.record:  # else it was reset meanwhile
-                self.rows += self.record.rows(step=self.step)
+                self.rows += map(settled, self.record.rows(step=self.step))
                 self.record = Record(self.measures, self._choices.seed)
 
     def enter(self, run: Run, inputs: list[Tensor]) -> Entered:
@@ -309,7 +319,7 @@ class Recorder:
         """All that was measured, and the state of the random choices."""
         return {
             "record": self.record.state_dict(),
-            "rows": [row.copy() for row in self.rows],
+            "rows": [state_of(row) for row in self.rows],
             "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._choices.generator.get_state(),
@@ -326,7 +336,7 @@ class Recorder:
         # All is made before anything is taken over: a damaged state changes nothing.
         try:
             record = Record.from_state_dict(state["record"], self.measures)
-            rows = [row.copy() for row in state["rows"]]
+            rows = [from_state(row) for row in state["rows"]]
             passes, begun = map(count_of, state["passes"])
             every, window = map(count_of, state["tracking"])
             resumed = random_stream(0)
@@ -354,12 +364,16 @@ def _reduced(
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
         with outside_of_transforms():
-            given = [plain(x) for x in tensors]
+            given = [plain(local(x)) for x in tensors]
             if role == "target":
                 given = [run.common.tokens.target(reduction.select, x) for x in given]
             return reduction.reduce(given, run.common)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return _problem(error)
+
+
+def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
+    record.shrink(memory, {sampling: sample_bytes})
 
 
 def _reported(reduction: CallReduction, event: Event) -> Piece | Problem:

@@ -15,7 +15,7 @@ from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +37,8 @@ class Report:
             how far to trust the value). The value is ``None`` where a measure has no value at
             the layer, and then the findings say why.
         settings: What the report was made with, by name: the versions of infoprobe and torch,
-            the model, and the settings of the probe. Empty if nobody has told.
+            the model, the settings of the probe and, for each histogram whose entropies were
+            brought to one width of bins, that width. Empty if nobody has told.
     """
 
     rows: list[Row]
@@ -107,6 +108,31 @@ class Report:
         }
         return replace(self, rows=selected(self.rows, columns))
 
+    def head(self, n: int = 10) -> Report:
+        """The report of the first ``n`` calls of layers, in the order of their calls."""
+        n = checks.require_integer(n, 1, None, "n")
+        first = list(dict.fromkeys(map(LayerCall.of, self.rows)))[:n]
+        return replace(self, rows=[row for row in self.rows if LayerCall.of(row) in first])
+
+    def findings(self) -> dict[str, Report]:
+        """The report of the rows with each kind of finding, the most frequent kind first.
+
+        The keys are the codes of the findings, which ``docs/trust.md`` explains; a finding
+        without a code is under the empty text. If steps were tracked, all of them count.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(500, 3))
+            >>> {code: len(report.rows) for code, report in probe.report().findings().items()}
+            {'missing-support': 4}
+        """
+        kinds = table.findings_by_code(self.rows)
+        return {
+            code: replace(self, rows=list({id(row): row for row, _ in found}.values()))
+            for code, found in kinds.items()
+        }
+
     def compare(self, other: Report, names: Sequence[str] | None = None) -> Comparison:
         """Puts this report and another one side by side, with the differences and their errors.
 
@@ -131,7 +157,8 @@ class Report:
                 "ip.Report.load(path).",
             )
         two = require_names(("first", "second") if names is None else names)
-        return compared(self._latest().rows, other._latest().rows, two)
+        settings = self.settings, other.settings
+        return compared(self._latest().rows, other._latest().rows, two, settings)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
@@ -190,7 +217,8 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
-        Values with findings have hollow markers, and infinite values are triangles at the top.
+        Bars are intervals of 95 %, that is 1.96 standard errors to each side. Values with
+        findings have hollow markers, and infinite values are triangles at the top.
         If several steps were tracked, each layer is a line over the steps instead. Needs the
         extra ``infoprobe[plot]``.
 
@@ -282,7 +310,7 @@ class Report:
         if len(self.steps) > 1:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
-        return table.report_table(self.rows)
+        return table.report_table(self.rows, self.settings)
 
     def _repr_html_(self) -> str:
         """The table and the findings, as notebooks show them."""

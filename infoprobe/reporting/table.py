@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from infoprobe.findings import code_of
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall, Row, label
 
 MISSING = "–"
 NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 HEADS = ("layer", "type", "direction", "n", "d")
-# How many findings a printed report spells out.
+# The settings with the width of a histogram's bins, followed by its repr.
+WIDTH_OF = "bin width of "
+# How many kinds of findings a printed report spells out, and how many lines it shows: of longer
+# tables the first and the last ones.
 _NOTES = 3
+_FIRST, _LAST = 40, 20
 
 
-def report_table(rows: list[Row]) -> str:
+def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     """A report as a table with a line for each call of a layer and a column for each measure.
 
     Notes below the table give the unit, the estimators and the first findings.
 
     Arguments:
         rows: At least one row, all of one step.
+        settings: The settings of the report.
     """
     estimators = list(dict.fromkeys(row["estimator"] for row in rows))
     several = len(estimators) > 1
@@ -29,20 +35,60 @@ def report_table(rows: list[Row]) -> str:
     columns, lines = pivot(rows)
     heads = [f"{column.label} {marks[column.estimator]}".strip() for column in columns]
     table = [[*HEADS, *heads]]
-    for layer_call, line in lines.items():
+    calls = list(lines)
+    hidden = calls[_FIRST:-_LAST]
+    for layer_call in calls[:_FIRST] + calls[max(_FIRST, len(calls) - _LAST) :]:
+        if hidden and layer_call == calls[-_LAST]:
+            table.append([f"… {len(hidden):,} more", *[""] * (len(table[0]) - 1)])
+        line = lines[layer_call]
         cells = [_cell(line.get(column)) for column in columns]
         (first, *_), *_ = line.values()
         table.append([*description(layer_call, first), *cells])
     notes = [f"{mark} {estimator}".strip() for estimator, mark in marks.items()]
     units = ", ".join(dict.fromkeys(row["unit"] for row in rows))
     notes[0] = f"{units}; {notes[0]}"
-    noted = [row for row in rows if row["value"] is not None and row["findings"]]
-    notes += [f"* {scalar_key(row)}: {row['findings'][0]}" for row in noted[:_NOTES]]
-    if len(noted) > _NOTES:
-        notes.append(f"* and {len(noted) - _NOTES} more values with findings in report.rows")
+    notes += width_notes(rows, settings)
+    if hidden:
+        notes.append("report.select(layer=...) and report.head(n) show other lines.")
+    notes += _finding_notes(rows)
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
     return "\n".join([aligned(table, left=3), *map(printable, notes)])
+
+
+def _finding_notes(rows: list[Row]) -> list[str]:
+    """The most frequent kinds of findings, each with the first sentence of its kind."""
+    kinds = findings_by_code(row for row in rows if row["value"] is not None)
+    without_code = [[found] for found in kinds.pop("", [])]
+    listed = [*kinds.values(), *without_code]
+    notes = []
+    for found in listed[:_NOTES]:
+        row, sentence = found[0]
+        others = len({id(row) for row, _ in found}) - 1
+        also = f" and {others:,} more" if others else ""
+        notes.append(f"* {scalar_key(row)}{also}: {sentence}")
+    left = sum(map(len, listed[_NOTES:]))
+    if left:
+        notes.append(f"* and {left:,} more findings of other kinds; report.findings() has all")
+    return notes
+
+
+def findings_by_code(rows: Iterable[Row]) -> dict[str, list[tuple[Row, str]]]:
+    """The findings of each kind with their rows, the most frequent kind first."""
+    kinds: dict[str, list[tuple[Row, str]]] = {}
+    for row in rows:
+        for sentence in row["findings"]:
+            kinds.setdefault(code_of(sentence), []).append((row, sentence))
+    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
+
+
+def width_notes(rows: Iterable[Row], settings: Mapping[str, str]) -> list[str]:
+    """A sentence on the width of the bins for each estimator whose rows were brought to one."""
+    return [
+        f"{label('entropy', None)} is of bins of width {settings[key]} at every layer"
+        for key in dict.fromkeys(WIDTH_OF + row["estimator"] for row in rows)
+        if key in settings
+    ]
 
 
 def description(layer_call: LayerCall, row: Row) -> list[str]:

@@ -21,6 +21,7 @@ from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.usual import End
+from infoprobe.torch_internals import is_traced, outside_of_modes
 
 
 class _Map(NamedTuple):
@@ -41,12 +42,14 @@ class _Site(NamedTuple):
     Attributes:
         name: The layer's name, if it was chosen.
         path: The module's name, empty for the model itself.
+        type: The name of its class.
         map: What there is to know if calls run it as a map; ``None`` if they do not.
         makes_transforms: Whether it returns a transform or a distribution.
     """
 
     name: str | None
     path: str
+    type: str = ""
     map: _Map | None = None
     makes_transforms: bool = False
 
@@ -80,6 +83,7 @@ class ModuleTap:
             layer.module: _Site(
                 layer.name if layout.is_chosen(layer) else None,
                 layer.prefix,
+                layer.type,
                 _Map(layer.library, Doubts.of(layer.module))
                 if layer.library.is_map(layer.module)
                 else None,
@@ -147,7 +151,7 @@ class ModuleTap:
         def inputs() -> list[Tensor]:
             return own or main_tensor(args) or main_tensor(kwargs)
 
-        place = None if site.name is None else Place(site.name, type(module).__name__)
+        place = None if site.name is None else Place(site.name, site.type)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
         call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
@@ -215,7 +219,18 @@ class _Hook:
         self.act = act
 
     def __call__(self, *args: Any) -> Any:
-        return None if self.act is None else self.act(*args)
+        if self.act is None or is_traced():
+            return None
+        with outside_of_modes():
+            return self.act(*args)
+
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script compiles hooks as well, and asks for their names first.
+        raise AttributeError(
+            "a model that is probed cannot be scripted, since hooks are on it. Call "
+            "probe.remove() first, or script the model before it is probed."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
         return _Hook()

@@ -98,6 +98,21 @@ class Reservoir:
         """Notes the marks (m,) of the samples that were just admitted."""
         self.marks[admitted.slots] = marks
 
+    def still(self, admitted: Admitted) -> Admitted:
+        """Those of the admitted samples that are still kept."""
+        there = admitted.slots >= 0
+        if bool(there.all()):
+            return admitted
+        left = Admitted(
+            admitted.n,
+            admitted.indices[there],
+            admitted.slots[there],
+            admitted.numbers[there],
+            admitted.size,
+        )
+        self._admitted.add(left)
+        return left
+
     def shrink(self, size: int) -> Tensor:
         """Keeps at most ``size`` samples from now on, and returns the slots that remain."""
         self.size = min(self.size, size)
@@ -122,6 +137,21 @@ class Reservoir:
         self._priorities = priorities[remain]
         self.seen += other.seen
         return Merging(remain[remain < mine], remain[remain >= mine] - mine, seen)
+
+    @property
+    def priorities(self) -> Tensor:
+        """The priority of the sample in each slot: (kept,), float64, from 0 on."""
+        return self._priorities
+
+    @classmethod
+    def of(
+        cls, size: int, seen: int, numbers: Tensor, marks: Tensor, priorities: Tensor
+    ) -> Reservoir:
+        """A reservoir that keeps these samples; the bits of the priorities are given as int64."""
+        reservoir = cls(size, 0)
+        reservoir.seen, reservoir.numbers, reservoir.marks = seen, numbers, marks
+        reservoir._priorities = priorities.contiguous().view(torch.float64)
+        return reservoir
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the whole state as tensors and numbers."""
