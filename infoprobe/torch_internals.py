@@ -191,6 +191,14 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     return original
 
 
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called, so that its hooks are not part of what is compiled.
+
+    Torch has no public way to ask for it.
+    """
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
 def is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:
     """Whether this is batch normalization of any kind, all of which have the same attributes.
 

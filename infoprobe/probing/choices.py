@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import math
+import operator
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import send, to_compute_with, without_autocast
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.probing.kept.marks import marks_of
+from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
 from infoprobe.torch_internals import outside_of_transforms, plain
 
 # A pass that holds more than one part in so many of all samples is cut into blocks.
 _PARTS = 12
+
+C = TypeVar("C", Counts, UnreadCounts)
 
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
@@ -41,7 +48,7 @@ class Choices:
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
         self.lock = threading.RLock()
-        self._projections: dict[tuple[int, int], Tensor] = {}
+        self._projections: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def restart(self) -> None:
         """Starts again from the seed."""
@@ -62,13 +69,14 @@ class Choices:
         width = samples.shape[1:].numel()
         if dimensions is None or width <= dimensions:
             return samples
-        key = width, dimensions
+        key = width, dimensions, samples.device
         if key not in self._projections:
             generator = torch.Generator().manual_seed(self.seed)
-            self._projections[key] = torch.randn(
-                key, generator=generator, dtype=torch.float32, device="cpu"
+            directions = torch.randn(
+                key[:2], generator=generator, dtype=torch.float32, device="cpu"
             ).div_(math.sqrt(dimensions))
-        with torch.autocast("cpu", enabled=False):
+            self._projections[key] = send(directions, samples.device)
+        with without_autocast(samples.device):
             return samples.flatten(1).to(torch.float32) @ self._projections[key]
 
 
@@ -110,6 +118,7 @@ class Pass:
         choices: The random choices of the probe.
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
+        number: The number of the pass, from 0.
     """
 
     def __init__(
@@ -117,12 +126,14 @@ class Pass:
         choices: Choices,
         reservoirs: Mapping[Hashable, Reservoir],
         groups: Sequence[int] = (0,),
+        number: int = 0,
     ) -> None:
         self.choices = choices
         self.groups = groups
+        self.number = number
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
-        self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
+        self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
 
     def admit_all(self, x: Tensor) -> None:
@@ -136,7 +147,8 @@ class Pass:
             if x.dim() and len(admitted.indices):
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    chosen = plain(x)[admitted.indices.to(x.device)]
+                    samples = to_compute_with(plain(x))
+                    chosen = samples.index_select(0, send(admitted.indices, samples.device))
                     reservoir.mark(admitted, marks_of(chosen))
 
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
@@ -146,16 +158,25 @@ class Pass:
                 self._admitted[sampling] = self._reservoirs[sampling].admit(n)
             return self._admitted[sampling]
 
-    def sum(self, before: Counts, counts: Counts) -> Counts:
+    def sum(self, before: C, counts: C) -> C:
         """The counts of earlier passes and those of this one.
 
         Layers that have seen the same tensors share their counts: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
-        key = id(before), id(counts)
+        added: C = self._once(operator.add, before, counts)
+        return added
+
+    def refused(self, before: Tensor | None, refused: Tensor) -> Tensor:
+        """What is known of the calls of earlier passes that were refused, and of this one."""
+        joined: Tensor = self._once(together, before, refused)
+        return joined
+
+    def _once(self, function: Callable[[Any, Any], Any], before: Any, later: Any) -> Any:
+        key = id(before), id(later)
         if key not in self._sums:
             # The terms are kept too, so that no other object gets their identities.
-            self._sums[key] = before + counts, before, counts
+            self._sums[key] = function(before, later), before, later
         return self._sums[key][0]
 
     def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -186,5 +207,5 @@ class Pass:
                 )
             place += torch.arange(wanted, device="cpu")
             self._chunks[there, wanted] = place.mul_(there / wanted).long().clamp_(max=there - 1)
-        chunks = self._chunks[there, wanted].to(x.device)
+        chunks = send(self._chunks[there, wanted], x.device)
         return flat.view(there, length).index_select(0, chunks)

@@ -354,6 +354,7 @@ class Probe:
                 "sync: expected an initialised torch.distributed, and there is none. Call "
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
+        self._recorder.settle()
         rank = distributed.get_rank()
         states: list[Any] = [None] * distributed.get_world_size()
         own = self._recorder.record
@@ -365,6 +366,7 @@ class Probe:
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""
+        self._recorder.settle()
         own = self._recorder.record
         if self._elsewhere is None or self._elsewhere[0] is not own:  # else it began anew
             return own

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,15 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import is_here, send
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
+from infoprobe.estimators.histogram.unread import CountsUnread, UnreadCounts
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import count_of, require_counts
+from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
 
@@ -29,7 +33,7 @@ class CountsPiece(Piece):
         counted: The number of values that were counted; fewer where random ones stand for all.
     """
 
-    groups: Mapping[int, Counts]
+    groups: Mapping[int, Counts | UnreadCounts]
     counted: int
 
 
@@ -40,15 +44,17 @@ class KeptCounts(Kept[CountsPiece]):
     Attributes:
         groups: For each group of samples, how many of its values fell into each bin.
         counted: The number of values that were counted.
+        unread_groups: The same of values that were counted on a device, until they are read.
     """
 
     groups: dict[int, Counts] = field(default_factory=dict)
     counted: int = 0
+    unread_groups: dict[int, UnreadCounts] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether no call could be measured yet."""
-        return not self.groups
+        return not self.groups and not self.unread_groups
 
     @property
     def counts(self) -> GroupedCounts | None:
@@ -61,10 +67,27 @@ class KeptCounts(Kept[CountsPiece]):
 
     def _add(self, piece: CountsPiece, run: Pass) -> bool:
         for group, counts in piece.groups.items():
-            before = self.groups.get(group)
-            self.groups[group] = counts if before is None else run.sum(before, counts)
+            if isinstance(counts, Counts):
+                before = self.groups.get(group)
+                self.groups[group] = counts if before is None else run.sum(before, counts)
+            else:
+                unread = self.unread_groups.get(group)
+                self.unread_groups[group] = counts if unread is None else run.sum(unread, counts)
         self.counted += piece.counted
         return False
+
+    def _unread(self) -> list[Tensor]:
+        return [x for counts in self.unread_groups.values() for x in counts.tensors]
+
+    def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
+        self.counted -= refused.counted
+        parts = iter(read)
+        for group, unread in self.unread_groups.items():
+            counts = unread.counts(*itertools.islice(parts, len(unread.tensors)))
+            before = self.groups.get(group)
+            if counts is not None and self.n:  # else no call was measured
+                self.groups[group] = counts if before is None else before + counts
+        self.unread_groups = {}
 
     def _merge(self, other: KeptCounts, merging: Merging | None) -> None:
         for group, counts in other.groups.items():
@@ -101,13 +124,15 @@ class Counting(TensorReduction):
         return KeptCounts()
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
-        """The counts of some tensors together, on the CPU."""
+        """The counts of some tensors together; on a device they stay there."""
+        if not is_here(tensors[0]) and isinstance(self.estimator, CountsUnread):
+            return self._reduce_there(self.estimator, tensors, run)
         chosen = run.values_of(tensors)
         blocks = count_blocks(self.estimator, chosen[0], len(run.groups))
         for x in chosen[1:]:
             more = count_blocks(self.estimator, x, len(run.groups))
             blocks = [a + b for a, b in zip(blocks, more, strict=True)]
-        if tensors[0].is_cuda:
+        if not is_here(tensors[0]):
             blocks = [counts.to("cpu") for counts in blocks]
         values = sum(map(Tensor.numel, tensors))
         return CountsPiece(
@@ -116,6 +141,29 @@ class Counting(TensorReduction):
             groups=dict(zip(run.groups, blocks, strict=False)),
             counted=values if chosen is tensors else sum(x.numel() for x in chosen),
         )
+
+    def _reduce_there(
+        self, estimator: CountsUnread, tensors: list[Tensor], run: Pass
+    ) -> CountsPiece:
+        device = tensors[0].device
+        given = [checks.as_tensor(send(x, device), "x") for x in tensors]
+        chosen = run.values_of(given)
+        unread = estimator.count_unread(chosen, len(run.groups))
+        n, values = checks.length(given[0]) or 1, sum(map(Tensor.numel, given))
+        counted = sum(x.numel() for x in chosen)
+        return CountsPiece(
+            n=n,
+            values=values,
+            groups=dict(zip(run.groups, unread.blocks, strict=False)),
+            counted=counted,
+            refused=refused_call(unread.refused, unread.ends, n, values, counted, run.number),
+        )
+
+    def why_refused(self, low: float, high: float) -> str:
+        """Why values with these extremes are not counted."""
+        if isinstance(self.estimator, CountsUnread):
+            return self.estimator.why_refused(low, high)
+        return super().why_refused(low, high)
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
