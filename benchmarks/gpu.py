@@ -1,7 +1,7 @@
 """Runs the tests that need a GPU and measures what probing costs there, within ten minutes.
 
 Each figure is a ratio within one run: probed over plain training steps, the bytes that counting
-reads in a second over those that a copy moves, and nearest neighbours over the bare matrix product.
+reads in a second over those that a copy moves, and nearest neighbours over a matrix product.
 
 pip install -e ".[tests]"
 python benchmarks/gpu.py --out docs/benchmarks/gpu.json

@@ -41,8 +41,7 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
-
-__version__ = "0.1.0"
+from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
@@ -66,6 +65,7 @@ __all__ = [
     "Report",
     "Row",
     "TrustWarning",
+    "__version__",
     "bottleneck_account",
     "check_invertible",
     "choose",

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.devices import send, to_compute_with, without_autocast
+from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
 
 # A pass that holds more than one part in so many of all samples is cut into blocks.
@@ -118,18 +120,21 @@ class Pass:
         choices: The random choices of the probe.
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
+        tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
         number: The number of the pass, from 0.
     """
 
     def __init__(
         self,
         choices: Choices,
-        reservoirs: Mapping[Hashable, Reservoir],
+        reservoirs: Mapping[Any, Reservoir],
         groups: Sequence[int] = (0,),
+        tokens: Tokens | None = None,
         number: int = 0,
     ) -> None:
         self.choices = choices
         self.groups = groups
+        self.tokens = Tokens() if tokens is None else tokens
         self.number = number
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
@@ -143,13 +148,24 @@ class Pass:
             x: The model's input, (n, ...).
         """
         for sampling, reservoir in self._reservoirs.items():
-            admitted = self.admitted(sampling, checks.length(x))
-            if x.dim() and len(admitted.indices):
+            n = self._known_count(sampling.select)
+            if n is None:
+                continue
+            admitted = self.admitted(sampling, n)
+            origins = self.tokens.origins(sampling.select, admitted.indices)
+            if x.dim() and origins is not None and len(admitted.indices):
+                sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    samples = to_compute_with(plain(x))
-                    chosen = samples.index_select(0, send(admitted.indices, samples.device))
-                    reservoir.mark(admitted, marks_of(chosen))
+                    given = to_compute_with(plain(x))
+                    chosen = given.index_select(0, send(sequences, given.device))
+                    reservoir.mark(admitted, marks_of(chosen, places))
+
+    def _known_count(self, select: Select) -> int | None:
+        try:
+            return self.tokens.count(select)
+        except ArgumentError:  # raised again where a tensor is reduced, and told on its row
+            return None
 
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
         """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""

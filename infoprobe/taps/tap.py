@@ -53,7 +53,7 @@ class Tap:
         self._resume: Callable[[], Any] = lambda: None
         if not can_be_compiled:
             suspension.begin()
-            # A probe that nobody has removed ends with its model, whose hooks keep the calls alive.
+            # A probe that nobody has removed ends with its model, whose hooks keep calls alive.
             self._resume = weakref.finalize(self._calls, suspension.end)
         self.attached = True
 

@@ -332,14 +332,18 @@ class Histogram:
         binning.require_streaming()
         return counts_of_blocks(binning, x, "x", blocks)
 
-    def count_unread(self, tensors: Sequence[Tensor], blocks: int) -> Unread:
+    def count_unread(
+        self, tensors: Sequence[Tensor], blocks: int, of_samples: Sequence[Tensor] | None = None
+    ) -> Unread:
         """The counts of some tensors on one device, which stay there until they are read.
 
         Arguments:
             tensors: The tensors, with samples along the first axis.
             blocks: The number of blocks of neighbouring samples that are counted apart.
+            of_samples: The block of each sample, on the CPU, for each tensor; ``None`` for blocks
+                of about the same size.
         """
-        return count_unread(self._binning, tensors, blocks)
+        return count_unread(self._binning, tensors, blocks, of_samples)
 
     def why_refused(self, low: float, high: float) -> str:
         """Why values with these extremes are not counted."""

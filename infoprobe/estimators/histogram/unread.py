@@ -88,7 +88,9 @@ class UnreadCounts:
 class CountsUnread(Protocol):
     """An estimator whose counts can stay on a device until somebody reads them."""
 
-    def count_unread(self, tensors: Sequence[Tensor], blocks: int, /) -> Unread:
+    def count_unread(
+        self, tensors: Sequence[Tensor], blocks: int, of_samples: Sequence[Tensor] | None, /
+    ) -> Unread:
         """The counts of tensors on one device, of each block of neighbouring samples."""
 
     def why_refused(self, low: float, high: float, /) -> str:
@@ -110,13 +112,20 @@ class Unread:
     refused: Tensor
 
 
-def count_unread(binning: Binning, tensors: Sequence[Tensor], blocks: int) -> Unread:
+def count_unread(
+    binning: Binning,
+    tensors: Sequence[Tensor],
+    blocks: int,
+    of_samples: Sequence[Tensor] | None = None,
+) -> Unread:
     """Counts some tensors, all on one device, in blocks of neighbouring samples.
 
     Arguments:
         binning: Where the bins lie; it must stream.
         tensors: The tensors, of any shapes, with samples along the first axis.
         blocks: The number of blocks.
+        of_samples: The block of each sample, (n,), int64, on the CPU, for each tensor; ``None``
+            for blocks of about the same size.
     """
     floats = [_exact_float(x) for x in tensors]
     ends = extremes(floats)
@@ -127,10 +136,13 @@ def count_unread(binning: Binning, tensors: Sequence[Tensor], blocks: int) -> Un
     elif binning.outside == "raise":
         fine = fine & (ends[0] >= binning.range[0]) & (ends[1] <= binning.range[1])
     counts = torch.zeros(blocks * binning.bins, dtype=torch.int64, device=ends.device)
-    for x in floats:
+    for i, x in enumerate(floats):
         n = checks.length(x)
         if blocks > 1 and n > 1:
-            groups = torch.arange(n, device=x.device) * blocks // n
+            if of_samples is None:
+                groups = torch.arange(n, device=x.device) * blocks // n
+            else:
+                groups = send(of_samples[i], x.device)
             rows = max(1, _BLOCK // max(1, x[:1].numel()))
             parts = zip(
                 torch.split(x.reshape(n, -1), rows), torch.split(groups, rows), strict=True

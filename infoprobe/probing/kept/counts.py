@@ -22,6 +22,7 @@ from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
+from infoprobe.probing.selection import Select, require_select
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +116,15 @@ class Counting(TensorReduction):
 
     Attributes:
         estimator: The estimator in whose bins they are counted.
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
+            Values of tokens that a mask leaves out are not counted in any case.
     """
 
     estimator: StreamingEstimator
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "select", require_select(self.select))
 
     def empty(self) -> KeptCounts:
         """Nothing kept yet."""
@@ -127,34 +134,63 @@ class Counting(TensorReduction):
         """The counts of some tensors together; on a device they stay there."""
         if not is_here(tensors[0]) and isinstance(self.estimator, CountsUnread):
             return self._reduce_there(self.estimator, tensors, run)
+        if self.select is not None or run.tokens.padded:
+            return self._selected(tensors, run)
         chosen = run.values_of(tensors)
         blocks = count_blocks(self.estimator, chosen[0], len(run.groups))
         for x in chosen[1:]:
             more = count_blocks(self.estimator, x, len(run.groups))
             blocks = [a + b for a, b in zip(blocks, more, strict=True)]
-        if not is_here(tensors[0]):
-            blocks = [counts.to("cpu") for counts in blocks]
-        values = sum(map(Tensor.numel, tensors))
-        return CountsPiece(
-            n=checks.length(tensors[0]) or 1,
-            values=values,
-            groups=dict(zip(run.groups, blocks, strict=False)),
-            counted=values if chosen is tensors else sum(x.numel() for x in chosen),
-        )
+        groups = dict(zip(run.groups, blocks, strict=False))
+        return _piece(checks.length(tensors[0]) or 1, tensors, chosen, groups)
+
+    def _selected(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
+        """The counts of some samples only, in blocks of whole sequences."""
+        samples, select = self._samples(tensors, run)
+        n = checks.length(tensors[0] if self.select is None else samples[0])
+        counted = run.values_of(samples)
+        groups: dict[int, Counts] = {}
+        for x in counted:
+            sizes = run.tokens.sizes(select, len(x), len(run.groups))
+            for group, part in zip(run.groups, torch.split(x, sizes), strict=True):
+                if len(part):
+                    counts = self.estimator.count(part)
+                    groups[group] = groups[group] + counts if group in groups else counts
+        return _piece(n, samples, counted, groups)
+
+    def _samples(self, tensors: list[Tensor], run: Pass) -> tuple[list[Tensor], Select]:
+        """The samples in some tensors, and how they were chosen."""
+        samples = []
+        for x in tensors:
+            whole = checks.as_tensor(x, "x")
+            select = run.tokens.padding(whole) if self.select is None else self.select
+            samples.append(run.tokens.samples(select, whole))
+        return samples, select
 
     def _reduce_there(
         self, estimator: CountsUnread, tensors: list[Tensor], run: Pass
     ) -> CountsPiece:
         device = tensors[0].device
-        given = [checks.as_tensor(send(x, device), "x") for x in tensors]
-        chosen = run.values_of(given)
-        unread = estimator.count_unread(chosen, len(run.groups))
-        n, values = checks.length(given[0]) or 1, sum(map(Tensor.numel, given))
-        counted = sum(x.numel() for x in chosen)
+        given = [send(x, device) for x in tensors]
+        select: Select = None
+        selects = self.select is not None or run.tokens.padded
+        if selects:
+            samples, select = self._samples(given, run)
+        else:
+            samples = [checks.as_tensor(x, "x") for x in given]
+        n = checks.length(given[0] if self.select is None else samples[0]) or 1
+        values = sum(map(Tensor.numel, samples))
+        chosen = run.values_of(samples)
+        blocks, of_samples = len(run.groups), None
+        if selects:
+            sizes = (run.tokens.sizes(select, len(x), blocks) for x in chosen)
+            of_samples = [_labels(s) for s in sizes]
+        unread = estimator.count_unread(chosen, blocks, of_samples)
+        counted = sum(map(Tensor.numel, chosen))
         return CountsPiece(
             n=n,
             values=values,
-            groups=dict(zip(run.groups, unread.blocks, strict=False)),
+            groups=dict(zip(run.groups, unread.blocks, strict=True)),
             counted=counted,
             refused=refused_call(unread.refused, unread.ends, n, values, counted, run.number),
         )
@@ -185,3 +221,22 @@ class Counting(TensorReduction):
                 f"It was computed from {output.counted:,} of {output.values:,} values, drawn at "
                 f"random in every batch (seed {seed})."
             )
+
+
+def _labels(sizes: Sequence[int]) -> Tensor:
+    """The number of each sample's block, on the CPU."""
+    numbers = torch.arange(len(sizes), device="cpu")
+    return numbers.repeat_interleave(torch.tensor(sizes, device="cpu"))
+
+
+def _piece(
+    n: int, tensors: list[Tensor], counted: list[Tensor], groups: Mapping[int, Counts]
+) -> CountsPiece:
+    if not is_here(tensors[0]):
+        groups = {group: counts.to("cpu") for group, counts in groups.items()}
+    return CountsPiece(
+        n=n,
+        values=sum(map(Tensor.numel, tensors)),
+        groups=groups,
+        counted=sum(map(Tensor.numel, counted)),
+    )

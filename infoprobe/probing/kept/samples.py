@@ -20,6 +20,7 @@ from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.selection import Select, require_select
 
 
 class Samples:
@@ -231,15 +232,18 @@ class Sampling(TensorReduction):
         samples: The most samples that are kept.
         project: The number of dimensions onto which wider samples are projected; ``None`` to
             keep them as they are.
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
     """
 
     samples: int
     project: int | None = None
+    select: Select = None
 
     def __post_init__(self) -> None:
         checks.require_integer_field(self, "samples", 1)
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
+        object.__setattr__(self, "select", require_select(self.select))
 
     def empty(self) -> KeptSamples:
         """Nothing kept yet."""
@@ -247,7 +251,7 @@ class Sampling(TensorReduction):
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> SamplesPiece:
         """The samples of this pass that the reservoir keeps; of several tensors side by side."""
-        parts = [checks.as_tensor(x, "x") for x in tensors]
+        parts = [run.tokens.samples(self.select, checks.as_tensor(x, "x")) for x in tensors]
         lengths = set(map(checks.length, parts))
         n = max(lengths)
         admitted = run.admitted(self, n)
