@@ -105,12 +105,13 @@ def training(model: nn.Module, x: Tensor, rounds: int) -> dict[str, float]:
 
     plain = seconds(x.device, step, rounds)
     found = {"plain, seconds": plain}
-    for name, options in {
+    ways: dict[str, dict[str, Any]] = {
         "no measures": {"measures": []},
         "entropy": {"measures": ip.Entropy()},
         "default": {},
         "values_per_batch=65536": {"values_per_batch": 65536},
-    }.items():
+    }
+    for name, options in ways.items():
         with ip.probe(model, **options):
             found[name] = seconds(x.device, step, rounds) / plain
     return found
@@ -122,13 +123,12 @@ def counting(n: int, device: torch.device, rounds: int) -> dict[str, float]:
     target = torch.empty_like(x)
     copied = 2 * x.nbytes / seconds(device, lambda: target.copy_(x), rounds)
     found = {"copy, GB/s": copied / 1e9}
-    for name, data, range_ in (
-        ("dyadic, float32", x, "dyadic"),
-        ("explicit, float32", x, (-9.0, 9.0)),
-        ("dyadic, bfloat16", x.bfloat16(), "dyadic"),
-        ("dyadic, ReLU", x.relu(), "dyadic"),
+    for name, data, h in (
+        ("dyadic, float32", x, ip.Histogram()),
+        ("explicit, float32", x, ip.Histogram(range=(-9.0, 9.0))),
+        ("dyadic, bfloat16", x.bfloat16(), ip.Histogram()),
+        ("dyadic, ReLU", x.relu(), ip.Histogram()),
     ):
-        h = ip.Histogram(range=range_)
         took = seconds(device, lambda h=h, data=data: h.count_unread([data], 1), rounds)  # type: ignore[misc]
         found[name] = data.nbytes / took / copied
     return found
@@ -139,7 +139,7 @@ def neighbors(n: int, d: int, device: torch.device, rounds: int) -> dict[str, fl
     x = torch.randn(n, d, device=device)
 
     def product() -> None:
-        for rows in x.split(4096):
+        for rows in torch.split(x, 4096):
             rows @ x.T
 
     gemm = seconds(device, product, rounds)

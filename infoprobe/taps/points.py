@@ -52,8 +52,7 @@ def tap(tensor: T, name: str) -> T:
     """
     if torch.compiler.is_compiling():
         if compiled.anybody_listens:
-            found = compiled.main_tensor(tensor)
-            torch.ops.infoprobe.point_passes(compiled.order, found, name)
+            torch.ops.infoprobe.point_passes(compiled.order, compiled.main_tensor(tensor), name)
     elif running.calls:
         for found in main_tensor(tensor):
             for calls in list(running.calls):
