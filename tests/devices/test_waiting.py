@@ -21,6 +21,10 @@ def images():
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))
 
 
+def sequences():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU())
+
+
 def invertible():
     nodes = [Ff.InputNode(6, name="in")]
     for i in range(2):
@@ -75,6 +79,8 @@ CASES = {
     "information, previous": (plain, ip.MutualInformation(reference="previous", samples=64), {}),
     "information, target": (plain, ip.MutualInformation(reference="target", samples=64), {}),
     "projected": (plain, ip.MutualInformation(samples=64, project=2), {}),
+    "tokens": (sequences, ip.Entropy(select="tokens"), {}),
+    "last tokens": (sequences, ip.Entropy(ip.KNN(), select="last", samples=64), {}),
     "entropy change": (invertible, [ip.EntropyChange(), ip.Entropy()], {}),
     "rate": (bottleneck, ip.Rate(), {}),
     **{
@@ -104,6 +110,8 @@ def rows(device, network, measures, options, batches, place):
     with ip.probe(model, measures=measures, **options) as probe:
         for x in batches:
             probe.target(place(torch.arange(len(x)) % 3))
+            if network is sequences:
+                probe.mask(torch.arange(5) < 1 + torch.arange(len(x)).unsqueeze(1) % 5)
             x = place(x)
             torch.manual_seed(1)
             device.waits.clear()
@@ -128,7 +136,7 @@ def assert_alike(here, there):
 def test_hooks_wait_for_nothing(device, name):
     network, measures, options = CASES[name]
     torch.manual_seed(0)
-    shape = (2, 8, 8) if network is images else (6,)
+    shape = {images: (2, 8, 8), sequences: (5, 6)}.get(network, (6,))
     batches = [torch.randn(n, *shape) for n in (40, 30, 7)]
     on_the_cpu, none = rows(device, network, measures, options, batches, lambda x: x)
     on_the_device, waits = rows(device, network, measures, options, batches, there)
@@ -220,3 +228,13 @@ def test_states_of_the_device_and_of_the_cpu_add_up(device):
     later.merge(here)
     for a, b in zip(whole.report().rows, later.report().rows, strict=True):
         assert (a["n"], a["value"]) == (b["n"], pytest.approx(b["value"], rel=1e-12))
+
+
+def test_what_is_captured_into_a_cuda_graph_is_left_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    model = plain()
+    with ip.probe(model) as probe:
+        model(torch.randn(20, 6))
+    with pytest.warns(UserWarning, match="seen no pass"):
+        assert not probe.report().rows
