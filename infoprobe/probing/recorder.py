@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -27,12 +26,13 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.one_width import DraftRow, from_state, state_of
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
 from infoprobe.probing.windows import Windows
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
@@ -137,11 +137,7 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
-            # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
-                return None
-            # What is captured into a CUDA graph does not run now, and would run again with it.
-            if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            if self.paused:
                 return None
             number = self._begun
             self._begun += 1
@@ -182,7 +178,7 @@ class Recorder:
                     _warn(call, kept)
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[DraftRow]:
         """The rows of the windows that are over, as far as they were computed."""
         return self._windows.rows
 
@@ -334,7 +330,7 @@ class Recorder:
         self.settle()
         return {
             "record": self.record.state_dict(),
-            "rows": [row.copy() for row in self.rows],
+            "rows": [state_of(row) for row in self.rows],
             "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._choices.generator.get_state(),
@@ -351,7 +347,7 @@ class Recorder:
         # All is made before anything is taken over: a damaged state changes nothing.
         try:
             record = Record.from_state_dict(state["record"], self.measures)
-            rows = [row.copy() for row in state["rows"]]
+            rows = [from_state(row) for row in state["rows"]]
             passes, begun = map(count_of, state["passes"])
             every, window = map(count_of, state["tracking"])
             resumed = random_stream(0)

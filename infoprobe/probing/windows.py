@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from infoprobe.probing.one_width import DraftRow, settled
 from infoprobe.probing.record import Record
-from infoprobe.rows import Row
 
 
 class Windows:
@@ -19,7 +19,7 @@ class Windows:
         rows: The rows of the windows that were computed.
     """
 
-    def __init__(self, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, rows: Sequence[DraftRow] = ()) -> None:
         self.rows = list(rows)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
@@ -32,7 +32,7 @@ class Windows:
             try:
                 for _ in record.settle():
                     pass  # the rows say what was left out
-                self.rows += record.rows(step=step)
+                self.rows += map(settled, record.rows(step=step))
             except Exception as error:  # raised in the thread that asks for the rows
                 self._error = error
 

@@ -22,7 +22,7 @@ from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.usual import End
-from infoprobe.torch_internals import is_compiled_in_place
+from infoprobe.torch_internals import is_compiled_in_place, is_traced, outside_of_modes
 
 
 class _Map(NamedTuple):
@@ -258,11 +258,22 @@ class _Hook:
 
     def __call__(self, module: nn.Module, *given: Any) -> Any:
         if torch.compiler.is_compiling():
-            if self.leads:
+            if self.leads and not torch.compiler.is_exporting():
                 value = given[-1] if self._ends else given
                 compiled.leave_operation(self._number, self._ends, value)
             return None
-        return None if self.act is None else self.act(module, *given)
+        if self.act is None or is_traced():
+            return None
+        with outside_of_modes():
+            return self.act(module, *given)
+
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script compiles hooks as well, and asks for their names first.
+        raise AttributeError(
+            "a model that is probed cannot be scripted, since hooks are on it. Call "
+            "probe.remove() first, or script the model before it is probed."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
         return _Hook()

@@ -10,6 +10,7 @@ from torch import Tensor
 from infoprobe.taps import compiled
 from infoprobe.taps.calls import running
 from infoprobe.taps.tensors import main_tensor
+from infoprobe.torch_internals import is_traced, outside_of_modes
 
 T = TypeVar("T")
 
@@ -51,10 +52,11 @@ def tap(tensor: T, name: str) -> T:
         ['(model)', 'branch']
     """
     if torch.compiler.is_compiling():
-        if compiled.anybody_listens:
+        if compiled.anybody_listens and not torch.compiler.is_exporting():
             torch.ops.infoprobe.point_passes(compiled.order, compiled.main_tensor(tensor), name)
-    elif running.calls:
-        for found in main_tensor(tensor):
-            for calls in list(running.calls):
-                calls.point(found, name)
+    elif running.calls and not is_traced():
+        with outside_of_modes():
+            for found in main_tensor(tensor):
+                for calls in list(running.calls):
+                    calls.point(found, name)
     return tensor

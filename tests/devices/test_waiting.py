@@ -1,5 +1,6 @@
 """No hook of a probe waits for the device, whatever is measured, and the rows are the CPU's."""
 
+import contextlib
 import warnings
 
 import FrEIA.framework as Ff
@@ -95,8 +96,11 @@ CASES = {
 
 
 @pytest.fixture
-def device():
+def device(monkeypatch):
     register()
+    # Hooks leave all modes, and the device is one.
+    for module in ("module_hooks", "points"):
+        monkeypatch.setattr(f"infoprobe.taps.{module}.outside_of_modes", contextlib.nullcontext)
     with Device() as device:
         yield device
 
@@ -231,7 +235,7 @@ def test_states_of_the_device_and_of_the_cpu_add_up(device):
 
 
 def test_what_is_captured_into_a_cuda_graph_is_left_alone(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     model = plain()
     with ip.probe(model) as probe:

@@ -18,6 +18,8 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
 from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, most, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import under_vmap
 
@@ -154,6 +156,36 @@ class KeptMoments(Kept[MomentsPiece]):
             self.moments = other.moments if before is None else before + other.moments
         self.doubt = self.doubt or other.doubt
 
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on: why not to believe what the layer reports."""
+        return {**super().outline(), "doubt": self.doubt}
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptMoments, KeptMoments]]:
+        own = Moments() if self.moments is None else self.moments
+        # Means are added up as distances from one of them: so equal ones stay as they are.
+        center = float((yield most(_float(own.mean if own.n else -math.inf))))
+        ours = torch.tensor([self.moments is not None, own.n, own.singular], device="cpu")
+        numbers = yield total(ours.to(torch.int64))
+        apart = own.n * (own.mean - center) if own.n else 0.0
+        distance = float((yield total(_float(apart))))
+        n = int(numbers[1])
+        mean = center + distance / n if n else 0.0
+        squares = own.squares + own.n * (own.mean - mean) ** 2
+        everything = float((yield total(_float(squares))))
+
+        def kept(numbers: Tensor, distance: float, squares: float) -> KeptMoments:
+            there, number, singular = numbers.tolist()
+            around = center + distance / number if number else 0.0
+            # Rounding may leave less than nothing.
+            spread = max(squares - number * (around - mean) ** 2, 0.0) if number else 0.0
+            moments = Moments(number, around, spread, singular) if there else None
+            return KeptMoments(moments=moments, doubt=agreed["doubt"])
+
+        whole = kept(numbers, distance, everything)
+        return whole, kept(numbers - ours, distance - apart, everything - squares)
+
     def _state(self) -> dict[str, Any]:
         moments = None if self.moments is None else self.moments.state_dict()
         return {"moments": moments, "doubt": self.doubt}
@@ -187,6 +219,10 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
     apart, share = b[1] - a[1], b[0] / n.clamp(min=1)
     mean, squares = a[1] + apart * share, a[2] + b[2] + apart.square() * a[0] * share
     return torch.stack([n, mean, squares, a[3] + b[3]])
+
+
+def _float(number: float) -> Tensor:
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
 
 
 class Numbers(NamedTuple):
