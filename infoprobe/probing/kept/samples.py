@@ -249,7 +249,7 @@ class KeptSamples(Kept[SamplesPiece]):
         numbers = torch.zeros(survivors.number, dtype=torch.int64, device="cpu")
         if self.samples is not None and not self._is_odd(agreed):
             mine = self.samples.at(survivors.slots)
-            values[survivors.places] = mine.values.to(dtype)
+            values[survivors.places] = mine.values.to("cpu", dtype)
             numbers[survivors.places] = mine.numbers + 1
             numbers[survivors.places] += survivors.seen * (mine.numbers >= 0)
         # All but one process have zeros in each place: so sums of the bits are exact.
