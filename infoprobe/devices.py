@@ -6,7 +6,6 @@ device and goes on. What that work has found is read back later, at once for eve
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import torch
@@ -58,11 +57,3 @@ def extremes(tensors: Sequence[Tensor]) -> Tensor:
         return ends[0]
     stacked = torch.stack(ends)
     return torch.stack([stacked[:, 0].amin(), stacked[:, 1].amax()])
-
-
-def without_autocast(device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """A ``with`` block in which float32 stays float32 on this device."""
-    if not torch.amp.is_autocast_available(device.type):
-        return contextlib.nullcontext()
-    block: contextlib.AbstractContextManager[object] = torch.autocast(device.type, enabled=False)
-    return block

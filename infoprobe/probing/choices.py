@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,16 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.devices import send, to_compute_with, without_autocast
+from infoprobe.devices import send, to_compute_with
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.probing.forks import forkable_lock
-from infoprobe.probing.kept.marks import marks_of
+from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.projections import projected
 from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
 
@@ -50,7 +50,6 @@ class Choices:
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
         self.lock = forkable_lock()
-        self._projections: dict[tuple[int, int, torch.device], Tensor] = {}
 
     def restart(self) -> None:
         """Starts again from the seed."""
@@ -60,7 +59,6 @@ class Choices:
         """Goes on from an earlier state."""
         self.seed = seed
         self.generator.set_state(generator_state)
-        self._projections.clear()
 
     def project(self, samples: Tensor, dimensions: int | None) -> Tensor:
         """Samples (n, ...) projected onto random directions, if they have more dimensions.
@@ -68,18 +66,9 @@ class Choices:
         The directions depend on the seed and on the number of dimensions alone, so they are the
         same in all processes, and lengths are kept in the mean.
         """
-        width = samples.shape[1:].numel()
-        if dimensions is None or width <= dimensions:
+        if dimensions is None or samples.shape[1:].numel() <= dimensions:
             return samples
-        key = width, dimensions, samples.device
-        if key not in self._projections:
-            generator = torch.Generator().manual_seed(self.seed)
-            directions = torch.randn(
-                key[:2], generator=generator, dtype=torch.float32, device="cpu"
-            ).div_(math.sqrt(dimensions))
-            self._projections[key] = send(directions, samples.device)
-        with without_autocast(samples.device):
-            return samples.flatten(1).to(torch.float32) @ self._projections[key]
+        return projected(samples, dimensions, self.seed)
 
 
 @dataclass
@@ -121,6 +110,8 @@ class Pass:
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
         tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
+        make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
+            each that they do not fit into the memory.
         number: The number of the pass, from 0.
     """
 
@@ -130,9 +121,11 @@ class Pass:
         reservoirs: Mapping[Any, Reservoir],
         groups: Sequence[int] = (0,),
         tokens: Tokens | None = None,
+        make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
         number: int = 0,
     ) -> None:
         self.choices = choices
+        self._make_room = make_room
         self.groups = groups
         self.tokens = Tokens() if tokens is None else tokens
         self.number = number
@@ -140,6 +133,16 @@ class Pass:
         self._admitted: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
+
+    def fitting(self, sampling: Hashable, n: int, sample_bytes: int) -> Admitted:
+        """Which of the pass's samples are kept, now that each takes so many bytes.
+
+        Room is made before anything is copied, so that a copy never takes more than the memory.
+        """
+        admitted = self.admitted(sampling, n)
+        with self.choices.lock:
+            self._make_room(sampling, sample_bytes)
+            return self._reservoirs[sampling].still(admitted)
 
     def admit_all(self, x: Tensor) -> None:
         """Decides for every reservoir which of the pass's samples it keeps, and marks them.
@@ -157,8 +160,8 @@ class Pass:
                 sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    given = to_compute_with(plain(x))
-                    chosen = given.index_select(0, send(sequences, given.device))
+                    values = marked_values(to_compute_with(plain(x)))
+                    chosen = values.index_select(0, send(sequences, values.device))
                     reservoir.mark(admitted, marks_of(chosen, places))
 
     def _known_count(self, select: Select) -> int | None:

@@ -31,11 +31,13 @@ class Circumstances:
         random: The roles from whose tensors a random number may have been drawn until the layer
             returned, in some pass: ``"input"`` for the model's and ``"previous"`` for the layer's.
         integers: The roles whose tensors held integers in every pass.
+        window: Whether the passes are one of several windows of a tracked training.
     """
 
     follows: LayerCall | None = None
     random: set[Role] = field(default_factory=set)
     integers: set[Role] = field(default_factory=set)
+    window: bool = False
 
     def add(self, other: Circumstances) -> None:
         """Takes in the circumstances of other passes."""
