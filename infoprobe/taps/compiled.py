@@ -15,7 +15,6 @@ Not all hooks can work from tensors alone. Models with such hooks run uncompiled
 from __future__ import annotations
 
 import itertools
-import sys
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -23,6 +22,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
+
+from infoprobe.torch_internals import compiler_is_there
 
 
 class Listener(Protocol):
@@ -127,7 +128,7 @@ def listen(module: nn.Module, before: Listener, after: Listener) -> None:
     site.after.append(after)
     _update()
     # Where there is no compiler yet, nothing was compiled.
-    if "torch._dynamo" in sys.modules and "forward" not in vars(module):
+    if compiler_is_there() and "forward" not in vars(module):
         vars(module)["forward"] = module.forward
 
 
