@@ -280,12 +280,14 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     return original
 
 
-def compiler_is_there() -> bool:
-    """Whether the compiler has come into the process.
+def anything_was_compiled() -> bool:
+    """Whether ``torch.compile`` has compiled anything in this process.
 
-    Importing it takes a second, and torch has no public way to ask for it.
+    Optimizers import the compiler without using it, and torch has no public way to ask. Where it
+    no longer counts what it compiles, the answer is that it may have.
     """
-    return "torch._dynamo" in sys.modules
+    conversion = sys.modules.get("torch._dynamo.convert_frame")
+    return conversion is not None and getattr(conversion, "FRAME_COUNTER", 1) > 0
 
 
 def is_compiled_in_place(module: nn.Module) -> bool:

@@ -96,7 +96,8 @@ def probe(
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy of a probed model has hooks that do
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
-    flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
+    flow's ``inverse`` with the original and, if anything was compiled in this process, its
+    ``forward``. Nothing is measured before a flow's ``sample()`` has
     drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
     be known, so it is counted at both. Hooks run in the order in which they were registered: what
     a hook that is registered after the probe makes of a layer's tensors is first seen by the

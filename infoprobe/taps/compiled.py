@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from infoprobe.torch_internals import compiler_is_there
+from infoprobe.torch_internals import anything_was_compiled
 
 
 class Listener(Protocol):
@@ -127,8 +127,7 @@ def listen(module: nn.Module, before: Listener, after: Listener) -> None:
     site.before.append(before)
     site.after.append(after)
     _update()
-    # Where there is no compiler yet, nothing was compiled.
-    if compiler_is_there() and "forward" not in vars(module):
+    if anything_was_compiled() and "forward" not in vars(module):
         vars(module)["forward"] = module.forward
 
 

@@ -37,6 +37,20 @@ class TestCompiledModels:
         assert (counting.compiled, counting.ran) == (2, 3)
         assert {row["n"] for row in probe.report().rows} == {50}
 
+    def test_modules_keep_their_attributes_unless_something_was_compiled(self, counting):
+        torch._dynamo.reset()
+        model, x = small_model(), torch.randn(50, 6)
+        before = [set(vars(module)) for module in model.modules()]
+        optimizer = torch.optim.Adam(model.parameters())  # imports the compiler
+        with ip.probe(model):
+            model(x).sum().backward()
+            optimizer.step()
+            assert [set(vars(module)) for module in model.modules()] == before
+        torch.compile(model, backend=counting)(x)
+        with ip.probe(model):
+            assert "forward" in vars(model)
+        assert not any("forward" in vars(module) for module in model.modules())
+
     def test_compiled_while_probed(self, counting):
         model, x = small_model(), torch.randn(50, 6)
         with ip.probe(model, measures=MEASURES) as probe:
