@@ -33,6 +33,7 @@ from infoprobe.probing.measures import (
     Measure,
     MutualInformation,
     Rate,
+    Spectrum,
 )
 from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
@@ -65,6 +66,7 @@ __all__ = [
     "Rate",
     "Report",
     "Row",
+    "Spectrum",
     "TrustWarning",
     "bottleneck_account",
     "check_invertible",

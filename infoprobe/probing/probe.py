@@ -71,7 +71,8 @@ def probe(
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
             :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
-            :class:`~infoprobe.Rate`, or any other :class:`~infoprobe.Measure`.
+            :class:`~infoprobe.Rate`, :class:`~infoprobe.Spectrum`, or any other
+            :class:`~infoprobe.Measure`.
         values_per_batch: About how many values of each larger tensor are counted, drawn at
             random; ``None`` counts all. Fewer are faster. Neighbours in memory are drawn
             together, up to 64 at a time. Histograms are then noisier, and depend on how the data
@@ -120,10 +121,11 @@ def probe(
             raise ArgumentTypeError(
                 "measures",
                 "expected ip.Entropy(...), ip.Divergence(...), ip.MutualInformation(...), "
-                "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
+                "ip.EntropyChange(), ip.Rate(), ip.Spectrum(), or another ip.Measure, got "
                 f"{checks.shown(measure)} of type {type(measure).__name__}.",
             )
-        distinct.setdefault(_identity(measure), measure)
+        for part in measure.parts:
+            distinct.setdefault(_identity(part), part)
     if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
         for measure in list(distinct.values()):
             if isinstance(measure, Entropy) and measure.select is None:

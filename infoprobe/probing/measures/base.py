@@ -124,6 +124,11 @@ class Measure(ABC):
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept, the layer's own output or report last."""
 
+    @property
+    def parts(self) -> tuple[Measure, ...]:
+        """The measures that it stands for, each with rows of its own: itself, if not several."""
+        return (self,)
+
     def required_needs(self) -> tuple[Need, ...]:
         """The :attr:`needs`, checked.
 
