@@ -22,6 +22,7 @@ from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measu
 from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
+from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
 from infoprobe.taps.layout import LayerSpec, Layout, listed
@@ -191,6 +192,7 @@ class Probe:
     def _attach(self, model: nn.Module | Transform | Distribution) -> None:
         layout = Layout.of(model).select(self._chosen)
         self._layers = [layer.name for layer in layout.chosen]
+        require_layers((need.role for need in self._recorder.record.needs), self._layers)
         self._tap = Tap(layout, self._recorder)
 
     def __exit__(

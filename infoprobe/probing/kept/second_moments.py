@@ -17,7 +17,7 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import DoesNotApplyError, Select, require_select
 
 # Samples with more values than these are projected, to the second number of directions.
@@ -188,6 +188,6 @@ class Correlating(TensorReduction):
             directions = None if x.width is None else self.directions(x.width)
             if directions is not None:
                 yield (
-                    f"{ROLES[role]} ({x.width:,g} dimensions) was projected onto {directions:,} "
-                    f"random directions (seed {seed})."
+                    f"{described(role)} ({x.width:,g} dimensions) was projected onto "
+                    f"{directions:,} random directions (seed {seed})."
                 )

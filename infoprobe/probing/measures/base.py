@@ -15,7 +15,7 @@ from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import ROLES, Role, layer_of
 from infoprobe.rows import Kind, register_label
 
 
@@ -24,8 +24,8 @@ class Need(NamedTuple):
 
     Attributes:
         role: Whose tensors: the layer's ``"output"``, the layer's own input (``"previous"``), the
-            ``"input"`` of the whole model, the ``"target"``, or ``"layer"`` for what a layer
-            reports of itself.
+            ``"input"`` of the whole model, the ``"target"``, ``"layer"`` for what a layer reports
+            of itself, or what :func:`~infoprobe.probing.roles.role_of` gives for another layer.
         reduction: How they are reduced while they pass.
     """
 
@@ -149,7 +149,8 @@ class Measure(ABC):
                     f"expected infoprobe.probing.measures.Need(role, reduction), got {need!r} "
                     f"from {self!r}.",
                 )
-            checks.require_one_of(need.role, ROLES, "role")
+            if layer_of(need.role) is None:
+                checks.require_one_of(need.role, ROLES, "role")
             kind = CallReduction if need.role == "layer" else TensorReduction
             if not isinstance(need.reduction, kind):
                 raise ArgumentTypeError(
