@@ -25,7 +25,7 @@ from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall, Row
 
-_VERSION = 3
+_VERSION = 4
 
 # From which share of copies on they are worth a finding.
 _MANY_COPIES = 0.01
@@ -256,11 +256,7 @@ class Record:
             n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
-            if x.entrances:
-                yield (
-                    f"Some passes entered by {', '.join(sorted(x.entrances))} instead of the "
-                    "model; the input of that part was the reference."
-                )
+            yield from sorted(x.notes)
             yield from x.remarks()
 
     # To and from files and other processes.

@@ -135,7 +135,7 @@ class Recorder:
 
     # What the taps tell.
 
-    def begin(self, inputs: list[Tensor], entrance: str | None) -> Run | None:
+    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
@@ -152,7 +152,13 @@ class Recorder:
             groups = self.record.turns.take(n)
             tokens = Tokens(mask, inputs[0] if n else None)
             common = Pass(self._choices, self.record.reservoirs, groups, tokens)
-            run = Run(number, entrance, self.record, common, under_vmap())
+            notes = {several} - {""}
+            if entrance is not None:
+                notes.add(
+                    f"Some passes entered by {entrance} instead of the model; the input of that "
+                    "part was the reference."
+                )
+            run = Run(number, notes, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
                 common.admit_all(inputs[0])
@@ -226,8 +232,8 @@ class Recorder:
                     if problem.applies and new:
                         run.warned.add(kind)
                         _warn(call, kept)
-                elif role == "input" and run.entrance is not None:
-                    kept.entrances.add(run.entrance)
+                elif role == "input":
+                    kept.notes |= run.notes
 
     def _named_layer(self, event: Event, pieces: Pieces) -> Named:
         state = self._random_state(event.outputs)

@@ -72,7 +72,7 @@ class Run:
 
     Attributes:
         number: The number of the pass, from 0.
-        entrance: The part by which it entered; ``None`` for the model itself.
+        notes: What a reader should know of the model's input, in sentences.
         record: The record that was being filled when it began.
         common: What its layers have in common.
         under_vmap: Whether tensors stand for many, and have no values of their own.
@@ -88,7 +88,7 @@ class Run:
     """
 
     number: int
-    entrance: str | None
+    notes: set[str]
     record: Record
     common: Pass
     under_vmap: bool

@@ -16,6 +16,7 @@ from infoprobe.libraries.adapter import Library
 from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps.calls import Call, Calls
+from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
@@ -66,10 +67,14 @@ class ModuleTap:
         layout: The model, with its chosen layers.
         calls: Where calls are told.
         transforms: Listens to the transforms that modules make.
+        given: Finds the input among what the model is given.
     """
 
-    def __init__(self, layout: Layout, calls: Calls, transforms: TransformTap) -> None:
+    def __init__(
+        self, layout: Layout, calls: Calls, transforms: TransformTap, given: Inputs
+    ) -> None:
         self._model: nn.Module = layout.model
+        self._given = given
         self._calls = calls
         self._transforms = transforms
         self._ends: dict[tuple[object, End], list[Layer]] = {}
@@ -145,12 +150,15 @@ class ModuleTap:
             own = site.map.library.inputs(module, args, kwargs)
 
         def inputs() -> list[Tensor]:
+            if module is self._model:
+                return own or self._given.of(args, kwargs)
             return own or main_tensor(args) or main_tensor(kwargs)
 
+        several = "" if own or module is not self._model else self._given.others(args, kwargs)
         place = None if site.name is None else Place(site.name, type(module).__name__)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
-        call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
+        call = self._calls.enter(module, site.path, place, direction, given, True, several)
         if call is None:
             return None
         if own:

@@ -8,6 +8,7 @@ from torch import nn
 
 from infoprobe.taps.calls import Calls
 from infoprobe.taps.compiled import suspension
+from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import Layout
 from infoprobe.taps.method_hooks import MethodTap
 from infoprobe.taps.module_hooks import ModuleTap
@@ -21,12 +22,13 @@ class Tap:
     Arguments:
         layout: The model, with its chosen layers.
         sink: The sink that is told.
+        given: Finds the input among what the model is given.
 
     Attributes:
         attached: Whether the tap has not been removed.
     """
 
-    def __init__(self, layout: Layout, sink: Sink) -> None:
+    def __init__(self, layout: Layout, sink: Sink, given: Inputs) -> None:
         paths = {
             layer.module: layer.prefix
             for layer in layout.layers
@@ -37,7 +39,7 @@ class Tap:
         self._taps: list[ModuleTap | MethodTap | TransformTap] = [transforms]
         try:
             if isinstance(layout.model, nn.Module):
-                self._taps.append(ModuleTap(layout, self._calls, transforms))
+                self._taps.append(ModuleTap(layout, self._calls, transforms, given))
                 self._taps.append(MethodTap(layout, self._calls))
             else:
                 for layer in layout.layers:
