@@ -37,6 +37,7 @@ Contenders = dict[str, Callable[[], object]]
 MODELS = {
     "4 layers, d=256, 8x128": (4, 256, 8, 128),
     "6 layers, d=512, 8x256": (6, 512, 8, 256),
+    "4 layers, d=1024, 8x512": (4, 1024, 8, 512),
     "24 layers, d=1024, 8x512": (24, 1024, 8, 512),
 }
 
@@ -62,17 +63,18 @@ def difference(d: int) -> float:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(TOKENS, d, generator=generator) @ torch.randn(d, d, generator=generator)
     delve, total = TorchCovarianceMatrix(device="cpu"), None
-    for part in x.split(500):
+    for part in torch.split(x, 500):
         delve.update(part, False)
         moments = SecondMoments.of(part)
         total = moments if total is None else total + moments
     assert total is not None
-    return abs(float(Saturation().of(total)) - compute_saturation(delve.fix()))
+    return abs(float(Saturation().of(total)) - float(compute_saturation(delve.fix())))
 
 
 def language_model(layers: int, d: int) -> nn.Module:
     config = GPT2Config(n_layer=layers, n_embd=d, n_head=d // 64, vocab_size=1000, n_positions=512)
-    return GPT2Model(config).eval()
+    model: nn.Module = GPT2Model(config)
+    return model.train(False)
 
 
 def passes(layers: int, d: int, n: int, t: int, probes: dict[str, ip.Probe]) -> Contenders:
@@ -82,7 +84,7 @@ def passes(layers: int, d: int, n: int, t: int, probes: dict[str, ip.Probe]) -> 
     mask = torch.ones(n, t, dtype=torch.long)
 
     def watched(name: str, measures: object) -> Callable[[], object]:
-        blocks = [*model.get_submodule("h")]
+        blocks = [*model.get_submodule("h").children()]
         probe = ip.probe(model, layers=blocks, measures=measures)  # type: ignore[arg-type]
         probe.remove()
         probes[name] = probe

@@ -19,8 +19,8 @@ _PANEL = 128
 
 _TENSORS = ("n", "mean", "panels", "refused")
 
-# So many samples at most are converted and multiplied at once.
-_ROWS = 1024
+# So many samples at most, or values of narrower ones, are converted and multiplied at once.
+_ROWS, _VALUES = 1024, 1 << 18
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,23 +60,24 @@ class SecondMoments:
             x = x.to("cpu")
         x = x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-            near = x[:_ROWS].to(torch.float64).mean(0)
             panels = torch.zeros(_places(x.shape[1]), dtype=torch.float64, device=x.device)
-            total = torch.zeros_like(near)
-            for start in range(0, len(x), _ROWS):
-                rows = x[start : start + _ROWS].to(torch.float64, copy=True).sub_(near)
-                total += rows.sum(0)
+            near = total = panels.new_zeros(x.shape[1])
+            size = max(_ROWS, _VALUES // x.shape[1])
+            for start in range(0, len(x), size):
+                rows = x[start : start + size].to(torch.float64, copy=True)
+                near = near if start else rows.mean(0)
+                total = total + rows.sub_(near).sum(0)
                 _add_products(panels, rows)
             apart = total / len(x)
             _add_outer(panels, apart, total, -1)
             mean = near + apart
             finite = mean.isfinite().all()
-            if not x.is_cuda:
+            if x.device.type == "cpu":
                 _require_finite(x, finite)
             return cls(
                 finite * torch.full((), float(len(x)), dtype=torch.float64, device=x.device),
                 torch.where(finite, mean, 0.0),
-                torch.where(finite, panels, 0.0) if x.is_cuda else panels,
+                panels if x.device.type == "cpu" else torch.where(finite, panels, 0.0),
                 1 - finite.to(torch.float64),
                 eps,
             )

@@ -89,6 +89,22 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
             before = self.groups.get(group)
             self.groups[group] = moments if before is None else before + moments
 
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on: how many values the samples have."""
+        return {**super().outline(), "widths": {x.d: None for x in self.groups.values()}}
+
+    def _disagreement(self, agreed: Mapping[str, Any]) -> str:
+        widths = list(agreed["widths"])
+        return (
+            f"in what was merged: expected samples of {widths[0]:,} values, got {widths[1]:,}."
+            if len(widths) > 1
+            else ""
+        )
+
+    def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
+        width = next(iter(agreed["widths"]), None)
+        return any(x.d != width for x in self.groups.values())
+
     def _require_same_width(self, groups: Mapping[int, SecondMoments]) -> None:
         for mine, theirs in zip(self.groups.values(), groups.values(), strict=False):
             mine.require_same_width(theirs)
