@@ -16,6 +16,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY
 from infoprobe.estimators.errors import jackknifed
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.estimators.moments import GroupedMoments, SecondMoments, jackknifed_over_parts
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 
@@ -202,7 +203,18 @@ class Gaussian:
         Raises:
             TypeError, ValueError: The method raises it, or there is no such measure.
         """
+        if any(isinstance(x, GroupedMoments) for x in tensors):
+            return jackknifed_over_parts(self, measure, *tensors)
         return jackknifed(self, measure, *tensors)
+
+    @property
+    def takes_moments(self) -> bool:
+        """Whether :class:`~infoprobe.estimators.moments.SecondMoments` can stand for samples.
+
+        They give the same numbers, up to rounding, except where the weight of the shrinkage is to
+        be found from the samples.
+        """
+        return not isinstance(self.shrinkage, str)
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None
@@ -279,6 +291,9 @@ class Gaussian:
             )
 
     def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
+        if isinstance(p, SecondMoments) and isinstance(q, SecondMoments):
+            p.require_same_width(q)
+            return self._fit(p, "p"), self._fit(q, "q")
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
         checks.require_same_width(p=p, q=q)
         return self._fit(p, "p"), self._fit(q.to(p.device), "q")
@@ -295,9 +310,14 @@ class Gaussian:
 
     def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> _Fit:
         """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
+        if isinstance(x, SecondMoments):
+            if self.shrinkage is None:
+                x.require_varying(name)
+            rounding = x.eps**2 + torch.finfo(torch.float64).eps
+            return self._fit_of(int(x.n), x.mean, x.scatter, name, rounding, None)
         x = checks.continuous(x, name)
         checks.require_spread(x, name)
-        n, d = x.shape
+        n = len(x)
         values = x.double()
         mean = values.mean(0)
         centred = values - mean
@@ -305,14 +325,27 @@ class Gaussian:
         rounding = torch.finfo(dtype or x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
         if self.shrinkage is None:
             checks.require_varying(x, name)
+        return self._fit_of(n, mean, scatter, name, rounding, centred)
+
+    def _fit_of(
+        self,
+        n: int,
+        mean: Tensor,
+        scatter: Tensor,
+        name: str,
+        rounding: float,
+        centred: Tensor | None,
+    ) -> _Fit:
+        if self.shrinkage is None:
             return _Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
-        weight = (
-            _ledoit_wolf(centred / centred.abs().max())
-            if isinstance(self.shrinkage, str)
-            else torch.tensor(self.shrinkage, dtype=torch.float64, device=x.device)
-        )
-        target = torch.eye(d, dtype=torch.float64, device=x.device) * covariance.trace() / d
+        if isinstance(self.shrinkage, str):
+            assert centred is not None
+            weight = _ledoit_wolf(centred / centred.abs().max())
+        else:
+            weight = torch.tensor(self.shrinkage, dtype=torch.float64, device=mean.device)
+        d = len(mean)
+        target = torch.eye(d, dtype=torch.float64, device=mean.device) * covariance.trace() / d
         return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 

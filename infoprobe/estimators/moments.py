@@ -13,6 +13,8 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.errors import jackknife, widened
+from infoprobe.estimators.protocols import Estimate, method_of
 
 # A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on.
 _PANEL = 128
@@ -101,6 +103,18 @@ class SecondMoments:
                 "x",
                 f"expected samples of {self.d:,} values as before, got {other.d:,}. Pad the data "
                 "to one shape, select tokens of them, or choose other layers.",
+            )
+
+    def require_varying(self, name: str) -> None:
+        """Raises a ValueError if a feature of the samples is constant, up to rounding."""
+        squares = self.scatter.diagonal()
+        rounding = torch.finfo(torch.float64).eps * self.mean * 8
+        constant = int((squares <= self.n * rounding.square()).sum())
+        if constant:
+            raise ArgumentValueError(
+                name,
+                f"expected features that vary, got {constant:,} constant of {self.d:,}, which "
+                "have no density. Choose layers without such units.",
             )
 
     def to(self, device: torch.device | str) -> SecondMoments:
@@ -199,6 +213,32 @@ class GroupedMoments:
 
     def __len__(self) -> int:
         return int(self.total.n)
+
+
+def jackknifed_over_parts(estimator: object, measure: str, *given: GroupedMoments) -> Estimate:
+    """The value of a measure from moments, and its standard error from their groups.
+
+    Arguments:
+        estimator: One whose methods take :class:`SecondMoments`.
+        measure: The name of the method.
+        given: Its arguments, of the same groups of samples.
+
+    Raises:
+        TypeError, ValueError: The method raises it, or there is no such measure.
+    """
+    method = method_of(estimator, measure)
+    value = method(*(each.total for each in given))
+    first, *others = given
+    error = None
+    if all(len(each.parts) == len(first.parts) for each in others) and len(first.parts) > 1:
+        try:
+            parts = zip(*(each.without for each in given), strict=True)
+            without = torch.stack([method(*some) for some in parts])
+        except ArgumentValueError:  # there are too few samples to do without some
+            return Estimate(value, None, [])
+        error = jackknife(value, without, first.shares.to(value))
+    noise = None if error is None else widened(error.noise, error.degrees)
+    return Estimate(value, noise, [])
 
 
 def _require_finite(x: Tensor, finite: Tensor) -> None:

@@ -37,7 +37,7 @@ class Divergence(EstimatedMeasure):
         reference: What the output is compared with: ``"previous"`` for the layer's own input, or
             ``"input"`` for the input of the whole model, or the name of another layer that is
             probed, for what it returned last in the same pass.
-        samples: The most samples that are kept, as in :class:`Entropy`.
+        samples: The most samples that are kept, or ``None``, as in :class:`Entropy`.
         project: The number of dimensions to project onto, as in :class:`Entropy`. One matrix
             serves all tensors of the same width. The divergence of projections is at most that of
             the tensors themselves.

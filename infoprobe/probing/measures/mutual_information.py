@@ -65,6 +65,7 @@ class MutualInformation(EstimatedMeasure):
 
     name: ClassVar[str] = "mutual_information"
     never_rises: ClassVar[bool] = True
+    streams_moments: ClassVar[bool] = False
     _estimated: ClassVar[str] = "mutual_information"
 
     def __post_init__(self) -> None:
@@ -83,6 +84,7 @@ class MutualInformation(EstimatedMeasure):
     @property
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept: samples of the reference and of the output."""
+        assert self.samples is not None  # see streams_moments
         kept = Sampling(self.samples, self.project, self.select)
         return Need(role_of(self.reference), kept), Need("output", kept)
 
