@@ -18,7 +18,7 @@ def model_of():
 
 def batches(number=12):
     generator = torch.Generator().manual_seed(1)
-    return [torch.randn(700, 5, generator=generator) * 2 + 3 for _ in range(number)]
+    return [torch.randn(700, 5, generator=generator) * 0.7 + 0.3 for _ in range(number)]
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
@@ -42,7 +42,7 @@ def test_values_are_those_of_all_data_together(estimator):
             assert row["value"] == pytest.approx(float(value), rel=1e-9)
             assert row["n"] == len(x)
             assert row["findings"] == []
-            assert 0 < row["stderr"] < 0.05 * max(abs(value), 1)
+            assert 0 < row["stderr"] < 0.2 * max(abs(value), 1)
 
 
 def test_errors_are_those_of_samples_in_groups():
