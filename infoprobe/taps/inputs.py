@@ -37,6 +37,11 @@ class Inputs:
         if name is not None:
             _require_name(name, self._signature)
 
+    @property
+    def is_chosen(self) -> bool:
+        """Whether the user has said which argument it is."""
+        return self._name is not None
+
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
         """The input of one call: a list with one tensor, or none if there is none."""
         if self._name is not None:

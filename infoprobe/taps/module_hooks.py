@@ -105,6 +105,7 @@ class ModuleTap:
         self._hooks: list[tuple[nn.Module, _Hook, _Hook]] = []
         self.can_be_compiled = not (
             calls.wants_arguments
+            or given.is_chosen
             or any(map(is_compiled_in_place, self._model.modules()))
             or any(s.map is not None or s.makes_transforms for s in self._sites.values())
         )
