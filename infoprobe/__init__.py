@@ -36,6 +36,7 @@ from infoprobe.probing.measures import (
     Measure,
     MutualInformation,
     Rate,
+    Spectrum,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe, probe
@@ -80,6 +81,7 @@ __all__ = [
     "Reading",
     "Report",
     "Row",
+    "Spectrum",
     "TransportReport",
     "TrustWarning",
     "UpperBound",

@@ -17,6 +17,7 @@ from infoprobe.estimators.covariance import Fit, ledoit_wolf
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.estimators.moments import GroupedMoments, SecondMoments, jackknifed_over_parts
 from infoprobe.findings import Finding
 
 # From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of
@@ -189,11 +190,25 @@ class Gaussian(Estimator):
     def _with_error(
         self, arguments: Arguments, tensors: Sequence[Any]
     ) -> tuple[Tensor, Tensor | None]:
+        if any(isinstance(x, GroupedMoments) for x in tensors):
+            found = jackknifed_over_parts(self, arguments.measure, *tensors)
+            return found.value, found.stderr
         return self._jackknifed(arguments, tensors, GROUPS)
+
+    @property
+    def takes_moments(self) -> bool:
+        """Whether :class:`~infoprobe.estimators.moments.SecondMoments` can stand for samples.
+
+        They give the same numbers, up to rounding, except where the weight of the shrinkage is to
+        be found from the samples.
+        """
+        return not isinstance(self.shrinkage, str)
 
     def _findings(
         self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
     ) -> Iterator[Finding]:
+        if any(isinstance(x, GroupedMoments) for x in tensors):
+            return
         samples = {
             name: checks.samples(tensor, name)
             for name, tensor in zip(arguments.names, tensors, strict=True)
@@ -260,6 +275,9 @@ class Gaussian(Estimator):
             )
 
     def _two(self, p: Any, q: Any) -> tuple[Fit, Fit]:
+        if isinstance(p, SecondMoments) and isinstance(q, SecondMoments):
+            p.require_same_width(q)
+            return self._fit(p, "p"), self._fit(q, "q")
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
         checks.require_same_width(p=p, q=q)
         return self._fit(p, "p"), self._fit(q.to(p.device), "q")
@@ -276,9 +294,14 @@ class Gaussian(Estimator):
 
     def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> Fit:
         """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
+        if isinstance(x, SecondMoments):
+            if self.shrinkage is None:
+                x.require_varying(name)
+            rounding = x.eps**2 + torch.finfo(torch.float64).eps
+            return self._fit_of(int(x.n), x.mean, x.scatter, name, rounding, None)
         x = checks.continuous(x, name)
         checks.require_spread(x, name)
-        n, d = x.shape
+        n = len(x)
         values = x.double()
         mean = values.mean(0)
         centred = values - mean
@@ -286,14 +309,27 @@ class Gaussian(Estimator):
         rounding = torch.finfo(dtype or x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
         if self.shrinkage is None:
             checks.require_varying(x, name)
+        return self._fit_of(n, mean, scatter, name, rounding, centred)
+
+    def _fit_of(
+        self,
+        n: int,
+        mean: Tensor,
+        scatter: Tensor,
+        name: str,
+        rounding: float,
+        centred: Tensor | None,
+    ) -> Fit:
+        if self.shrinkage is None:
             return Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
-        weight = (
-            ledoit_wolf(centred / centred.abs().max())
-            if isinstance(self.shrinkage, str)
-            else torch.tensor(self.shrinkage, dtype=torch.float64, device=x.device)
-        )
-        target = torch.eye(d, dtype=torch.float64, device=x.device) * covariance.trace() / d
+        if isinstance(self.shrinkage, str):
+            assert centred is not None
+            weight = ledoit_wolf(centred / centred.abs().max())
+        else:
+            weight = torch.tensor(self.shrinkage, dtype=torch.float64, device=mean.device)
+        d = len(mean)
+        target = torch.eye(d, dtype=torch.float64, device=mean.device) * covariance.trace() / d
         return Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 

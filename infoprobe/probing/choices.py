@@ -17,6 +17,7 @@ from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.histogram.unread import UnreadCounts
+from infoprobe.estimators.moments import SecondMoments
 from infoprobe.probing.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.refused import together
@@ -28,7 +29,7 @@ from infoprobe.torch_internals import outside_of_transforms, plain
 # A pass that holds more than one part in so many of all samples is cut into blocks.
 _PARTS = 12
 
-C = TypeVar("C", Counts, UnreadCounts)
+C = TypeVar("C", Counts, UnreadCounts, SecondMoments)
 
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
@@ -178,9 +179,9 @@ class Pass:
             return self._admitted[sampling]
 
     def sum(self, before: C, counts: C) -> C:
-        """The counts of earlier passes and those of this one.
+        """The counts, or moments, of earlier passes and those of this one.
 
-        Layers that have seen the same tensors share their counts: the output of one is the input
+        Layers that have seen the same tensors share them: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
         added: C = self._once(operator.add, before, counts)

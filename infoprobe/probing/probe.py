@@ -25,9 +25,11 @@ from infoprobe.probing.processes.group import Group
 from infoprobe.probing.processes.synchronising import Together, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
+from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
 from infoprobe.reporting.table import WIDTH_OF
+from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
@@ -41,6 +43,7 @@ def probe(
     layers: LayerSpec | Iterable[LayerSpec] | None = None,
     measures: Measure | Iterable[Measure] | None = None,
     *,
+    input: str | None = None,
     values_per_batch: int | None = None,
     memory: int = 1 << 30,
     seed: int = 0,
@@ -76,7 +79,13 @@ def probe(
             divergences of the layer's input and of the model's input from it, on shared bins; or
             one or several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
             :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
-            :class:`~infoprobe.Rate`, or any other :class:`~infoprobe.Measure`.
+            :class:`~infoprobe.Rate`, :class:`~infoprobe.Spectrum`, or any other
+            :class:`~infoprobe.Measure`.
+        input: The name of the argument of the model's ``forward`` that is its input, such as
+            ``"input_ids"`` or ``"inputs_embeds"``. ``None`` for the first floating-point tensor
+            of the positional arguments, or else of the named ones: the one that a model of
+            Hugging Face calls its ``main_input_name``, and no mask if there is anything else. Of
+            a model that is given several tensors, rows that refer to the input say which it is.
         values_per_batch: About how many values of each larger tensor are counted, drawn at
             random; ``None`` counts all. Fewer are faster. Neighbours in memory are drawn
             together, up to 64 at a time. Histograms are then noisier, and depend on how the data
@@ -139,10 +148,11 @@ def probe(
             raise ArgumentTypeError(
                 "measures",
                 "expected ip.Entropy(...), ip.Divergence(...), ip.MutualInformation(...), "
-                "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
+                "ip.EntropyChange(), ip.Rate(), ip.Spectrum(), or another ip.Measure, got "
                 f"{checks.shown(measure)} of type {type(measure).__name__}.",
             )
-        distinct.setdefault(_identity(measure), measure)
+        for part in measure.parts:
+            distinct.setdefault(_identity(part), part)
     if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
         for measure in list(distinct.values()):
             if isinstance(measure, Entropy) and measure.select is None:
@@ -152,11 +162,12 @@ def probe(
     settings = {
         "model": type(model).__name__,
         "measures": ", ".join(map(repr, distinct.values())),
+        "input": str(input),
         "values_per_batch": str(values_per_batch),
         "memory": str(memory),
         "seed": str(seed),
     }
-    return Probe(model, listed(layers), recorder, settings)
+    return Probe(model, listed(layers), recorder, settings, Inputs(model, input))
 
 
 def _identity(measure: Measure) -> object:
@@ -182,7 +193,9 @@ class Probe:
         layers: list[LayerSpec] | None,
         recorder: Recorder,
         settings: Mapping[str, str],
+        given: Inputs,
     ) -> None:
+        self._given = given
         self._model = weakref.ref(model)
         self._settings = settings
         self._chosen = layers
@@ -207,7 +220,8 @@ class Probe:
     def _attach(self, model: nn.Module | Transform | Distribution) -> None:
         layout = Layout.of(model).select(self._chosen)
         self._layers = [layer.name for layer in layout.chosen]
-        self._tap = Tap(layout, self._recorder)
+        require_layers((need.role for need in self._recorder.record.needs), self._layers)
+        self._tap = Tap(layout, self._recorder, self._given)
 
     def __exit__(
         self,

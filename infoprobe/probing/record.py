@@ -26,7 +26,7 @@ from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import Role, described
 from infoprobe.rows import LayerCall
 
 _VERSION = 4
@@ -184,7 +184,7 @@ class Record:
             if refused is not None:
                 new = not of_need.left_out
                 reason = need.reduction.why_refused(refused.low, refused.high)
-                where = f"In pass {refused.number + 1}, {ROLES[need.role]}"
+                where = f"In pass {refused.number + 1}, {described(need.role)}"
                 of_need.leave_out(Problem(reason), where, refused.calls)
                 if new:
                     yield call, of_need, Problem(reason).kind
@@ -316,11 +316,7 @@ class Record:
             n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
-            if x.entrances:
-                yield (
-                    f"Some passes entered by {', '.join(sorted(x.entrances))} instead of the "
-                    "model; the input of that part was the reference."
-                )
+            yield from sorted(x.notes)
             yield from x.remarks()
 
     # To and from files and other processes.

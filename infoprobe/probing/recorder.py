@@ -29,8 +29,8 @@ from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import DraftRow, from_state, state_of
 from infoprobe.probing.record import Record
-from infoprobe.probing.roles import ROLES, Role
-from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
+from infoprobe.probing.roles import ROLES, Role, described, layer_of, role_of
+from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
 from infoprobe.probing.shards import local, local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
@@ -69,13 +69,19 @@ class Recorder:
         # Numbers are looked up many times in every hook, and faster than reductions.
         numbers: dict[Reduction, int] = {}
         self._sources: list[tuple[Role, int]] = []
+        # Of the layers that measures refer to, what there is before they were called.
+        self._named: dict[str, Pieces] = {}
         self._tensor_reductions: dict[Role, dict[int, TensorReduction]] = {r: {} for r in ROLES}
         self._call_reductions: dict[int, CallReduction] = {}
         for role, reduction in needs:
             number = numbers.setdefault(reduction, len(numbers))
             self._sources.append((role, number))
             if isinstance(reduction, TensorReduction):
-                as_role: Role = "previous" if role == "unmeasured" else role
+                as_role = "previous" if role == "unmeasured" else role
+                layer = layer_of(role)
+                if layer is not None:
+                    self._named.setdefault(layer, {})[number] = _not_yet(layer)
+                    as_role = "output"
                 self._tensor_reductions[as_role][number] = reduction
             elif isinstance(reduction, CallReduction):
                 self._call_reductions[number] = reduction
@@ -134,7 +140,7 @@ class Recorder:
 
     # What the taps tell.
 
-    def begin(self, inputs: list[Tensor], entrance: str | None) -> Run | None:
+    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
@@ -149,6 +155,12 @@ class Recorder:
             held = [local_if_whole(x) for x in inputs]
             n = checks.length(held[0]) if held and not under_vmap() else 0
             groups = self.record.turns.take(n)
+            notes = {several} - {""}
+            if entrance is not None:
+                notes.add(
+                    f"Some passes entered by {entrance} instead of the model; the input of that "
+                    "part was the reference."
+                )
             tokens = Tokens(mask, held[0] if n else None)
             common = Pass(
                 self._choices,
@@ -158,7 +170,7 @@ class Recorder:
                 functools.partial(_make_room, self.record, self._memory),
                 number,
             )
-            run = Run(number, entrance, self.record, common, under_vmap())
+            run = Run(number, notes, self.record, common, under_vmap())
             if self.record.passes == 0 and n:
                 self.record.opening = opening_of(held[0])
             self.record.passes += 1
@@ -218,7 +230,13 @@ class Recorder:
             "target": run.target,
             "layer": {i: _reported(run, each, event) for i, each in self._call_reductions.items()},
             "unmeasured": {},
+            **{
+                role_of(layer): run.named[layer].pieces if layer in run.named else missing
+                for layer, missing in self._named.items()
+            },
         }
+        if call.layer in self._named:
+            run.named[call.layer] = self._named_layer(event, pieces["output"])
         if entered is not None:
             known = source is not None and source == run.last.get(event.direction)
             if event.log_determinant is not None and not known:
@@ -240,12 +258,16 @@ class Recorder:
                     new = problem.kind not in run.warned and not any(
                         x.left_out for x in at_call.values()
                     )
-                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
+                    kept.leave_out(problem, f"In pass {run.number + 1}, {described(role)}")
                     if problem.applies and new:
                         run.warned.add(problem.kind)
                         _warn(call, kept)
-                elif role == "input" and run.entrance is not None:
-                    kept.entrances.add(run.entrance)
+                elif role == "input":
+                    kept.notes |= run.notes
+
+    def _named_layer(self, event: Event, pieces: Pieces) -> Named:
+        state = self._random_state(event.outputs)
+        return Named(pieces, state, hold_integers(event.outputs))
 
     def _random_state(self, tensors: list[Tensor]) -> bytes | None:
         known = self._asks_for_noise and not under_vmap()
@@ -261,6 +283,8 @@ class Recorder:
             "input" in run.integers,
             hold_integers(event.outputs),
             entered is not None and entered.integers,
+            frozenset(role_of(x) for x in self._named if run.noise_since(x, now)),
+            frozenset(role_of(x) for x, named in run.named.items() if named.integers),
         )
 
     def _remember(self, run: Run, outputs: list[Tensor], call: LayerCall) -> None:
@@ -378,6 +402,13 @@ class Recorder:
             self.passes, self._begun = passes, begun
             self._every, self._window = every, window
             self._choices.resume(self.record.seed, state["generator"])
+
+
+def _not_yet(layer: str) -> Problem:
+    return Problem(
+        f"It does not apply: {layer!r}, which it refers to, is not called before this layer.",
+        applies=False,
+    )
 
 
 def _reduced(

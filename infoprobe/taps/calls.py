@@ -127,6 +127,7 @@ class Calls:
         direction: Direction | None,
         inputs: Callable[[], list[Tensor]] | None,
         hooked: bool,
+        several: str = "",
     ) -> Call | None:
         """A call begins.
 
@@ -140,6 +141,7 @@ class Calls:
                 direction of its own, and what goes into that one is the input of the pass.
             hooked: Whether a hook will call :meth:`leave`; hooks are not told of a
                 KeyboardInterrupt.
+            several: What a reader must know if the pass has several inputs.
 
         Returns:
             The call, for :meth:`leave`; ``None`` if the call does not belong to a pass.
@@ -156,7 +158,8 @@ class Calls:
             tensors = inputs()
             if any(map(is_fake, tensors)):
                 return None
-            run.token = self._sink.begin(tensors, (stack[0].path if stack else path) or None)
+            entrance = (stack[0].path if stack else path) or None
+            run.token = self._sink.begin(tensors, entrance, several)
             run.begun = True
         if not stack:
             running.calls.append(self)

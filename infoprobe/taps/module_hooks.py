@@ -17,6 +17,7 @@ from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps import compiled
 from infoprobe.taps.calls import Call, Calls
+from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
@@ -70,13 +71,17 @@ class ModuleTap:
         layout: The model, with its chosen layers.
         calls: Where calls are told.
         transforms: Listens to the transforms that modules make.
+        given: Finds the input among what the model is given.
 
     Attributes:
         can_be_compiled: Whether tensors alone tell what there is to know of a call.
     """
 
-    def __init__(self, layout: Layout, calls: Calls, transforms: TransformTap) -> None:
+    def __init__(
+        self, layout: Layout, calls: Calls, transforms: TransformTap, given: Inputs
+    ) -> None:
         self._model: nn.Module = layout.model
+        self._given = given
         self._calls = calls
         self._transforms = transforms
         self._ends: dict[tuple[object, End], list[Layer]] = {}
@@ -100,6 +105,7 @@ class ModuleTap:
         self._hooks: list[tuple[nn.Module, _Hook, _Hook]] = []
         self.can_be_compiled = not (
             calls.wants_arguments
+            or given.is_chosen
             or any(map(is_compiled_in_place, self._model.modules()))
             or any(s.map is not None or s.makes_transforms for s in self._sites.values())
         )
@@ -175,12 +181,15 @@ class ModuleTap:
             own = site.map.library.inputs(module, args, kwargs)
 
         def inputs() -> list[Tensor]:
+            if module is self._model:
+                return own or self._given.of(args, kwargs)
             return own or main_tensor(args) or main_tensor(kwargs)
 
+        several = "" if own or module is not self._model else self._given.others(args, kwargs)
         place = None if site.name is None else Place(site.name, site.type)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
-        call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
+        call = self._calls.enter(module, site.path, place, direction, given, True, several)
         if call is None:
             return None
         if own:

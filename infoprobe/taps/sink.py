@@ -79,13 +79,14 @@ class Sink(Protocol):
     wants_log_determinants: bool
     wants_arguments: bool
 
-    def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
+    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Any:
         """A pass begins with these tensors.
 
         Arguments:
             inputs: The tensors that go in.
             entrance: The part of the model by which the pass enters; ``None`` if it enters by
                 the model itself.
+            several: What a reader must know if more tensors go in than these; else empty.
 
         Returns:
             An object that stands for the pass; ``None`` if the sink ignores this pass.

@@ -10,6 +10,7 @@ from torch import nn
 
 from infoprobe.taps.calls import Calls
 from infoprobe.taps.compiled import suspension
+from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import Layout
 from infoprobe.taps.method_hooks import MethodTap
 from infoprobe.taps.module_hooks import ModuleTap
@@ -23,12 +24,13 @@ class Tap:
     Arguments:
         layout: The model, with its chosen layers.
         sink: The sink that is told.
+        given: Finds the input among what the model is given.
 
     Attributes:
         attached: Whether the tap has not been removed.
     """
 
-    def __init__(self, layout: Layout, sink: Sink) -> None:
+    def __init__(self, layout: Layout, sink: Sink, given: Inputs) -> None:
         paths = {
             layer.module: layer.prefix
             for layer in layout.layers
@@ -40,7 +42,7 @@ class Tap:
         self._taps: list[ModuleTap | MethodTap | TransformTap] = [transforms]
         try:
             if isinstance(layout.model, nn.Module):
-                modules = ModuleTap(layout, self._calls, transforms)
+                modules = ModuleTap(layout, self._calls, transforms, given)
                 can_be_compiled = modules.can_be_compiled
                 self._taps.append(modules)
                 self._taps.append(MethodTap(layout, self._calls))

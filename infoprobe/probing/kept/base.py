@@ -74,7 +74,7 @@ class Kept(ABC, Generic[P]):
         why_left_out: What was wrong with the first of them; empty if there were none.
         inapplicable: The number of calls to which the measure does not apply.
         why_inapplicable: Why it does not apply to the first of them.
-        entrances: The parts of the model by which passes entered, instead of the model itself.
+        notes: What a reader should know of where the tensors came from, in sentences.
         refused: What a device knows of the calls that could not be measured, until it is read.
     """
 
@@ -84,7 +84,7 @@ class Kept(ABC, Generic[P]):
     why_left_out: str = ""
     inapplicable: int = 0
     why_inapplicable: str = ""
-    entrances: set[str] = field(default_factory=set)
+    notes: set[str] = field(default_factory=set)
     refused: Tensor | None = None
 
     @property
@@ -163,7 +163,7 @@ class Kept(ABC, Generic[P]):
         self.why_left_out = self.why_left_out or other.why_left_out
         self.inapplicable += other.inapplicable
         self.why_inapplicable = self.why_inapplicable or other.why_inapplicable
-        self.entrances |= other.entrances
+        self.notes |= other.notes
         self._merge(other, merging)
 
     def outline(self) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class Kept(ABC, Generic[P]):
         return {
             "why_left_out": self.why_left_out,
             "why_inapplicable": self.why_inapplicable,
-            "entrances": dict.fromkeys(sorted(self.entrances)),
+            "notes": dict.fromkeys(sorted(self.notes)),
         }
 
     def pooled(
@@ -196,7 +196,7 @@ class Kept(ABC, Generic[P]):
             kept.n, kept.values, kept.left_out, kept.inapplicable = found.tolist()
             kept.why_left_out = agreed["why_left_out"] or self._disagreement(agreed)
             kept.why_inapplicable = agreed["why_inapplicable"]
-            kept.entrances = set(agreed["entrances"])
+            kept.notes = set(agreed["notes"])
         return both
 
     def state_dict(self) -> dict[str, Any]:
@@ -208,7 +208,7 @@ class Kept(ABC, Generic[P]):
             "why_left_out": self.why_left_out,
             "inapplicable": self.inapplicable,
             "why_inapplicable": self.why_inapplicable,
-            "entrances": sorted(self.entrances),
+            "notes": sorted(self.notes),
             **self._state(),
         }
 
@@ -218,7 +218,7 @@ class Kept(ABC, Generic[P]):
         self.left_out, self.why_left_out = count_of(state["left_out"]), state["why_left_out"]
         self.inapplicable = count_of(state["inapplicable"])
         self.why_inapplicable = state["why_inapplicable"]
-        self.entrances = set(state["entrances"])
+        self.notes = set(map(str, state["notes"]))
         self._load(state)
 
     def remarks(self) -> Iterator[str]:

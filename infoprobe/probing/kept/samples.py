@@ -22,7 +22,7 @@ from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, total
 from infoprobe.probing.processes.survivors import Survivors
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import Select, require_select
 
 # About how many values of samples that are to be projected are there at once.
@@ -403,7 +403,7 @@ class Sampling(TensorReduction):
                 "needed was there."
             )
         wide = [
-            f"{ROLES[role]} ({x.width:,g} dimensions)"
+            f"{described(role)} ({x.width:,g} dimensions)"
             for role, x in kept.items()
             if self.project is not None and x.width is not None and x.width > self.project
         ]

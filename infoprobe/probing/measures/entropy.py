@@ -42,7 +42,9 @@ class Entropy(EstimatedMeasure):
             with dyadic or explicit bins streams all values; any other estimator is given samples
             that were kept.
         samples: The most samples that are kept for an estimator that does not stream. They are
-            drawn at random from all samples, and are the same at every layer.
+            drawn at random from all samples, and are the same at every layer. ``None`` keeps no
+            sample but the mean and the covariance of all of them, which is all that
+            :class:`~infoprobe.Gaussian` needs; it cannot be told then how Gaussian the data are.
         project: The number of dimensions onto which wider samples are projected, by a random
             matrix, before they are kept; the entropy is then that of the projection. ``None``
             keeps them as they are.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.protocols import (
@@ -18,6 +19,7 @@ from infoprobe.estimators.protocols import (
 from infoprobe.probing.kept.base import Reduction
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.base import Measure, Reading
 from infoprobe.probing.measures.levels import Level, Levels, LevelsOfCounts
 from infoprobe.probing.selection import Select, require_select
@@ -30,14 +32,24 @@ class EstimatedMeasure(Measure):
 
     estimator: Any
     _: KW_ONLY
-    samples: int = 4096
+    samples: int | None = 4096
     project: int | None = None
     select: Select = None
+
+    streams_moments: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_measure(self.estimator, self._estimated)
         kind_of(self.estimator)
-        checks.require_integer_field(self, "samples", 2)
+        if self.samples is not None:
+            checks.require_integer_field(self, "samples", 2)
+        elif not (self.streams_moments and getattr(self.estimator, "takes_moments", False)):
+            raise ArgumentValueError(
+                "samples",
+                f"expected the most samples to keep, got None for {self!r}. All samples are used "
+                "without keeping them by the entropy and the divergence of ip.Gaussian(), whose "
+                "shrinkage is no name.",
+            )
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
         object.__setattr__(self, "select", require_select(self.select))
@@ -69,6 +81,8 @@ class EstimatedMeasure(Measure):
 
     def _kept(self) -> Reduction:
         """What is kept of each role's tensors: counts where the estimator streams, or samples."""
+        if self.samples is None:
+            return Correlating(self.project, self.select)
         if isinstance(self.estimator, StreamingEstimator) and self.estimator.streams:
             return Counting(self.estimator.uncorrected, self.select)
         return Sampling(self.samples, self.project, self.select)

@@ -1,0 +1,93 @@
+"""Gaussian measures of all samples, which are not kept."""
+
+import pytest
+import torch
+from torch import nn
+
+import infoprobe as ip
+from infoprobe.errors import ArgumentValueError
+from tests.probing.helpers import probed, save_and_load
+
+ESTIMATORS = [ip.Gaussian(), ip.Gaussian(shrinkage=0.2)]
+
+
+def model_of():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 5), nn.Tanh()).requires_grad_(False)
+
+
+def batches(number=12):
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randn(700, 5, generator=generator) * 0.7 + 0.3 for _ in range(number)]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+def test_values_are_those_of_all_data_together(estimator):
+    model, parts = model_of(), batches()
+    measures = [
+        ip.Entropy(estimator, samples=None),
+        ip.Divergence(estimator, samples=None),
+        ip.Divergence(estimator, reference="0", samples=None),
+    ]
+    rows = probed(model, parts, measures).report().rows
+    x = torch.cat(parts)
+    a = model[0](x)
+    b = model[1](a)
+    expected = [
+        *(estimator.entropy(a), estimator.kl_divergence(x, a), None),
+        *(estimator.entropy(b), estimator.kl_divergence(a, b), estimator.kl_divergence(a, b)),
+    ]
+    for row, value in zip(rows, expected, strict=True):
+        if value is not None:
+            assert row["value"] == pytest.approx(float(value), rel=1e-9)
+            assert row["n"] == len(x)
+            assert row["findings"] == []
+            assert 0 < row["stderr"] < 0.2 * max(abs(value), 1)
+
+
+def test_errors_are_those_of_samples_in_groups():
+    model, parts = model_of(), batches(40)
+    streamed = probed(model, parts, ip.Entropy(ip.Gaussian(), samples=None)).report().rows
+    kept = probed(model, parts, ip.Entropy(ip.Gaussian(), samples=10**6)).report().rows
+    for one, other in zip(streamed, kept, strict=True):
+        assert one["value"] == pytest.approx(other["value"], rel=1e-9)
+        assert one["stderr"] == pytest.approx(other["stderr"], rel=0.5)
+
+
+def test_merging_and_states():
+    model, parts = model_of(), batches(6)
+    measure = ip.Entropy(ip.Gaussian(), samples=None)
+    a, b = probed(model, parts[:2], measure), probed(model, parts[2:], measure)
+    again = ip.probe(model, measures=measure)
+    again.load_state_dict(save_and_load(a.state_dict()))
+    again.merge(b)
+    again.remove()
+    expected = [row["value"] for row in probed(model, parts, measure).report().rows]
+    assert [row["value"] for row in again.report().rows] == pytest.approx(expected, rel=1e-12)
+
+
+def test_data_without_a_density_are_refused():
+    x = torch.randn(500, 4)
+    for bad, message in (
+        (torch.cat([x, x[:, :1]], 1), "linear combination"),
+        (torch.cat([x, torch.full((500, 1), 0.1)], 1), "1 constant of 5"),
+        (x[:3], "more samples than features"),
+    ):
+        probe = probed(nn.Identity(), bad.split(100), ip.Entropy(ip.Gaussian(), samples=None))
+        (row,) = probe.report().rows
+        assert row["value"] is None
+        assert message in row["findings"][0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ip.Entropy(ip.KNN(), samples=None),
+        lambda: ip.Entropy(samples=None),
+        lambda: ip.Entropy(ip.Gaussian(shrinkage="ledoit-wolf"), samples=None),
+        lambda: ip.MutualInformation(ip.Gaussian(), samples=None),
+    ],
+)
+def test_others_need_samples(make):
+    with pytest.raises(ArgumentValueError, match="expected the most samples to keep, got None"):
+        make()
