@@ -23,7 +23,8 @@ class Row(TypedDict):
         order: The position of this call of the layer in order of first appearance, from 0.
         step: The number of the pass with which the window of steps began; ``None`` if no steps
             were tracked.
-        measure: The name of the measure, such as ``"entropy"``.
+        measure: The name of the measure, such as ``"entropy"``, and behind an ``@`` what the
+            samples are, if anything was selected: ``"entropy@tokens"``.
         estimator: The ``repr`` of the estimator, or the formula of an exact measure.
         reference: The tensor that the output is compared with: ``"previous"`` (the layer's
             input), ``"input"`` (the model's input) or ``"target"``; ``None`` for a measure of
@@ -118,7 +119,12 @@ def label(measure: str, reference: str | None) -> str:
         'H(output)'
         >>> label("my_measure", "input")
         'my_measure(input)'
+        >>> label("entropy@tokens", None)
+        'H(output) @ tokens'
     """
-    if measure in _labels:
-        return _labels[measure](reference)
-    return measure if reference is None else f"{measure}({reference})"
+    name, at, selected = measure.partition("@")
+    if name in _labels:
+        name = _labels[name](reference)
+    elif reference is not None:
+        name = f"{name}({reference})"
+    return f"{name} @ {selected}" if at else name

@@ -7,15 +7,18 @@ import math
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
 
 # A pass that holds more than one part in so many of all samples is cut into blocks.
@@ -110,16 +113,19 @@ class Pass:
         choices: The random choices of the probe.
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
+        tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
     """
 
     def __init__(
         self,
         choices: Choices,
-        reservoirs: Mapping[Hashable, Reservoir],
+        reservoirs: Mapping[Any, Reservoir],
         groups: Sequence[int] = (0,),
+        tokens: Tokens | None = None,
     ) -> None:
         self.choices = choices
         self.groups = groups
+        self.tokens = Tokens() if tokens is None else tokens
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
@@ -132,12 +138,23 @@ class Pass:
             x: The model's input, (n, ...).
         """
         for sampling, reservoir in self._reservoirs.items():
-            admitted = self.admitted(sampling, checks.length(x))
-            if x.dim() and len(admitted.indices):
+            n = self._known_count(sampling.select)
+            if n is None:
+                continue
+            admitted = self.admitted(sampling, n)
+            origins = self.tokens.origins(sampling.select, admitted.indices)
+            if x.dim() and origins is not None and len(admitted.indices):
+                sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    chosen = plain(x)[admitted.indices.to(x.device)]
-                    reservoir.mark(admitted, marks_of(chosen))
+                    chosen = plain(x)[sequences.to(x.device)]
+                    reservoir.mark(admitted, marks_of(chosen, places))
+
+    def _known_count(self, select: Select) -> int | None:
+        try:
+            return self.tokens.count(select)
+        except ArgumentError:  # raised again where a tensor is reduced, and told on its row
+            return None
 
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
         """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""

@@ -22,6 +22,7 @@ from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measu
 from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
+from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
@@ -125,7 +126,7 @@ def probe(
         distinct.setdefault(_identity(measure), measure)
     if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
         for measure in list(distinct.values()):
-            if isinstance(measure, Entropy):
+            if isinstance(measure, Entropy) and measure.select is None:
                 beside = InputEntropy.beside(measure)
                 distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
@@ -217,13 +218,40 @@ class Probe:
 
         Arguments:
             target: One label, or any other vector, for each sample: a one-dimensional tensor
-                (n,) of integers, or any tensor (n, ...).
+                (n,) of integers, or any tensor (n, ...). A measure with ``select=`` takes one
+                for each token, (n, t, ...), as well as one for each sequence.
 
         Raises:
             TypeError: It does not hold real numbers.
             ValueError: It is empty.
         """
         self._recorder.target(checks.as_tensor(target, "target"))
+
+    def mask(self, mask: Any) -> None:
+        """Says for the next pass which tokens count, as the attention mask of a batch does.
+
+        Tokens that do not count are no samples of a measure with ``select=``. Of a measure
+        without it, histograms over values leave them out, and a measure that keeps samples has no
+        value, since its samples would be sequences with their padding.
+
+        Arguments:
+            mask: 1 or ``True`` for each token that counts and 0 or ``False`` for padding, (n, t)
+                for n sequences of t tokens, padded on either side; or (n, h, w) for the positions
+                of images. It is read on the CPU: a mask from a data loader makes nothing wait.
+
+        Raises:
+            TypeError: It holds neither booleans nor integers.
+            ValueError: It has one axis only, or other values than 0 and 1.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy(select="tokens")) as probe:
+            ...     probe.mask([[1, 1, 1], [1, 0, 0]])
+            ...     _ = model(torch.randn(2, 3, 3))
+            >>> probe.report().rows[0]["n"]
+            4
+        """
+        self._recorder.mask(require_mask(mask))
 
     def track(self, every: int = 100, passes: int = 1) -> Probe:
         """Measures in windows of passes from now on, to follow a model over its training.

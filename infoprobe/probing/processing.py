@@ -31,7 +31,7 @@ def add_findings_on_processing(
         follows: For each call, the call whose output it was given.
         measures: The measures that were computed.
     """
-    falling = {measure.name for measure in measures if measure.never_rises}
+    falling = {measure.full_name for measure in measures if measure.never_rises}
     known = {
         (LayerCall.of(row), Column.of(row)): row
         for row in rows

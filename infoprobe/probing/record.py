@@ -201,7 +201,7 @@ class Record:
             "call": call.call,
             "order": order,
             "step": step,
-            "measure": measure.name,
+            "measure": measure.full_name,
             "estimator": measure.method,
             "reference": measure.reference,
             "value": None if reading is None else reading.value,

@@ -29,6 +29,7 @@ from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
+from infoprobe.probing.selection import DoesNotApplyError, Tokens
 from infoprobe.rows import LayerCall, Row
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
@@ -100,6 +101,7 @@ class Recorder:
         self.passes = 0
         self._begun = 0
         self._target: list[Tensor] = []
+        self._mask: Tensor | None = None
         self._choices.restart()
 
     @property
@@ -121,12 +123,17 @@ class Recorder:
         """Takes the labels, or other targets, of the next pass."""
         self._target = [target]
 
+    def mask(self, mask: Tensor) -> None:
+        """Takes the mask of the tokens in the next pass, (n, t), bool, on the CPU."""
+        self._mask = mask
+
     # What the taps tell.
 
     def begin(self, inputs: list[Tensor], entrance: str | None) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock:
             target, self._target = self._target, []
+            mask, self._mask = self._mask, None
             # A trace would record what we do, and know no numbers.
             if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 return None
@@ -137,7 +144,8 @@ class Recorder:
                 return None
             n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
             groups = self.record.turns.take(n)
-            common = Pass(self._choices, self.record.reservoirs, groups)
+            tokens = Tokens(mask, inputs[0] if n else None)
+            common = Pass(self._choices, self.record.reservoirs, groups, tokens)
             run = Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
@@ -273,7 +281,7 @@ class Recorder:
                 run.seen[id(tensor)] = Seen(weakref.ref(tensor), changes, pieces)
         for number, reduction in reductions.items():
             if number not in pieces:
-                pieces[number] = _reduced(run, reduction, tensors)
+                pieces[number] = _reduced(run, role, reduction, tensors)
         return pieces
 
     # With others, and to and from files.
@@ -339,12 +347,17 @@ class Recorder:
             self._choices.resume(self.record.seed, state["generator"])
 
 
-def _reduced(run: Run, reduction: TensorReduction, tensors: list[Tensor]) -> Piece | Problem:
+def _reduced(
+    run: Run, role: Role, reduction: TensorReduction, tensors: list[Tensor]
+) -> Piece | Problem:
     if run.under_vmap:
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
         with outside_of_transforms():
-            return reduction.reduce([plain(x) for x in tensors], run.common)
+            given = [plain(x) for x in tensors]
+            if role == "target":
+                given = [run.common.tokens.target(reduction.select, x) for x in given]
+            return reduction.reduce(given, run.common)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return _problem(error)
 
@@ -357,7 +370,8 @@ def _reported(reduction: CallReduction, event: Event) -> Piece | Problem:
 
 
 def _problem(error: Exception) -> Problem:
-    return Problem(error.problem if isinstance(error, ArgumentError) else str(error))
+    problem = error.problem if isinstance(error, ArgumentError) else str(error)
+    return Problem(problem, applies=not isinstance(error, DoesNotApplyError))
 
 
 def _warn(call: LayerCall, kept: Kept[Any]) -> None:

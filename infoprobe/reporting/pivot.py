@@ -28,8 +28,9 @@ class Column(NamedTuple):
 
     @property
     def key(self) -> str:
-        """How a logger names it: ``divergence_input``."""
-        return f"{self.measure}_{self.reference}" if self.reference else self.measure
+        """How a logger names it: ``divergence_input``, or ``divergence_input@tokens``."""
+        name, at, selected = self.measure.partition("@")
+        return (f"{name}_{self.reference}" if self.reference else name) + at + selected
 
 
 def column_names(columns: Sequence[Column]) -> list[str]:

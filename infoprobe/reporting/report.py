@@ -57,10 +57,11 @@ class Report:
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
 
-        A reference is appended to the measure (``conv1/forward/divergence_input``), and the
-        number of a repeated call to the layer (``conv1#1/...``). Where two rows would otherwise
-        have the same key, it goes on with a short name of the estimator, made of the class and
-        the settings that differ (``.../entropy[KNN(k=3)]``), with the type of the layer
+        A reference is appended to the measure (``conv1/forward/divergence_input``), and so are
+        the samples that were selected (``h.0/forward/entropy@tokens``); the number of a repeated
+        call is appended to the layer (``conv1#1/...``). Where two rows would otherwise have the
+        same key, it goes on with a short name of the estimator, made of the class and the
+        settings that differ (``.../entropy[KNN(k=3)]``), with the type of the layer
         (``[tap]``), and with a number, as far as these are needed. Rows without a value are left
         out. If steps were tracked, the values are those of the last step.
 
@@ -99,7 +100,8 @@ class Report:
         extra ``infoprobe[plot]``.
 
         Arguments:
-            measure: The name of the measure to draw, such as ``"entropy"`` or ``"divergence"``.
+            measure: The name of the measure to draw, such as ``"entropy"`` or ``"divergence"``,
+                or ``"entropy@tokens"`` where samples were selected.
             reference: The reference of the rows to draw; ``None`` draws a line for each.
             ax: The axes to draw on; ``None`` makes a new figure.
 

@@ -16,6 +16,7 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
+from infoprobe.probing.selection import Select
 from infoprobe.taps.sink import Event
 
 
@@ -219,7 +220,13 @@ class Reduction(ABC):
 
 
 class TensorReduction(Reduction):
-    """A way of keeping tensors that pass."""
+    """A way of keeping tensors that pass.
+
+    Attributes:
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
+    """
+
+    select: Select = None
 
     @abstractmethod
     def reduce(self, tensors: list[Tensor], run: Pass) -> Piece:

@@ -18,6 +18,7 @@ from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.roles import Role
+from infoprobe.probing.selection import Select, require_select
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +93,15 @@ class Counting(TensorReduction):
 
     Attributes:
         estimator: The estimator in whose bins they are counted.
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
+            Values of tokens that a mask leaves out are not counted in any case.
     """
 
     estimator: StreamingEstimator
+    select: Select = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "select", require_select(self.select))
 
     def empty(self) -> KeptCounts:
         """Nothing kept yet."""
@@ -102,20 +109,33 @@ class Counting(TensorReduction):
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
         """The counts of some tensors together, on the CPU."""
+        if self.select is not None or run.tokens.padded:
+            return self._selected(tensors, run)
         chosen = run.values_of(tensors)
         blocks = count_blocks(self.estimator, chosen[0], len(run.groups))
         for x in chosen[1:]:
             more = count_blocks(self.estimator, x, len(run.groups))
             blocks = [a + b for a, b in zip(blocks, more, strict=True)]
-        if tensors[0].is_cuda:
-            blocks = [counts.to("cpu") for counts in blocks]
-        values = sum(map(Tensor.numel, tensors))
-        return CountsPiece(
-            n=checks.length(tensors[0]) or 1,
-            values=values,
-            groups=dict(zip(run.groups, blocks, strict=False)),
-            counted=values if chosen is tensors else sum(x.numel() for x in chosen),
-        )
+        groups = dict(zip(run.groups, blocks, strict=False))
+        return _piece(checks.length(tensors[0]) or 1, tensors, chosen, groups)
+
+    def _selected(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
+        """The counts of some samples only, in blocks of whole sequences."""
+        samples = []
+        for x in tensors:
+            whole = checks.as_tensor(x, "x")
+            select = run.tokens.padding(whole) if self.select is None else self.select
+            samples.append(run.tokens.samples(select, whole))
+        n = checks.length(tensors[0] if self.select is None else samples[0])
+        counted = run.values_of(samples)
+        groups: dict[int, Counts] = {}
+        for x in counted:
+            sizes = run.tokens.sizes(select, len(x), len(run.groups))
+            for group, part in zip(run.groups, torch.split(x, sizes), strict=True):
+                if len(part):
+                    counts = self.estimator.count(part)
+                    groups[group] = groups[group] + counts if group in groups else counts
+        return _piece(n, samples, counted, groups)
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
@@ -137,3 +157,16 @@ class Counting(TensorReduction):
                 f"It was computed from {output.counted:,} of {output.values:,} values, drawn at "
                 f"random in every batch (seed {seed})."
             )
+
+
+def _piece(
+    n: int, tensors: list[Tensor], counted: list[Tensor], groups: Mapping[int, Counts]
+) -> CountsPiece:
+    if tensors[0].is_cuda:
+        groups = {group: counts.to("cpu") for group, counts in groups.items()}
+    return CountsPiece(
+        n=n,
+        values=sum(map(Tensor.numel, tensors)),
+        groups=groups,
+        counted=sum(map(Tensor.numel, counted)),
+    )

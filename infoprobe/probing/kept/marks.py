@@ -13,16 +13,22 @@ UNKNOWN = 0
 # The most values of a sample that its mark is made of.
 _VALUES = 1024
 _LARGEST = 2**63 - 1
+# An odd number, by which the marks of a sequence's tokens differ.
+_PLACE = 0x1E3779B97F4A7C15
 # By how much results of one sample may differ, relative to the largest value: sums are added up
 # in another order when a sample comes in another batch.
 _ROUNDING = 1e-4
 
 
-def marks_of(x: Tensor) -> Tensor:
+def marks_of(x: Tensor, places: Tensor) -> Tensor:
     """A number for each of the samples (n, ...): (n,), int64, on the CPU.
 
     Equal samples have equal marks, and others have other marks, unless they differ only in
     values that are left out.
+
+    Arguments:
+        x: What the model was given for each sample, (n, ...): the whole sequence for a token.
+        places: Which of its tokens each sample is, (n,), int64; 0 for the first.
     """
     values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
     values = values[:, :: -(-values.shape[1] // _VALUES)]
@@ -35,7 +41,7 @@ def marks_of(x: Tensor) -> Tensor:
         -_LARGEST, _LARGEST, (bits.shape[1],), generator=generator, device="cpu"
     )
     mixed = (bits ^ (bits >> 32)) * (weights.to(x.device) | 1)
-    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1).cpu()
+    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1).cpu() + places * _PLACE
     return torch.where(hashed == UNKNOWN, 1, hashed)
 
 

@@ -17,6 +17,7 @@ from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.selection import Select, require_select
 
 
 class Samples:
@@ -188,15 +189,18 @@ class Sampling(TensorReduction):
         samples: The most samples that are kept.
         project: The number of dimensions onto which wider samples are projected; ``None`` to
             keep them as they are.
+        select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
     """
 
     samples: int
     project: int | None = None
+    select: Select = None
 
     def __post_init__(self) -> None:
         checks.require_integer_field(self, "samples", 1)
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
+        object.__setattr__(self, "select", require_select(self.select))
 
     def empty(self) -> KeptSamples:
         """Nothing kept yet."""
@@ -204,7 +208,7 @@ class Sampling(TensorReduction):
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> SamplesPiece:
         """The samples of this pass that the reservoir keeps; of several tensors side by side."""
-        parts = [checks.as_tensor(x, "x") for x in tensors]
+        parts = [run.tokens.samples(self.select, checks.as_tensor(x, "x")) for x in tensors]
         lengths = set(map(checks.length, parts))
         n = max(lengths)
         admitted = run.admitted(self, n)
@@ -217,8 +221,8 @@ class Sampling(TensorReduction):
             )
         for x in parts:
             checks.extent(checks.exact_float(x, "x"), "x")
-        chosen = [x[admitted.indices.to(x.device)].to("cpu") for x in parts]
-        joined = chosen[0] if len(chosen) == 1 else torch.cat([x.flatten(1) for x in chosen], 1)
+        kept = [x[admitted.indices.to(x.device)].to("cpu") for x in parts]
+        joined = kept[0] if len(kept) == 1 else torch.cat([x.flatten(1) for x in kept], 1)
         return SamplesPiece(
             n=n,
             values=sum(x.numel() for x in parts),

@@ -193,6 +193,12 @@ class Measure(ABC):
         return None
 
     @property
+    def full_name(self) -> str:
+        """The name in the rows of a report: with what was selected, ``"entropy@tokens"``."""
+        select = getattr(self, "select", None)
+        return self.name if select is None else f"{self.name}@{select}"
+
+    @property
     def kind(self) -> Kind | None:
         """Whether the value is about discrete or continuous variables, or exact."""
         return None

@@ -41,6 +41,7 @@ class Divergence(EstimatedMeasure):
         project: The number of dimensions to project onto, as in :class:`Entropy`. One matrix
             serves all tensors of the same width. The divergence of projections is at most that of
             the tensors themselves.
+        select: What the samples are, as in :class:`Entropy`.
     """
 
     estimator: DivergenceEstimator = Histogram(pseudocount=1)

@@ -30,6 +30,13 @@ class Entropy(EstimatedMeasure):
         project: The number of dimensions onto which wider samples are projected, by a random
             matrix, before they are kept; the entropy is then that of the projection. ``None``
             keeps them as they are.
+        select: What the samples are. ``None`` for the entries along the first axis; ``"tokens"``
+            for all tokens of sequences (n, t, d); ``"last"``, ``"first"`` or an integer for one
+            token of each sequence, counted from 0 or, if negative, from the end;
+            ``"positions"`` for all those of images (n, c, h, w); or a function that is given a
+            tensor and returns one with the samples along its first axis. Tokens that the mask
+            leaves out (:meth:`Probe.mask`) are no samples and are not counted along; a function
+            is given all of them.
     """
 
     estimator: EntropyEstimator = Histogram()

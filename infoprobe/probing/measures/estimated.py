@@ -17,6 +17,7 @@ from infoprobe.probing.kept.base import Reduction
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.samples import Sampling
 from infoprobe.probing.measures.base import Measure, Reading
+from infoprobe.probing.selection import Select, require_select
 from infoprobe.rows import Kind
 
 
@@ -28,6 +29,7 @@ class EstimatedMeasure(Measure):
     _: KW_ONLY
     samples: int = 4096
     project: int | None = None
+    select: Select = None
 
     def __post_init__(self) -> None:
         require_measure(self.estimator, self._estimated)
@@ -35,6 +37,7 @@ class EstimatedMeasure(Measure):
         checks.require_integer_field(self, "samples", 2)
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
+        object.__setattr__(self, "select", require_select(self.select))
 
     @property
     @abstractmethod
@@ -64,8 +67,8 @@ class EstimatedMeasure(Measure):
     def _kept(self) -> Reduction:
         """What is kept of each role's tensors: counts where the estimator streams, or samples."""
         if isinstance(self.estimator, StreamingEstimator) and self.estimator.streams:
-            return Counting(self.estimator.uncorrected)
-        return Sampling(self.samples, self.project)
+            return Counting(self.estimator.uncorrected, self.select)
+        return Sampling(self.samples, self.project, self.select)
 
     def _read(self, *kept: Any) -> Reading:
         found = estimate(self.estimator, self._estimated, *kept)

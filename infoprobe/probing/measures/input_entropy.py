@@ -27,6 +27,7 @@ class InputEntropy(EstimatedMeasure):
         estimator: The estimator, as in :class:`~infoprobe.Entropy`.
         samples: As in :class:`~infoprobe.Entropy`.
         project: As in :class:`~infoprobe.Entropy`.
+        select: As in :class:`~infoprobe.Entropy`.
     """
 
     estimator: EntropyEstimator = Histogram()
@@ -39,7 +40,12 @@ class InputEntropy(EstimatedMeasure):
     @classmethod
     def beside(cls, entropy: Entropy) -> InputEntropy:
         """The same as a measure of the output's entropy, for the input."""
-        return cls(entropy.estimator, samples=entropy.samples, project=entropy.project)
+        return cls(
+            entropy.estimator,
+            samples=entropy.samples,
+            project=entropy.project,
+            select=entropy.select,
+        )
 
     @classmethod
     def label(cls, reference: str | None) -> str:

@@ -42,6 +42,7 @@ class MutualInformation(EstimatedMeasure):
         project: The number of dimensions to project onto, as in :class:`Entropy`. Both sides are
             projected, and by the data processing inequality the information between projections
             is at most that between the tensors.
+        select: What the samples are, as in :class:`Entropy`.
 
     In a deterministic network, I(input; output) is infinite for continuous inputs, and the
     entropy of the output for discrete ones. What an estimate shows is then the resolution of the
@@ -82,7 +83,7 @@ class MutualInformation(EstimatedMeasure):
     @property
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept: samples of the reference and of the output."""
-        kept = Sampling(self.samples, self.project)
+        kept = Sampling(self.samples, self.project, self.select)
         return Need(self.reference, kept), Need("output", kept)
 
     def compute(self, reference: Any, output: Any) -> Reading:
@@ -99,7 +100,7 @@ class MutualInformation(EstimatedMeasure):
         reference, output = kept
         if self.reference == "target":
             yield from _constant_target(reference)
-        elif self.reference not in circumstances.random:
+        elif self.reference not in circumstances.random | circumstances.integers:
             yield from _deterministic(output, ROLES[self.reference])
         yield from _constant_units(reference, ROLES[self.reference])
         yield from _constant_units(output, ROLES["output"])

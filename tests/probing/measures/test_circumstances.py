@@ -166,9 +166,11 @@ class TestCopies:
         ids=lambda x: f"{x.dtype} {tuple(x.shape)}",
     )
     def test_marks_are_those_of_the_values(self, x):
-        marks = marks_of(x)
-        assert torch.equal(marks_of(torch.cat([x, x]))[50:], marks)
-        assert torch.equal(marks_of(x[::2]), marks[::2])
+        first = torch.zeros(50, dtype=torch.int64)
+        marks = marks_of(x, first)
+        assert torch.equal(marks_of(torch.cat([x, x]), torch.cat([first, first]))[50:], marks)
+        assert torch.equal(marks_of(x[::2], first[::2]), marks[::2])
+        assert not (marks_of(x, first + 1) == marks).any()
         values = torch.view_as_real(x) if x.is_complex() else x
         assert len(marks.unique()) == len(torch.unique(values, dim=0))
         assert int(copies(marks, [x]).sum()) == 50 - len(marks.unique())

@@ -1,0 +1,1 @@
+"""Tokens as samples: selections and masks."""
