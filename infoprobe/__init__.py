@@ -27,12 +27,19 @@ from infoprobe.maps.invertibility import check_invertible
 from infoprobe.maps.spectrum import jacobian_spectrum
 from infoprobe.neighbors import nearest_neighbors
 from infoprobe.probing.measures import (
+    Curvature,
+    DiME,
     Divergence,
     Entropy,
     EntropyChange,
+    InfoNCE,
     Measure,
     MutualInformation,
+    PredictionDivergence,
+    PredictionEntropy,
+    PromptEntropy,
     Rate,
+    TokenEntropy,
 )
 from infoprobe.probing.probe import Probe, probe
 from infoprobe.reporting.report import Report
@@ -50,6 +57,8 @@ __all__ = [
     "Choice",
     "ConfidenceInterval",
     "Critic",
+    "Curvature",
+    "DiME",
     "Divergence",
     "Entropy",
     "EntropyChange",
@@ -58,13 +67,18 @@ __all__ = [
     "Gaussian",
     "Gaussianization",
     "Histogram",
+    "InfoNCE",
     "MatrixRenyi",
     "Measure",
     "MutualInformation",
+    "PredictionDivergence",
+    "PredictionEntropy",
     "Probe",
+    "PromptEntropy",
     "Rate",
     "Report",
     "Row",
+    "TokenEntropy",
     "TrustWarning",
     "bottleneck_account",
     "check_invertible",

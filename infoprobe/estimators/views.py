@@ -45,7 +45,8 @@ def infonce(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor | 
     own = logits.diagonal()
     # The sums over each group apart, so that each can be left out: (n, groups).
     over_y, over_x = (
-        torch.stack([each[:, part].logsumexp(1) for part in parts], 1) for each in (logits, logits.T)
+        torch.stack([each[:, part].logsumexp(1) for part in parts], 1)
+        for each in (logits, logits.T)
     )
 
     def bound(without: int | None) -> Tensor:
@@ -75,7 +76,8 @@ def _directions(x: Tensor) -> Tensor:
             f"expected views with a direction, got {int((lengths == 0).sum()):,} of {len(x):,} "
             "that are zero. Choose layers at which samples differ.",
         )
-    return wide / lengths
+    directions: Tensor = wide / lengths
+    return directions
 
 
 def difference_of_entropies(

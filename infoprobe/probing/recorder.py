@@ -102,6 +102,8 @@ class Recorder:
         self._begun = 0
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None
+        self._is_second = False
+        self._last: tuple[Record, Pass] | None = None
         self._choices.restart()
 
     @property
@@ -127,6 +129,21 @@ class Recorder:
         """Takes the mask of the tokens in the next pass, (n, t), bool, on the CPU."""
         self._mask = mask
 
+    def pair(self) -> None:
+        """The next pass has the second views of the samples of the pass before.
+
+        Raises:
+            ValueError: There is no pass before, or it has second views itself.
+        """
+        if not self.passes or (self._last is not None and self._last[1].is_second):
+            raise ArgumentValueError(
+                "pair",
+                "expected a pass with the first views before, got "
+                f"{'one with second views' if self.passes else 'none'}. Run the model on the "
+                "first views, call probe.pair(), and run it on the second.",
+            )
+        self._is_second = True
+
     # What the taps tell.
 
     def begin(self, inputs: list[Tensor], entrance: str | None) -> Run | None:
@@ -134,6 +151,8 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
+            is_second, self._is_second = self._is_second, False
+            last, self._last = self._last, None
             # A trace would record what we do, and know no numbers.
             if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
                 return None
@@ -145,7 +164,16 @@ class Recorder:
             n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
             groups = self.record.turns.take(n)
             tokens = Tokens(mask, inputs[0] if n else None)
-            common = Pass(self._choices, self.record.reservoirs, groups, tokens)
+            has_first = is_second and last is not None and last[0] is self.record
+            common = Pass(
+                self._choices,
+                self.record.reservoirs,
+                groups,
+                tokens,
+                is_second=is_second,
+                first=last[1] if has_first and last is not None else None,
+            )
+            self._last = self.record, common
             run = Run(number, entrance, self.record, common, under_vmap())
             self.record.passes += 1
             if inputs and not run.under_vmap:
@@ -157,9 +185,12 @@ class Recorder:
         run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
         return run
 
-    def end(self, run: Run) -> None:
-        """Computes the measures at the end of a window of steps."""
+    def end(self, run: Run, completed: bool) -> None:
+        """Finishes what had to wait for the end, and at the end of a window its measures."""
         with self._lock:
+            for reduction, pieces in run.common.unfinished.items():
+                reduction.finish(pieces, completed)
+            run.common.unfinished.clear()
             last = self.tracking and run.number % self._every == self._window - 1
             if last and run.record is self.record:  # else it was reset meanwhile
                 self.rows += self.record.rows(step=self.step)

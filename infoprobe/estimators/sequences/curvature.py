@@ -21,10 +21,11 @@ def curvatures(x: Tensor, mask: Tensor | None) -> Outcomes:
         mask: Which tokens count, (n, t), bool; ``None`` if all do. The tokens on both sides of
             one that does not count are successive.
     """
-    parts = []
     size = sequences_at_once(x)
-    for i in range(0, len(x), size):
-        parts.append(_curvatures(x[i : i + size], None if mask is None else mask[i : i + size]))
+    parts = [
+        _curvatures(x[i : i + size], None if mask is None else mask[i : i + size])
+        for i in range(0, len(x), size)
+    ]
     return Outcomes(*(torch.cat(each) for each in zip(*parts, strict=True)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.sequences.outcomes import Outcomes, lengths_of, sequences_at_once
 
 # Eigenvalues below the rounding of float64 count as zero.
@@ -27,16 +28,12 @@ def matrix_entropies(x: Tensor, mask: Tensor | None, alpha: float) -> Outcomes:
             whatever they hold.
         alpha: The order.
     """
+    size = sequences_at_once(x)
     parts = [
-        _entropies(part, None if mask is None else mask[i : i + len(part)], alpha)
-        for part, i in _parts(x)
+        _entropies(x[i : i + size], None if mask is None else mask[i : i + size], alpha)
+        for i in range(0, len(x), size)
     ]
     return Outcomes(*(torch.cat(each) for each in zip(*parts, strict=True)))
-
-
-def _parts(x: Tensor) -> list[tuple[Tensor, int]]:
-    size = sequences_at_once(x)
-    return [(x[i : i + size], i) for i in range(0, len(x), size)]
 
 
 def _entropies(x: Tensor, mask: Tensor | None, alpha: float) -> Outcomes:
@@ -69,10 +66,44 @@ def spectral_entropy(matrices: Tensor, alpha: float) -> Tensor:
     spectrum: Tensor = torch.linalg.eigvalsh(matrices)
     there = spectrum > _ROUNDING
     # As in MatrixRenyi: relative to the largest, which is accurate for orders near 1.
-    largest = spectrum[..., -1:].log()
-    logs = torch.where(there, spectrum, spectrum[..., -1:]).log() - largest
+    largest = spectrum[..., -1:].detach().log()
+    logs = torch.where(there, spectrum, spectrum[..., -1:].detach()).log() - largest
     weights = torch.where(there, spectrum, 0.0)
     if alpha == 1:
         return -largest.squeeze(-1) - (weights * logs).sum(-1)
     excess = (weights * torch.expm1((alpha - 1) * logs)).sum(-1)
     return -largest.squeeze(-1) - excess.log1p() / (alpha - 1)
+
+
+def entropy_of_samples(x: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    r"""The entropy of order :math:`\alpha` of samples under a linear kernel, and its error.
+
+    The error is that of the infinitesimal jackknife (Efron, 1982): the root of
+    :math:`\frac{1}{n (n - 1)} \sum_i U_i^2` with the derivatives :math:`U_i` of the entropy with
+    respect to the samples' weights, times n.
+
+    Arguments:
+        x: Samples, (n, d).
+        alpha: The order.
+
+    Returns:
+        Both in nats, 0-dim float64.
+
+    Raises:
+        ValueError: All samples are zero.
+    """
+    n = len(x)
+    samples = x.to(torch.float64)
+    squares = samples.square().sum(1)
+    if not bool(squares.any()):
+        raise ArgumentValueError(
+            "x", f"expected samples that are not zero, got {n:,} that are. Choose another layer."
+        )
+    with torch.enable_grad():
+        weights = torch.ones(n, dtype=torch.float64, device=x.device, requires_grad=True)
+        rows = weights.sqrt().unsqueeze(1) * samples
+        matrix = rows @ rows.T if n <= x.shape[1] else rows.T @ rows
+        value = spectral_entropy(matrix / (weights * squares).sum(), alpha)
+        (influence,) = torch.autograd.grad(value, weights)
+    noise = n * (influence - influence.mean())
+    return value.detach(), (noise.square().sum() / (n * (n - 1))).sqrt()

@@ -17,7 +17,8 @@ def log_probabilities(logits: Tensor) -> Tensor:
 
 def entropies(log_p: Tensor) -> Tensor:
     """The entropies of distributions (m, vocabulary), in nats: (m,), float64."""
-    return torch.special.entr(log_p.exp()).sum(-1, dtype=torch.float64)
+    found: Tensor = torch.special.entr(log_p.exp()).sum(-1, dtype=torch.float64)
+    return found
 
 
 def divergences(log_p: Tensor, log_q: Tensor) -> Tensor:

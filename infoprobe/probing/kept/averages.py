@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators.errors import widened
 from infoprobe.estimators.sequences.outcomes import Outcome, Outcomes
-from infoprobe.findings import Finding
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import counts_of, reals_of
@@ -131,46 +129,6 @@ class Average:
         )
 
 
-def findings_on(average: Average, what: str, needed: int) -> Iterator[Finding]:
-    """What a reader should know of numbers that were left out.
-
-    Arguments:
-        average: The average of the others.
-        what: What the numbers are about, in the plural, such as ``"prompts"``.
-        needed: How many tokens it takes.
-    """
-    total = int(average.kinds.sum())
-    few, empty, not_finite = (
-        average.of_outcome(kind) for kind in (Outcome.FEW, Outcome.EMPTY, Outcome.NOT_FINITE)
-    )
-    if few:
-        yield Finding(
-            "warning",
-            f"{few:,} of {total:,} {what} have fewer than {needed} tokens that count, and were "
-            "left out",
-            few / total,
-            "Pass longer ones.",
-            code="few-tokens",
-        )
-    if empty:
-        yield Finding(
-            "warning",
-            f"{empty:,} of {total:,} {what} have no extent, for all their tokens are "
-            f"{'equal' if needed > 2 else 'zero'}, and were left out",
-            empty / total,
-            "Choose layers at which tokens differ.",
-            code="tokens-without-extent",
-        )
-    if not_finite:
-        yield Finding(
-            "error",
-            f"{not_finite:,} of {total:,} {what} hold NaN or infinite values, and were left out",
-            not_finite / total,
-            "Find the first layer with this finding: the values arise there.",
-            code="not-finite",
-        )
-
-
 class Statistic(ABC):
     """A number for each sequence of tokens; a frozen dataclass of its settings."""
 
@@ -239,7 +197,7 @@ class OverSequences(TensorReduction):
     def reduce(self, tensors: list[Tensor], run: Pass) -> AveragePiece:
         """The average over the sequences of one call, on the device where they are."""
         x = tokens_of(tensors)
-        found = self.statistic.of(x, run.tokens.mask_of(x))
+        found = self.statistic.of(x, run.mask_of(x))
         return AveragePiece(n=len(x), values=x.numel(), average=Average.of(found))
 
     def together(
@@ -267,10 +225,3 @@ def tokens_of(tensors: list[Tensor]) -> Tensor:
             "x", f"It does not apply: tokens of {x.dtype} are symbols, and no vectors."
         )
     return x
-
-
-def require_numbers(average: Average, what: str, needed: int) -> None:
-    """Raises a ValueError unless there is a number to average."""
-    if not math.isfinite(average.mean):
-        reasons = " ".join(map(str, findings_on(average, what, needed)))
-        raise ValueError(f"It has no value. {reasons}")

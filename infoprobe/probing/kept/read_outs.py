@@ -19,6 +19,7 @@ from infoprobe.probing.kept.averages import Average, tokens_of
 from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.roles import Role
 from infoprobe.taps.calls import unobserved
 from infoprobe.torch_internals import without_hooks
 
@@ -103,12 +104,14 @@ class PositionsPiece(Piece):
         x: The vectors, (m, d).
         sequences: The sequence of each, (m,), int64.
         grid: How many sequences of how many tokens the layer had.
+        positions: The number of tokens that count.
         reduction: The reduction that reads them out.
     """
 
     x: Tensor
     sequences: Tensor
     grid: torch.Size
+    positions: int
     reduction: ReadingOut
 
 
@@ -119,12 +122,14 @@ class KeptPredictions(Kept[PositionsPiece]):
     Attributes:
         entropy: The average of their entropies; ``None`` before the first pass was over.
         divergence: The average of their divergences from the final ones.
-        positions: The number of positions that there were.
+        positions: The number of positions that counted.
+        read: The number of those at which predictions were read out.
     """
 
     entropy: Average | None = None
     divergence: Average | None = None
     positions: int = 0
+    read: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -133,6 +138,7 @@ class KeptPredictions(Kept[PositionsPiece]):
 
     def finish(self, entropy: Outcomes, divergence: Outcomes, sequences: Tensor) -> None:
         """Takes in what was read out at the positions of a pass."""
+        self.read += len(sequences)
         averages = Average.of(entropy, sequences), Average.of(divergence, sequences)
         if self.entropy is None or self.divergence is None:
             self.entropy, self.divergence = averages
@@ -144,11 +150,12 @@ class KeptPredictions(Kept[PositionsPiece]):
 
     def _add(self, piece: PositionsPiece, run: Pass) -> bool:
         run.unfinished.setdefault(piece.reduction, []).append((self, piece))
-        self.positions += piece.grid.numel()
+        self.positions += piece.positions
         return False
 
     def _merge(self, other: KeptPredictions, merging: Merging | None) -> None:
         self.positions += other.positions
+        self.read += other.read
         if other.entropy is None or other.divergence is None:
             return
         if self.entropy is None or self.divergence is None:
@@ -162,6 +169,7 @@ class KeptPredictions(Kept[PositionsPiece]):
             "entropy": None if self.entropy is None else self.entropy.state_dict(),
             "divergence": None if self.divergence is None else self.divergence.state_dict(),
             "positions": self.positions,
+            "read": self.read,
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
@@ -169,7 +177,7 @@ class KeptPredictions(Kept[PositionsPiece]):
             None if state[name] is None else Average.from_state_dict(state[name])
             for name in ("entropy", "divergence")
         )
-        self.positions = count_of(state["positions"])
+        self.positions, self.read = count_of(state["positions"]), count_of(state["read"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,25 +202,26 @@ class ReadingOut(TensorReduction):
     def reduce(self, tensors: list[Tensor], run: Pass) -> PositionsPiece:
         """The vectors of one call at the chosen positions."""
         x = tokens_of(tensors)
-        mask = run.tokens.mask_of(x)
         grid = x.shape[:2]
-        places = run.positions(grid, None if mask is None else run.tokens.mask, self.positions)
-        there = places.to(x.device, non_blocking=True)
+        there = run.places(x, self.positions).to(x.device, non_blocking=True)
         return PositionsPiece(
             n=len(x),
             values=x.numel(),
             x=x.flatten(0, 1).index_select(0, there),
             sequences=there // grid[1],
             grid=grid,
+            positions=len(run.places(x)),
             reduction=self,
         )
 
-    def finish(self, pieces: Sequence[tuple[KeptPredictions, PositionsPiece]]) -> None:
-        """Reads out what was kept of one pass.
-
-        Arguments:
-            pieces: What each layer had, and where its averages are kept, in the order of calls.
-        """
+    def finish(
+        self, pieces: Sequence[tuple[KeptPredictions, PositionsPiece]], completed: bool
+    ) -> None:
+        """Reads out what was kept of one pass, if it has a final prediction."""
+        if not completed:
+            for kept, _ in pieces:
+                kept.leave_out(_UNFINISHED, "A pass")
+            return
         with self.read_out.prepared(pieces[0][1].x) as logits:
             readable = []
             for kept, piece in pieces:
@@ -235,16 +244,26 @@ class ReadingOut(TensorReduction):
         for (kept, piece), (entropy, divergence) in zip(alike, found, strict=True):
             kept.finish(_outcomes(entropy), _outcomes(divergence), piece.sequences)
 
-    def give_up(self, pieces: Sequence[tuple[KeptPredictions, PositionsPiece]]) -> None:
-        """Leaves out what was kept of a pass that has no final prediction."""
-        for kept, _ in pieces:
-            kept.leave_out(_UNFINISHED, "A pass")
-
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
     ) -> list[KeptPredictions]:
         """What became of the predictions at each."""
         return [x for x in kept if isinstance(x, KeptPredictions)]
+
+    def remarks(
+        self,
+        kept: Mapping[Role, Kept[Any]],
+        used: int,
+        seed: int,
+        reservoir: Reservoir | None,
+    ) -> Iterator[str]:
+        """That random positions stand for all."""
+        output = list(kept.values())[-1]
+        if isinstance(output, KeptPredictions) and output.read < output.positions:
+            yield (
+                f"It was computed from {output.read:,} of {output.positions:,} positions, drawn "
+                f"at random in every pass (seed {seed}), the same at every layer."
+            )
 
 
 _OTHER_SHAPE = Problem(

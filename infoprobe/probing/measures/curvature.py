@@ -12,13 +12,8 @@ from infoprobe.estimators.sequences.curvature import curvatures
 from infoprobe.estimators.sequences.outcomes import Outcomes
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
-from infoprobe.probing.kept.averages import (
-    Average,
-    OverSequences,
-    Statistic,
-    findings_on,
-    reading_of,
-)
+from infoprobe.probing.kept.averages import Average, OverSequences, Statistic
+from infoprobe.probing.measures.averaged import findings_on, reading_of
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.rows import Kind
 

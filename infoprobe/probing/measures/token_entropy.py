@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -15,13 +14,8 @@ from infoprobe.estimators.sequences.matrix_entropy import matrix_entropies
 from infoprobe.estimators.sequences.outcomes import Outcomes, lengths_of
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
-from infoprobe.probing.kept.averages import (
-    Average,
-    OverSequences,
-    Statistic,
-    findings_on,
-    reading_of,
-)
+from infoprobe.probing.kept.averages import Average, OverSequences, Statistic
+from infoprobe.probing.measures.averaged import findings_on, reading_of
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.rows import Kind
 
@@ -55,7 +49,7 @@ class MatrixEntropies(Statistic):
                 )
             most = most.clamp(max=x.shape[2])
         # Where there are fewer than 2 tokens, there is no value to divide.
-        return found._replace(values=found.values / most.clamp(min=2).to(torch.float64).log())
+        return found._replace(values=found.values / most.clamp(min=2).double().log())
 
 
 @dataclass(frozen=True)
