@@ -44,23 +44,24 @@ class Average:
         return cls(torch.zeros(6, dtype=torch.float64, device="cpu"), kinds)
 
     @classmethod
-    def of(cls, found: Outcomes, groups: Tensor | None = None) -> Average:
+    def of(cls, found: Outcomes, groups: Tensor | None = None, number: int = 0) -> Average:
         """The average of what came of some sequences or positions.
 
         Arguments:
             found: What came of them, (m,).
-            groups: The group of each, (m,), int64 from 0 to m - 1; ``None`` for one group each.
+            groups: The group of each, (m,), int64; ``None`` for one group each.
+            number: The number of groups, some of which may be empty.
         """
         used = found.kinds == Outcome.USED
         sizes, sums = used.to(torch.float64), torch.where(used, found.values, 0.0)
         if groups is not None:
-            sizes = torch.zeros_like(sizes).index_add(0, groups, sizes)
-            sums = torch.zeros_like(sums).index_add(0, groups, sums)
+            sizes = sizes.new_zeros(number).index_add(0, groups, sizes)
+            sums = sums.new_zeros(number).index_add(0, groups, sums)
         there = sizes > 0
-        number = there.sum()
-        a, b = sums.sum() / number.clamp(min=1), sizes.sum() / number.clamp(min=1)
+        count = there.sum()
+        a, b = sums.sum() / count.clamp(min=1), sizes.sum() / count.clamp(min=1)
         x, y = (torch.where(there, each, 0.0) for each in (sums - a, sizes - b))
-        moments = torch.stack([number, a, b, (x * x).sum(), (x * y).sum(), (y * y).sum()])
+        moments = torch.stack([count, a, b, (x * x).sum(), (x * y).sum(), (y * y).sum()])
         kinds = torch.stack([(found.kinds == kind).sum() for kind in Outcome])
         return cls(moments.to(torch.float64), kinds)
 

@@ -136,10 +136,11 @@ class KeptPredictions(Kept[PositionsPiece]):
         """Whether no call could be measured yet."""
         return self.entropy is None
 
-    def finish(self, entropy: Outcomes, divergence: Outcomes, sequences: Tensor) -> None:
+    def finish(self, piece: PositionsPiece, entropy: Outcomes, divergence: Outcomes) -> None:
         """Takes in what was read out at the positions of a pass."""
-        self.read += len(sequences)
-        averages = Average.of(entropy, sequences), Average.of(divergence, sequences)
+        self.positions += piece.positions
+        self.read += len(piece.x)
+        averages = [Average.of(x, piece.sequences, piece.n) for x in (entropy, divergence)]
         if self.entropy is None or self.divergence is None:
             self.entropy, self.divergence = averages
         else:
@@ -150,7 +151,6 @@ class KeptPredictions(Kept[PositionsPiece]):
 
     def _add(self, piece: PositionsPiece, run: Pass) -> bool:
         run.unfinished.setdefault(piece.reduction, []).append((self, piece))
-        self.positions += piece.positions
         return False
 
     def _merge(self, other: KeptPredictions, merging: Merging | None) -> None:
@@ -242,7 +242,7 @@ class ReadingOut(TensorReduction):
             rows = max(1, _BLOCK // vocabulary)
             found = _read(logits, [piece.x for _, piece in alike], rows)
         for (kept, piece), (entropy, divergence) in zip(alike, found, strict=True):
-            kept.finish(_outcomes(entropy), _outcomes(divergence), piece.sequences)
+            kept.finish(piece, _outcomes(entropy), _outcomes(divergence))
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None

@@ -60,7 +60,7 @@ class PredictionEntropy(Measure):
 
     read_out: Any
     _: KW_ONLY
-    positions: int = 128
+    positions: int = 64
 
     name: ClassVar[str] = "prediction_entropy"
     kind: ClassVar[Kind] = "exact"

@@ -39,8 +39,8 @@ class PromptEntropy(Measure):
     The standard error is that of the infinitesimal jackknife over prompts, by the gradient of the
     entropy with respect to the weights of the prompts. It is about samples of this size: with few
     prompts for the number of units, the entropy is lower than that of more prompts, which a
-    finding says. Means are not subtracted, as in the paper, so a mean that all prompts share
-    makes the value small.
+    finding says, and the error is too large, by up to two thirds. Means are not subtracted, as in
+    the paper, so a mean that all prompts share makes the value small.
 
     Arguments:
         alpha: The order :math:`\alpha > 0`; 1 is the von Neumann entropy.
