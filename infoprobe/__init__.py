@@ -48,8 +48,7 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
-
-__version__ = "0.1.0"
+from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
@@ -80,6 +79,7 @@ __all__ = [
     "Row",
     "TokenEntropy",
     "TrustWarning",
+    "__version__",
     "bottleneck_account",
     "check_invertible",
     "choose",

@@ -168,7 +168,7 @@ def _codes(found: dict[str, Any]) -> str:
         "nearest neighbours make on Gaussian data. Where two calibrations differ, or exceed the "
         "Gaussian bound, at least one is wrong; where they agree, both may be wrong, since "
         "clusters and curved shapes [mislead "
-        "them](../../../README.md#how-far-to-trust-the-numbers). Here "
+        "them](../../trust.md). Here "
         f"{_apart(models)}: no entropy of these codes is known to a nat. (A dash means that the "
         "estimator refuses the data.) Entropies depend on the units of the code; information does "
         "not. The information about the class, which is at most "

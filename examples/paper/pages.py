@@ -54,8 +54,8 @@ This page and its figures are written by
 
     {command(plan)}
 
-from the numbers in the JSON files beside it; [the page above](..) says what they mean. All
-information quantities are in nats.
+from the numbers in the JSON files beside it; [the page above](../README.md) says what they
+mean. All information quantities are in nats.
 """
 
 

@@ -26,6 +26,8 @@ _INTERVAL = 1.96
 
 # Into how many groups samples are divided.
 GROUPS = 32
+# As many samples are shuffled as a whole; more of them in parts, since the memory is not near.
+_SHUFFLED, _PART = 1 << 16, 1 << 13
 
 
 class Uncertainty(NamedTuple):
@@ -106,7 +108,14 @@ def bias_findings(error: Uncertainty, remedy: str) -> list[Finding]:
 def random_groups(n: int, groups: int = GROUPS) -> Tensor:
     """A group for each of n samples, from 0: at random, always the same, of nearly equal sizes."""
     generator = torch.Generator().manual_seed(0)
-    return torch.randperm(n, generator=generator, device="cpu") % groups
+    if n <= _SHUFFLED:
+        return torch.randperm(n, generator=generator, device="cpu") % groups
+    # Many samples are dealt out part by part: a shuffled one, shifted at random each time.
+    part = torch.randperm(_PART, generator=generator, device="cpu")
+    shifts = torch.arange(groups, device="cpu").unsqueeze(1)
+    parts = -(-n // _PART)
+    drawn = torch.randint(groups, (parts,), generator=generator, device="cpu")
+    return ((part + shifts) % groups)[drawn].view(-1)[:n]
 
 
 def noise_of_parts(

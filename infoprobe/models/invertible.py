@@ -151,7 +151,7 @@ class ZeroPadding(nn.Module):
         self.shape = shape
 
     def forward(self, z: Tensor) -> Tensor:
-        """Returns latents or codes (n, ...) as latents (n, *shape), zero after the code."""
+        """Returns latents or codes (n, ...) as latents ``(n, *shape)``, zero after the code."""
         padding = math.prod(self.shape) - self.size
         return nn.functional.pad(self.code(z), (0, padding)).reshape(len(z), *self.shape)
 

@@ -27,6 +27,7 @@ from infoprobe.reporting.report import Report
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
+from infoprobe.version import __version__
 
 _LARGEST_SEED = (1 << 32) - 1
 
@@ -130,7 +131,14 @@ def probe(
                 beside = InputEntropy.beside(measure)
                 distinct.setdefault(_identity(beside), beside)
     recorder = Recorder(list(distinct.values()), values_per_batch, memory, int(seed))
-    return Probe(model, listed(layers), recorder)
+    settings = {
+        "model": type(model).__name__,
+        "measures": ", ".join(map(repr, distinct.values())),
+        "values_per_batch": str(values_per_batch),
+        "memory": str(memory),
+        "seed": str(seed),
+    }
+    return Probe(model, listed(layers), recorder, settings)
 
 
 def _identity(measure: Measure) -> object:
@@ -155,8 +163,10 @@ class Probe:
         model: nn.Module | Transform | Distribution,
         layers: list[LayerSpec] | None,
         recorder: Recorder,
+        settings: Mapping[str, str],
     ) -> None:
         self._model = weakref.ref(model)
+        self._settings = settings
         self._chosen = layers
         self._recorder = recorder
         # A record of this process, and what the processes before and after it had measured.
@@ -320,7 +330,9 @@ class Probe:
         else:
             rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
-        return Report(rows)
+        versions = {"infoprobe": __version__, "torch": str(torch.__version__)}
+        passes = {"passes": str(self._recorder.passes)}
+        return Report(rows, {**versions, **self._settings, **passes})
 
     def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
         """Returns the counts of a layer's output, in the bins of the first measure that counts.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import types
@@ -12,7 +14,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.rows import Row
 
 _FORMAT = "infoprobe report"
-_VERSION = 1
+_VERSION = 2
 # Standard JSON has no such numbers; they are written as strings where a number may be one.
 _NOT_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _MAY_BE_INFINITE = ("value", "stderr")
@@ -22,34 +24,50 @@ _MOST = 2**63 - 1
 _SHOWN = 60
 
 
-def dumped(rows: list[Row], name: str) -> bytes:
+def dumped(rows: list[Row], settings: Mapping[str, str], name: str) -> bytes:
     """The document of a report.
 
     Arguments:
         rows: The rows of the report.
-        name: What the caller calls the rows, for error messages.
+        settings: What the report was made with.
+        name: What the caller calls the report, for error messages.
 
     Raises:
-        ValueError: A row is not one of a report; the message says where.
+        ValueError: A row or a setting is not one of a report; the message says where.
     """
-    checked = [_row(row, f"{name}[{i}]") for i, row in enumerate(rows)]
+    checked = [_row(row, f"{name}.rows[{i}]") for i, row in enumerate(rows)]
     encoded = [{key: _encoded(x) for key, x in row.items()} for row in checked]
-    document = {"format": _FORMAT, "version": _VERSION, "rows": encoded}
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "settings": _settings(settings, f"{name}.settings"),
+        "rows": encoded,
+    }
     text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False)
     # A lone surrogate, which no UTF-8 holds, becomes the escape that JSON has for it.
     return (text + "\n").encode("utf-8", "backslashreplace")
 
 
-def loaded(data: bytes, name: str) -> list[Row]:
-    """The rows of a report from its document.
+def separated(rows: list[Row]) -> bytes:
+    """The rows as comma-separated values (RFC 4180), with a head line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(get_type_hints(Row)), lineterminator="\r\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**row, "findings": "\n".join(row["findings"])})
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def loaded(data: bytes, name: str) -> tuple[list[Row], dict[str, str]]:
+    """The rows and the settings of a report from its document.
 
     Arguments:
         data: The document.
         name: What the caller calls the document, for error messages.
 
     Raises:
-        ValueError: It is no document of a report, or of another version, or one of its rows is
-            not one of a report; the message says which.
+        ValueError: It is no document of a report, or of another version, or one of its rows or
+            settings is not one of a report; the message says which.
     """
     try:
         document = json.loads(data.decode("utf-8"), parse_constant=_refused, parse_float=_float)
@@ -66,7 +84,16 @@ def loaded(data: bytes, name: str) -> list[Row]:
             f"expected a report of version {_VERSION}, got {_FORMAT!r} of version "
             f"{_short(version)}. Update infoprobe, or measure again.",
         )
-    return [_row(_decoded(row), f"{name}: rows[{i}]") for i, row in enumerate(rows)]
+    settings = _settings(document.get("settings"), f"{name}: settings")
+    return [_row(_decoded(row), f"{name}: rows[{i}]") for i, row in enumerate(rows)], settings
+
+
+def _settings(settings: object, name: str) -> dict[str, str]:
+    if not isinstance(settings, Mapping) or not all(
+        isinstance(text, str) for pair in settings.items() for text in pair
+    ):
+        raise ArgumentValueError(name, f"expected a dictionary of texts, got {_short(settings)}.")
+    return dict(settings)
 
 
 def _refused(constant: str) -> float:

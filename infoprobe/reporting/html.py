@@ -1,82 +1,41 @@
-"""A report as one HTML page with figures, table and findings, which needs no other file."""
+"""A report as HTML: one page that needs no other file, and the table of a notebook."""
 
 from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
+from functools import cache
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from infoprobe.directions import Direction
+from infoprobe.findings import code_of
 from infoprobe.reporting import plot
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.reporting.table import HEADS, NO_VALUE, description, number
-from infoprobe.rows import LayerCall, Row
+from infoprobe.reporting.table import MISSING, NO_VALUE, number
+from infoprobe.rows import LayerCall, Row, numbered
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from matplotlib.figure import Figure
 
-# What stands between double braces is escaped.
-_PAGE = """\
-<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem }
-figure { margin: 1rem 0 } svg { max-width: 100%; height: auto }
-.wide { overflow-x: auto } table { border-collapse: collapse; white-space: nowrap }
-th, td { padding: .15rem .7rem; text-align: right } th { border-bottom: 1px solid #999 }
-th:nth-child(-n+3), td:nth-child(-n+3) { text-align: left }
-tr.inverse { background: #f2f2f2 } td { border-bottom: 1px solid #eee }
-sup { color: #b04000; margin-left: .15em } ol.findings { white-space: normal }
-</style>
-<h1>{{ title }}</h1>
-{% for figure in figures -%}
-<figure>{{ figure }}</figure>
-{% endfor -%}
-<div class="wide"><table><tr>
-{% for head in heads -%}
-<th>{{ head }}</th>
-{% endfor -%}
-{% for column in columns -%}
-<th><span title="{{ column.estimator }}">{{ column.name }}</span></th>
-{% endfor -%}
-</tr>
-{% for line in lines -%}
-<tr class="{{ line.direction }}">
-{%- for text in line.description %}<td>{{ text }}</td>{% endfor -%}
-{%- for cell in line.cells %}<td>
-{%- if cell.why_none -%}
-<span title="{{ cell.why_none }}">{{ cell.text }}</span>
-{%- else -%}
-{{ cell.text }}
-{%- if cell.marks -%}
-<sup>
-{%- for mark in cell.marks -%}
-<a href="#f{{ mark }}">{{ mark }}</a>{{ "" if loop.last else "," }}
-{%- endfor -%}
-</sup>
-{%- endif -%}
-{%- endif -%}
-</td>{% endfor -%}
-</tr>
-{% endfor -%}
-</table></div>
-<p>{{ units }}</p><ul>
-{% for column in columns -%}
-<li>{{ column.name }}: <code>{{ column.estimator }}</code></li>
-{% endfor -%}
-</ul>
-{% if no_value -%}
-<p>{{ no_value }}; point at it to read why.</p>
-{% endif -%}
-{% if notes -%}
-<h2>Findings</h2><ol class="findings">
-{% for note, mark in notes.items() -%}
-<li id="f{{ mark }}">{{ note }}</li>
-{% endfor -%}
-</ol>
-{% endif -%}
-</html>
-"""
+
+class _Cell(NamedTuple):
+    """A value with its error, the letters of its findings, and what to show when pointed at."""
+
+    text: str = ""
+    error: str = ""
+    marks: tuple[str, ...] = ()
+    title: str = ""
+    key: str = ""
+    anchor: str = ""
+
+
+class _Line(NamedTuple):
+    description: list[str]
+    cells: list[_Cell]
 
 
 class _Head(NamedTuple):
@@ -84,97 +43,182 @@ class _Head(NamedTuple):
     estimator: str
 
 
-class _Cell(NamedTuple):
-    """A value, the numbers of its findings, and why there is no value if there is none."""
+class _Place(NamedTuple):
+    """A value that has a finding: its name, where it stands, and the finding in sentences."""
 
-    text: str
-    marks: list[int]
-    why_none: str
-
-
-class _Line(NamedTuple):
-    direction: str
-    description: list[str]
-    cells: list[_Cell]
+    name: str
+    anchor: str
+    sentence: str
 
 
-def page(rows: list[Row], latest: list[Row], title: str) -> str:
+class _Findings(NamedTuple):
+    """All findings of one kind."""
+
+    mark: str
+    code: str
+    places: list[_Place]
+
+
+class _Grid(NamedTuple):
+    """A table with a line for each layer, where forward and inverse face each other."""
+
+    heads: tuple[str, ...]
+    directions: list[Direction]
+    columns: list[_Head]
+    lines: list[_Line]
+    units: str
+    no_value: str
+    findings: list[_Findings]
+
+
+def page(rows: list[Row], latest: list[Row], title: str, settings: Mapping[str, str]) -> str:
     """The text of the page.
 
     Arguments:
         rows: All rows of a report, for the figures.
         latest: The rows of its last step, for the table.
         title: The heading of the page.
+        settings: What the report was made with.
     """
-    from jinja2 import Environment  # torch depends on it
     from markupsafe import Markup
 
-    columns, lines = pivot(latest)
-    heads = [
-        _Head(name, column.estimator)
-        for name, column in zip(column_names(columns), columns, strict=True)
-    ]
-    notes: dict[str, int] = {}
-    units = ", ".join(dict.fromkeys(row["unit"] for row in latest)) or "nats"
-    environment = Environment(autoescape=True, keep_trailing_newline=True, finalize=_visible)
-    return environment.from_string(_PAGE).render(
-        title=title,
-        figures=[Markup(_svg(figure)) for figure in _figures(rows)],
-        heads=HEADS,
-        columns=heads,
-        lines=[_line(layer_call, line, columns, notes) for layer_call, line in lines.items()],
-        units=f"All values in {units}.",
-        no_value=NO_VALUE if any(row["value"] is None for row in latest) else "",
-        notes=notes,
+    figures = _figures(rows)
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            figures=[Markup(_svg(figure, name)) for name, figure in figures or ()],
+            drawable=figures is not None,
+            settings=list(settings.items()),
+            **_table(rows, latest),
+        )
+    )
+
+
+def notebook(rows: list[Row], latest: list[Row]) -> str:
+    """The table with its findings, to stand in a notebook.
+
+    Arguments:
+        rows: All rows of a report.
+        latest: The rows of its last step.
+    """
+    return _environment().get_template("notebook.html").render(**_table(rows, latest))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader  # torch depends on it
+
+    # What stands between double braces is escaped.
+    return Environment(
+        loader=PackageLoader("infoprobe.reporting"),
+        autoescape=True,
+        keep_trailing_newline=True,
+        finalize=_visible,
     )
 
 
 def _visible(value: Any) -> Any:
-    # Markup is a subclass of str that is not escaped, here the figures.
+    # Markup is a subclass of str that is not escaped, here the figures and the macros.
     return printable(value) if type(value) is str else value
 
 
-def _line(
-    layer_call: LayerCall,
-    line: dict[Column, list[Row]],
-    columns: list[Column],
-    notes: dict[str, int],
-) -> _Line:
-    (first, *_), *_ = line.values()
-    cells = [
-        _cell(line[column][-1], notes) if column in line else _Cell("", [], "")
-        for column in columns
+def _table(rows: list[Row], latest: list[Row]) -> dict[str, Any]:
+    steps = {row["step"] for row in rows}
+    several = len(steps) > 1
+    step = latest[0]["step"] if several else None
+    return {"grid": _grid(latest), "step": step, "steps": len(steps)}
+
+
+def _grid(rows: list[Row]) -> _Grid:
+    columns, lines = pivot(rows)
+    heads = [
+        _Head(name, column.estimator)
+        for name, column in zip(column_names(columns), columns, strict=True)
     ]
-    return _Line(layer_call.direction, description(layer_call, first), cells)
+    directions = sorted({call.direction for call in lines})
+    found: dict[str, _Findings] = {}
+    layers: dict[tuple[str, str, int], dict[Direction, dict[Column, list[Row]]]] = {}
+    for at, line in lines.items():
+        layers.setdefault((at.layer, at.type, at.call), {})[at.direction] = line
+    made = []
+    for i, ((layer, kind, call), ways) in enumerate(layers.items()):
+        cells = [
+            _cell(row, found, f"value-{i}-{j}-{k}")
+            for j, way in enumerate(directions)
+            for k, row in enumerate(_row(ways, way, column) for column in columns)
+        ]
+        own = [row for line in ways.values() for those in line.values() for row in those[-1:]]
+        sizes = dict.fromkeys(f"{row['n']:,}" for row in own)
+        widths = dict.fromkeys(MISSING if row["d"] is None else f"{row['d']:,g}" for row in own)
+        description = [numbered(layer, call), kind, " / ".join(sizes), " / ".join(widths)]
+        made.append(_Line(description, cells))
+    return _Grid(
+        heads=("layer", "type", "n", "d"),
+        directions=directions,
+        columns=heads,
+        lines=made,
+        units=", ".join(dict.fromkeys(row["unit"] for row in rows)) or "nats",
+        no_value=NO_VALUE if any(row["value"] is None for row in rows) else "",
+        findings=list(found.values()),
+    )
 
 
-def _cell(row: Row, notes: dict[str, int]) -> _Cell:
-    """The value with its findings, which are numbered in ``notes``."""
-    text = number(row["value"])
+def _row(
+    ways: Mapping[Direction, Mapping[Column, list[Row]]], way: Direction, column: Column
+) -> Row | None:
+    rows = ways.get(way, {}).get(column)
+    return rows[-1] if rows else None
+
+
+def _cell(row: Row | None, found: dict[str, _Findings], anchor: str) -> _Cell:
+    """The value with the letters of its findings, which are gathered in ``found`` by kind."""
+    if row is None:
+        return _Cell()
+    why = " ".join(row["findings"])
     if row["value"] is None:
-        return _Cell(text, [], " ".join(row["findings"]))
-    marks = [notes.setdefault(finding, len(notes) + 1) for finding in row["findings"]]
-    return _Cell(text, marks, "")
+        return _Cell(number(None), title=why)
+    name = f"{LayerCall.of(row).tick}, {Column.of(row).label}"
+    marks: dict[str, None] = {}
+    for sentence in row["findings"]:
+        code = code_of(sentence)
+        kind = found.setdefault(code, _Findings(_letter(len(found)), code, []))
+        kind.places.append(_Place(name, anchor, sentence.removesuffix(f" [{code}]")))
+        marks.setdefault(kind.mark)
+    error = "" if row["stderr"] is None else f"{row['stderr']:.2g}"
+    text = number(row["value"])
+    return _Cell(text, error, tuple(marks), why, repr(row["value"]), anchor)
 
 
-def _figures(rows: list[Row]) -> list[Figure]:
-    """A figure for each measure that has a value anywhere."""
+def _letter(i: int) -> str:
+    """The letter of the i-th finding: a, b, …, z, a1, b1, … ."""
+    turn, letter = divmod(i, len(ascii_lowercase))
+    return ascii_lowercase[letter] + (str(turn) if turn else "")
+
+
+def _figures(rows: list[Row]) -> list[tuple[str, Figure]] | None:
+    """A figure for each measure that has a value anywhere; ``None`` without matplotlib."""
     try:
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("to_html() needs matplotlib: pip install 'infoprobe[plot]'.") from error
+    except ImportError:
+        return None
     figures = []
     layer_calls = {LayerCall.of(row) for row in rows}
     for measure in dict.fromkeys(row["measure"] for row in rows if row["value"] is not None):
         figure = Figure(figsize=(min(14, 5 + 0.3 * len(layer_calls)), 4.5), layout="constrained")
         plot.layers(rows, measure, None, figure.subplots())
-        figures.append(figure)
+        figures.append((measure, figure))
     return figures
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, name: str) -> str:
+    from markupsafe import escape
+
     text = io.StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()
     # Comments repeat the names in the figure.
-    return re.sub("<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub("<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    title = escape(printable(f"{name} at every layer"))
+    return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

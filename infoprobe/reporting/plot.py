@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting.names import printable, shortened
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LINE_STYLES = ("-", "--", ":", "-.")
 _LARGEST = 1e300
 # Names are no formulas: neither Matplotlib nor TeX reads what stands between dollar signs.
-_AS_IT_IS: Any = {"parse_math": False, "usetex": False}
+AS_IT_IS: Any = {"parse_math": False, "usetex": False}
 
 
 def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None) -> Axes:
@@ -40,7 +40,7 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
             f"no row has measure {measure!r} and reference {reference!r}. "
             f"The report has (measure, reference): {', '.join(map(str, there)) or 'no rows'}.",
         )
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     if len({row["step"] for row in chosen}) > 1:
         _over_steps(ax, chosen)
     else:
@@ -73,14 +73,11 @@ def _over_layers(ax: Axes, chosen: list[Row]) -> None:
         points = _points((x, row) for x, cell in cells for row in cell)
         if points:
             series[column] = points
-    names = [_written(name) for name in column_names(list(series))]
+    names = [written(name) for name in column_names(list(series))]
     legend = _Legend()
     for name, points in zip(names, series.values(), strict=True):
         _draw(ax, points, name, legend)
-    _shade_inverse(ax, [layer_call.direction == "inverse" for layer_call in lines])
-    ticks = [_written(layer_call.tick) for layer_call in lines]
-    ax.set_xticks(range(len(lines)), ticks, rotation=90, **_AS_IT_IS)
-    ax.set_xlim(-0.5, len(lines) - 0.5)
+    name_layers(ax, list(lines))
     # The axis names a single line, the legend several.
     _name_y(ax, names[0] if len(names) == 1 else chosen[0]["measure"], chosen)
     if len(names) > 1:
@@ -100,7 +97,7 @@ def _over_steps(ax: Axes, chosen: list[Row]) -> None:
             _draw(
                 ax,
                 _points((row["step"], row) for row in rows if row["step"] is not None),
-                _written(name),
+                written(name),
                 legend,
                 color=colormaps["viridis"](0.9 * i / max(1, len(lines) - 1)),
                 linestyle=_LINE_STYLES[columns.index(column) % len(_LINE_STYLES)],
@@ -122,12 +119,21 @@ def _is_off_scale(y: float) -> bool:
     return not abs(y) < _LARGEST
 
 
-def _written(text: str) -> str:
+def name_layers(ax: Axes, layer_calls: list[LayerCall]) -> None:
+    """Names the layers at 0, 1, 2, … of the axis, and shades those of the inverse pass."""
+    _shade_inverse(ax, [layer_call.direction == "inverse" for layer_call in layer_calls])
+    ticks = [written(layer_call.tick) for layer_call in layer_calls]
+    ax.set_xticks(range(len(ticks)), ticks, rotation=90, **AS_IT_IS)
+    ax.set_xlim(-0.5, len(ticks) - 0.5)
+
+
+def written(text: str) -> str:
+    """A name as it stands in a figure: short, and without control characters."""
     return shortened(printable(text))
 
 
 def _name_y(ax: Axes, name: str, rows: list[Row]) -> None:
-    ax.set_ylabel(f"{_written(name)} ({_written(rows[0]['unit'])})", **_AS_IT_IS)
+    ax.set_ylabel(f"{written(name)} ({written(rows[0]['unit'])})", **AS_IT_IS)
 
 
 class _Legend:
@@ -143,7 +149,7 @@ class _Legend:
                 list(self.lines.values()), list(self.lines), frameon=False, **settings
             )
             for text in legend.get_texts():
-                text.set(**_AS_IT_IS)
+                text.set(**AS_IT_IS)
 
 
 def _draw(
@@ -202,7 +208,8 @@ def _shade_inverse(ax: Axes, inverse: list[bool]) -> None:
             )
 
 
-def _new_axes() -> Axes:
+def new_axes() -> Axes:
+    """The axes of a new figure, in which nothing overlaps."""
     try:
         from matplotlib import pyplot
     except ImportError as error:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from infoprobe import files
-from infoprobe.errors import ArgumentValueError
+from infoprobe import checks, files
+from infoprobe.directions import Direction
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.reporting import documents, html, ledger, plot, table
+from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
+from infoprobe.reporting.selection import Patterns, selected
 from infoprobe.rows import Row
 
 if TYPE_CHECKING:
@@ -32,9 +36,12 @@ class Report:
             samples), ``d`` (the number of values in one sample) and ``findings`` (sentences on
             how far to trust the value). The value is ``None`` where a measure has no value at
             the layer, and then the findings say why.
+        settings: What the report was made with, by name: the versions of infoprobe and torch,
+            the model, and the settings of the probe. Empty if nobody has told.
     """
 
     rows: list[Row]
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def steps(self) -> list[int]:
@@ -52,7 +59,79 @@ class Report:
             raise ArgumentValueError(
                 "step", f"expected one of the report's steps, got {step!r}: {there}."
             )
-        return Report([row for row in self.rows if row["step"] == step])
+        return replace(self, rows=[row for row in self.rows if row["step"] == step])
+
+    def select(
+        self,
+        layer: Patterns | None = None,
+        *,
+        type: Patterns | None = None,
+        direction: Direction | None = None,
+        measure: Patterns | None = None,
+        reference: Patterns | None = None,
+        estimator: Patterns | None = None,
+    ) -> Report:
+        """The report of some of the rows: those that match in every column that is given.
+
+        A pattern is a name, in which ``*`` stands for any text, ``?`` for one character and
+        ``[ab]`` for one of some characters, as in ``"conv*"`` or ``"encoder.layer.?"``. In place
+        of one pattern, a list of them selects what matches any of them.
+
+        Arguments:
+            layer: Patterns for the names of layers.
+            type: Patterns for the classes of layers, such as ``"Conv2d"``.
+            direction: ``"forward"`` or ``"inverse"``.
+            measure: Patterns for measures, with the reference or without: ``"divergence"`` or
+                ``"divergence_input"``.
+            reference: Patterns for references, such as ``"previous"``.
+            estimator: Patterns for the ``repr`` of estimators, such as ``"KNN*"``.
+
+        Raises:
+            ValueError: A pattern matches nothing that the other patterns leave.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(50, 3))
+            >>> report = probe.report().select(type="Linear", measure="entropy")
+            >>> [(row["layer"], row["measure"]) for row in report.rows]
+            [('0', 'entropy')]
+        """
+        columns = {
+            "layer": layer,
+            "type": type,
+            "direction": direction,
+            "measure": measure,
+            "reference": reference,
+            "estimator": estimator,
+        }
+        return replace(self, rows=selected(self.rows, columns))
+
+    def compare(self, other: Report, names: Sequence[str] | None = None) -> Comparison:
+        """Puts this report and another one side by side, with the differences and their errors.
+
+        If steps were tracked, the last one is compared; ``report.at(step)`` is another.
+
+        Arguments:
+            other: The report of another model, checkpoint or run, with the same measures.
+            names: What to call the two; ``None`` for "first" and "second".
+
+        Returns:
+            The comparison, which prints as a table and has :attr:`~Comparison.rows`,
+            :meth:`~Comparison.to_dataframe` and :meth:`~Comparison.plot`.
+
+        Raises:
+            TypeError: ``other`` is no report.
+            ValueError: The names are not two different texts.
+        """
+        if not isinstance(other, Report):
+            raise ArgumentTypeError(
+                "other",
+                f"expected an ip.Report, got {checks.shown(other)}. Pass probe.report(), or "
+                "ip.Report.load(path).",
+            )
+        two = require_names(("first", "second") if names is None else names)
+        return compared(self._latest().rows, other._latest().rows, two)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
@@ -89,6 +168,22 @@ class Report:
                 "report.rows holds the same as a list of dictionaries."
             ) from error
         return pandas.DataFrame(self.rows)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Writes the rows as a file of comma-separated values, with a head line.
+
+        A value that is missing is an empty cell, and the findings of a row are lines of one cell.
+        The file is written as :meth:`save` writes one.
+
+        Arguments:
+            path: The file to write.
+
+        Raises:
+            OSError: The file cannot be written.
+            ValueError: The path is not that of a file in a folder that exists.
+        """
+        target = files.as_path(path, "path")
+        files.write(target, documents.separated(self.rows), "path")
 
     def plot(
         self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
@@ -130,21 +225,22 @@ class Report:
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
         """Writes a web page with figures, the table and all findings, which needs no other file.
 
-        If several steps were tracked, the table shows the last one. Every text in the page is
-        escaped, so that the page of a report from somebody else runs no code. The file is written
-        as :meth:`save` writes one. Needs the extra ``infoprobe[plot]``.
+        The table can be sorted by a click on a head, and filtered by the names of layers; each
+        value links to its findings. If several steps were tracked, the table shows the last one.
+        Every text in the page is escaped, so that the page of a report from somebody else runs no
+        code of theirs. The file is written as :meth:`save` writes one. Without matplotlib (the
+        extra ``infoprobe[plot]``), the page has no figures.
 
         Arguments:
             path: The file to write.
             title: The heading of the page.
 
         Raises:
-            ImportError: matplotlib is not installed.
             OSError: The file cannot be written.
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
-        text = html.page(self.rows, self._latest().rows, title)
+        text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 
     def save(self, path: str | Path) -> None:
@@ -161,7 +257,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists, or a row does not
                 have the types of :class:`infoprobe.rows.Row`.
         """
-        data = documents.dumped(self.rows, "report.rows")
+        data = documents.dumped(self.rows, self.settings, "report")
         files.write(files.as_path(path, "path"), data, "path")
 
     @classmethod
@@ -174,7 +270,7 @@ class Report:
                 does not have the types of :class:`infoprobe.rows.Row`.
         """
         source = files.as_path(path, "path")
-        return cls(documents.loaded(files.read(source, "path"), str(path)))
+        return cls(*documents.loaded(files.read(source, "path"), str(path)))
 
     def __repr__(self) -> str:
         """A table with a line for each call of a layer and a column for each measure.
@@ -187,3 +283,7 @@ class Report:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
         return table.report_table(self.rows)
+
+    def _repr_html_(self) -> str:
+        """The table and the findings, as notebooks show them."""
+        return html.notebook(self.rows, self._latest().rows) if self.rows else f"<p>{self!r}</p>"

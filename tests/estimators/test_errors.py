@@ -50,6 +50,18 @@ class TestJackknife:
         assert groups.bincount().max() - groups.bincount().min() <= 1
         assert torch.equal(groups, random_groups(100))
 
+    def test_random_groups_of_many(self):
+        n = 1 << 23
+        groups = random_groups(n)
+        assert groups.shape == (n,)
+        assert torch.equal(groups, random_groups(n))
+        sizes = groups.bincount(minlength=GROUPS)
+        assert (sizes - n / GROUPS).abs().max() < 0.01 * n / GROUPS
+        # Whatever the distance of two samples, they share a group as often as by chance.
+        for distance in (1, 32, 8192, 16384):
+            together = (groups[distance:] == groups[:-distance]).double().mean().item()
+            assert together == pytest.approx(1 / GROUPS, abs=0.012)
+
 
 class TestHistogram:
     """The standard error is the root of the mean squared error over repetitions."""

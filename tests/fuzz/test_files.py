@@ -84,7 +84,7 @@ def test_fields_of_reports(tmp_path, key, value, where):
         "rows": value,
         "all": row(),
     }[where]
-    document = {"format": "infoprobe report", "version": 1, "rows": rows}
+    document = {"format": "infoprobe report", "version": 2, "settings": {}, "rows": rows}
     if where == "all":
         document[["format", "version", "rows"][len(key) % 3]] = value
     path.write_text(json.dumps(document))

@@ -72,11 +72,12 @@ def test_every_field_is_escaped(tmp_path, text):
     fields = dict.fromkeys(TEXTS, text) | {"findings": [text]}
     steps = [{"step": 3, **fields}, {"step": 4, **fields, "layer": "b"}]
     for rows in ([fields, {**fields, "estimator": "E()"}, {**fields, "value": None}], steps):
-        made = report(*rows)
+        made = ip.Report(report(*rows).rows, {"seed": text, text: "0"})
         made.save(tmp_path / "report.json")
         again = ip.Report.load(tmp_path / "report.json")
-        assert again.rows == made.rows
-        plain = report(*({key: tame(x, text) for key, x in line.items()} for line in rows))
+        assert again == made
+        tamed = report(*({key: tame(x, text) for key, x in line.items()} for line in rows))
+        plain = ip.Report(tamed.rows, {"seed": "a", "a": "0"})
         require_harmless(everything(again, tmp_path), everything(plain, tmp_path))
     made.to_html(tmp_path / "page.html", title=text)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
@@ -90,9 +91,10 @@ def test_a_direction_runs_no_script(tmp_path):
     assert "<img" not in (tmp_path / "page.html").read_text()
 
 
-def written(tmp_path, rows, **document):
+def written(tmp_path, rows, **fields):
     path = tmp_path / "report.json"
-    document = {"format": "infoprobe report", "version": 1, "rows": rows, **document}
+    document = {"format": "infoprobe report", "version": 2, "settings": {}, "rows": rows}
+    document |= fields
     path.write_text(json.dumps(document))
     return path
 
@@ -150,11 +152,11 @@ def test_rows_of_another_form_are_refused_by_name(tmp_path, rows):
         b'"text"',
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b'{"format": "infoprobe report", "version": 1, "rows": ' + b"[" * 100_000,
-        b'{"format": "infoprobe report", "version": 1, "rows": {}}',
-        b'{"format": "infoprobe report", "version": 1, "rows": [1e999]}',
-        b'{"format": "infoprobe report", "version": 1, "rows": [NaN]}',
-        b'{"format": "infoprobe report", "version": 1, "rows": [' + b"9" * 5000 + b"]}",
+        b'{"format": "infoprobe report", "version": 2, "rows": ' + b"[" * 100_000,
+        b'{"format": "infoprobe report", "version": 2, "rows": {}}',
+        b'{"format": "infoprobe report", "version": 2, "rows": [1e999]}',
+        b'{"format": "infoprobe report", "version": 2, "rows": [NaN]}',
+        b'{"format": "infoprobe report", "version": 2, "rows": [' + b"9" * 5000 + b"]}",
         b"\xff\xfe",
         b"\xef\xbb\xbf{}",
     ],
@@ -166,9 +168,17 @@ def test_other_documents_are_refused_by_name(tmp_path, content):
         ip.Report.load(path)
 
 
-@pytest.mark.parametrize("version", [None, 2, "1", 1.0, True, [1]])
+@pytest.mark.parametrize("settings", [None, [], "text", {"seed": 0}, {"a": None}, {"a": ["b"]}])
+def test_settings_of_another_kind_are_refused_by_name(tmp_path, settings):
+    with pytest.raises(ValueError, match=r"report\.json: settings: expected a dictionary"):
+        ip.Report.load(written(tmp_path, [], settings=settings))
+    with pytest.raises(ValueError, match=r"report\.settings: expected a dictionary of texts"):
+        ip.Report([], settings).save(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("version", [None, 1, "2", 2.0, True, [2]])
 def test_other_versions(tmp_path, version):
-    with pytest.raises(ValueError, match="expected a report of version 1, got"):
+    with pytest.raises(ValueError, match="expected a report of version 2, got"):
         ip.Report.load(written(tmp_path, [], version=version))
 
 

@@ -43,7 +43,7 @@ def test_a_registered_label_is_in_table_figure_and_page(tmp_path):
     column, axis, page = shown(ip.Report([row("shared_bits", "input")]), tmp_path)
     assert column == "B<input>"
     assert axis == "B<input> (nats)"
-    assert '<th><span title="E()">B&lt;input&gt;</span></th>' in page
+    assert '<th scope="col" title="E()">B&lt;input&gt;</th>' in page
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_an_unknown_measure_is_called_by_its_name(tmp_path, reference, expected)
     column, axis, page = shown(ip.Report([row("unheard_of", reference)]), tmp_path)
     assert column == label("unheard_of", reference) == expected
     assert axis == f"{expected} (nats)"
-    assert f'<th><span title="E()">{expected}</span></th>' in page
+    assert f'<th scope="col" title="E()">{expected}</th>' in page
 
 
 def test_the_last_label_counts():

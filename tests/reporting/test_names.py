@@ -91,7 +91,7 @@ def test_two_estimators_in_plot_page_and_scalars(two_estimators, tmp_path):
     ]
     two_estimators.to_html(tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '">H(output), KNN()</span></th>' in page
+    assert '">H(output), KNN()</th>' in page
     assert "<li>H(output), Histogram(): <code>Histogram(bins=256, range=" in page
     assert "bins=256" in repr(two_estimators)
 

@@ -96,10 +96,10 @@ def test_a_file_gives_back_the_same(report, tmp_path):
         ("{", "expected a file made by Report.save"),
         ("[]", "expected a file made by Report.save"),
         ('{"rows": []}', "expected a file made by Report.save"),
-        ('{"format": "infoprobe report", "version": 1}', "expected a file made by Report.save"),
+        ('{"format": "infoprobe report", "version": 2}', "expected a file made by Report.save"),
         (
             '{"format": "infoprobe report", "version": 9, "rows": []}',
-            "expected a report of version 1",
+            "expected a report of version 2",
         ),
     ],
 )
@@ -141,9 +141,9 @@ def test_a_measure_without_a_value_is_no_finding(tmp_path):
 
     report.to_html(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert '<td><span title="it is not invertible.">–</span></td>' in text
-    assert text.count("<li id=") == 1  # the finding at the value
-    assert f"<p>{closing}; point at it to read why.</p>" in text
+    assert '<td title="it is not invertible.">–</td>' in text
+    assert text.count("<details") == 1  # the finding at the value
+    assert f"{closing}; point at it to read why.</p>" in text
     ip.Report([valued]).to_html(tmp_path / "report.html")
     assert closing not in (tmp_path / "report.html").read_text(encoding="utf-8")
 
@@ -282,10 +282,10 @@ class TestPage:
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert "<h1>a &lt; b</h1>" in text
         assert text.count("<svg") == 2  # entropies and divergences
-        assert text.count('<tr class="forward">') == 3
+        assert text.count('<th scope="row">') == 3 + len(report.settings)
         for row in report.rows:
             shown = "inf" if math.isinf(row["value"]) else f"{row['value']:.4f}"
-            assert f"<td>{shown}" in text
+            assert f">{shown}<" in text
             assert all(str(escape(finding)) in text for finding in row["findings"])
         assert not re.search("(src|href)=.?http", text)
 
@@ -294,14 +294,14 @@ class TestPage:
         rows[0]["layer"] = "<b>"
         ip.Report(rows).to_html(tmp_path / "report.html")
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert "<td>&lt;b&gt;</td>" in text
-        assert "<script>" not in text
+        assert '<th scope="row">&lt;b&gt;</th>' in text
+        assert text.count("<script>") == 1  # our own
 
     def test_nothing_measured_and_no_value(self, tmp_path):
         ip.Report([]).to_html(tmp_path / "report.html")
         made(None, findings=["why"]).to_html(tmp_path / "report.html")
         text = (tmp_path / "report.html").read_text(encoding="utf-8")
-        assert '<td><span title="why">–</span></td>' in text
+        assert '<td title="why">–</td>' in text
         assert "<svg" not in text
 
     def test_without_matplotlib(self, report, tmp_path, monkeypatch):
@@ -313,5 +313,45 @@ class TestPage:
             return actual(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", without)
-        with pytest.raises(ImportError, match=r"pip install 'infoprobe\[plot\]'"):
-            report.to_html(tmp_path / "report.html")
+        report.to_html(tmp_path / "report.html")
+        text = (tmp_path / "report.html").read_text(encoding="utf-8")
+        assert "no figures, since matplotlib is not installed" in text
+        assert text.count('<th scope="row">') == 3 + len(report.settings)
+        assert "<svg" not in text
+
+
+class TestNotebook:
+    def test_the_table_stands_in_a_notebook(self, report):
+        text = report._repr_html_()
+        assert text.startswith('<div class="ip-report">')
+        assert text.count('<th scope="row">') == 3
+        for row in report.rows:
+            assert all(str(escape(finding)) in text for finding in row["findings"])
+        assert " id=" not in text  # several may stand in one notebook
+        assert "<script" not in text
+
+    def test_of_several_steps_the_last_one(self):
+        rows = [row | {"step": step} for step in (0, 5) for row in made(1.0 + step).rows]
+        text = ip.Report(rows)._repr_html_()
+        assert "This is step 5, the last of 2." in text
+        assert "6.0000" in text
+        assert "1.0000" not in text
+
+    def test_nothing_measured(self):
+        assert ip.Report([])._repr_html_() == "<p>Report: nothing measured</p>"
+
+
+def test_a_report_says_what_it_was_made_with(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+    with ip.probe(model, measures=ip.Entropy(), seed=7) as probe:
+        model(torch.randn(50, 3))
+    settings = probe.report().settings
+    assert settings["infoprobe"] == ip.__version__
+    assert settings["torch"] == torch.__version__
+    assert (settings["seed"], settings["passes"]) == ("7", "1")
+    assert settings["model"] == "Sequential"
+    assert settings["measures"] == repr(ip.Entropy())
+    probe.report().save(tmp_path / "report.json")
+    again = ip.Report.load(tmp_path / "report.json")
+    assert again.settings == settings
+    assert again.select(layer="0").settings == settings

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.estimators.histogram import compiled
+from infoprobe.estimators.histogram.counts import in_memory_order
 
 
 class Argument(NamedTuple):
@@ -14,7 +17,8 @@ class Argument(NamedTuple):
 
     Attributes:
         name: What the method calls it.
-        tensor: Its values, exact in floating point: of any shape, or samples (n, d).
+        tensor: Its values of any shape, exact in floating point or a type of at most 16 bits; or
+            samples (n, d).
         low: The least value.
         high: The greatest value.
         labels: Whether each of its n integers is a symbol by itself, whatever the bins.
@@ -29,8 +33,11 @@ class Argument(NamedTuple):
 
 def values(x: Any, name: str) -> Argument:
     """An argument whose values are pooled, of any shape."""
-    tensor = checks.exact_float(checks.as_tensor(x, name).detach(), name)
-    return Argument(name, tensor, *checks.extent(tensor, name))
+    tensor = checks.as_tensor(x, name).detach()
+    if tensor.element_size() > 2 or tensor.dtype == torch.bool:
+        tensor = checks.exact_float(tensor, name)
+    low, high = compiled.extent(in_memory_order(tensor)) or checks.extent(tensor, name)
+    return Argument(name, tensor, float(low), float(high))
 
 
 def samples(x: Any, name: str, *, symbols: bool) -> Argument:

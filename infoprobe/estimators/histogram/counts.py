@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infoprobe import checks
+from infoprobe.estimators.histogram import compiled
 from infoprobe.estimators.histogram.grids import DyadicGrid, Grid, UniformGrid
 
 # Counting proceeds in blocks that stay in the processor's cache; a GPU wants large ones.
 _BLOCK = 1 << 17
-_BLOCK_CUDA = 1 << 24
+_BLOCK_ELSEWHERE = 1 << 24
 
 # A processor waits for one addition to a bin before it begins the next to the same bin, and an
 # atom (black pixels, the zeros of a ReLU) makes it wait all the time. So neighbouring values are
@@ -114,7 +116,10 @@ def count(x: Tensor, grid: Grid) -> Counts:
     Memory beyond ``x``: a few blocks of values and a few int64 a bin.
     """
     x = in_memory_order(x)
-    size = _BLOCK_CUDA if x.is_cuda else _BLOCK
+    counted = compiled.tally(x, grid)
+    if counted is not None:
+        return Counts(grid, counted.squeeze(0))
+    size = _block(x)
     if x.numel() <= size:
         return Counts(grid, _count(x, grid))
     values = torch.zeros(grid.size, dtype=torch.int64, device=x.device)
@@ -132,11 +137,15 @@ def count_groups(x: Tensor, grid: Grid, groups: Tensor, number: int) -> GroupedC
         groups: The group of each sample, from 0: (n,).
         number: The number of groups.
     """
+    counted = compiled.tally(x, grid, groups, number)
+    if counted is not None:
+        return GroupedCounts(grid, counted.sum(0), counted)
     counts = torch.zeros(number * grid.size, dtype=torch.int64, device=x.device)
     starts = (groups.to(x.device) * grid.size).to(torch.int32)
     per_sample = max(1, x[:1].numel())
-    size = max(1, (_BLOCK_CUDA if x.is_cuda else _BLOCK) // per_sample)
+    size = max(1, _block(x) // per_sample)
     for some, start in zip(torch.split(x, size), torch.split(starts, size), strict=True):
+        some = checks.exact_float(some, "x")
         places = grid.index(some).flatten(1) if some.dim() > 1 else grid.index(some).unsqueeze(1)
         flat = (places + start.unsqueeze(1)).flatten()
         counts += torch.bincount(flat, minlength=len(counts))
@@ -144,22 +153,32 @@ def count_groups(x: Tensor, grid: Grid, groups: Tensor, number: int) -> GroupedC
     return GroupedCounts(grid, parts.sum(0), parts)
 
 
+def _block(x: Tensor) -> int:
+    """How many values are counted at a time."""
+    return _BLOCK if x.device.type == "cpu" else _BLOCK_ELSEWHERE
+
+
 def _count(x: Tensor, grid: Grid) -> Tensor:
+    x = checks.exact_float(x, "x")
     stride = 1 << grid.size.bit_length()
-    if x.is_cuda or isinstance(grid, UniformGrid) or 2 * stride * _LANES > _INT16:
+    if x.device.type != "cpu" or grid.numbers is None or 2 * stride * _LANES > _INT16:
         return torch.bincount(grid.index(x), minlength=grid.size)
-    x = grid.exact(x)
     n = x.numel()
-    scaled = grid.scaled(x, _scratch.take(n, x.dtype))
+    if isinstance(grid, DyadicGrid):
+        x, first = grid.exact(x), grid.first
+        scaled = grid.scaled(x, _scratch.take(n, x.dtype))
+    else:
+        wide, out, other = (_scratch.take(n, torch.float64, slot) for slot in range(3))
+        scaled, first = grid.place(wide.copy_(x), out, other), 0
     # Bins on both sides of zero, or on either, have numbers from -stride to stride.
-    near_zero = -stride <= grid.first <= stride - grid.size
+    near_zero = -stride <= first <= stride - grid.size
     if not near_zero:
-        scaled.sub_(grid.first)
+        scaled.sub_(first)
     place = _scratch.take(n, torch.int16).copy_(scaled)
     starts = _lane_starts(stride)
     place += starts if n == _BLOCK else starts[:n]
     lanes = torch.bincount(place, minlength=2 * stride * _LANES).view(_LANES, 2 * stride)
-    return lanes.sum(0).narrow(0, stride + (grid.first if near_zero else 0), grid.size)
+    return lanes.sum(0).narrow(0, stride + (first if near_zero else 0), grid.size)
 
 
 @functools.lru_cache(maxsize=4)
@@ -173,14 +192,14 @@ class _Scratch(threading.local):
     """Memory for a block that is used again and again: fresh memory takes longer than counting."""
 
     def __init__(self) -> None:
-        self._blocks: dict[torch.dtype, Tensor] = {}
+        self._blocks: dict[tuple[torch.dtype, int], Tensor] = {}
 
-    def take(self, n: int, dtype: torch.dtype) -> Tensor:
-        """Memory for ``n`` values."""
-        if dtype not in self._blocks:
+    def take(self, n: int, dtype: torch.dtype, slot: int = 0) -> Tensor:
+        """Memory for ``n`` values, another one for each slot."""
+        if (dtype, slot) not in self._blocks:
             with torch.inference_mode(False):  # a tensor made in that mode cannot leave it
-                self._blocks[dtype] = torch.empty(_BLOCK, dtype=dtype, device="cpu")
-        block = self._blocks[dtype]
+                self._blocks[dtype, slot] = torch.empty(_BLOCK, dtype=dtype, device="cpu")
+        block = self._blocks[dtype, slot]
         return block if n == _BLOCK else block[:n]
 
 

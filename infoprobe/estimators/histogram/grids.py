@@ -27,6 +27,14 @@ _INDEX_BITS = 52
 _FLOAT32_EXPONENT = 126
 _FLOAT32_INDEX = 1 << 24
 _INT16 = 1 << 15
+# Powers of two up to this exponent, and sums of some, are finite in float64.
+_COARSEST = 1000
+# The number of a bin, taken from this before it is rounded down, is the right one or the next.
+ALMOST_ONE = 1 - 2.0**-16
+# Bins are resolved if they are so much wider than their edges are rounded (as a share of the
+# largest edge), and if their width and its inverse are finite.
+_RESOLVED = 2.0**-34
+_WIDTHS = (1e-290, 1e290)
 
 # One number for all values, or one for each column.
 _Number = TypeVar("_Number", float, Tensor)
@@ -127,6 +135,16 @@ class DyadicGrid:
         # From zero on, the conversion to integers rounds down by itself.
         return out.floor_() if self.first < 0 else out
 
+    @property
+    def numbers(self) -> tuple[int, float, float, float] | None:
+        """The number of the first bin, where bin 0 begins, and the inverse and width of a bin.
+
+        ``None`` if they are not finite.
+        """
+        if self.exponent > _COARSEST:
+            return None
+        return self.first, 0.0, 2.0**-self.exponent, 2.0**self.exponent
+
     def _exact_in_float32(self) -> bool:
         largest = max(abs(self.first), abs(self.first + self.size))
         return abs(self.exponent) <= _FLOAT32_EXPONENT and largest <= _FLOAT32_INDEX
@@ -159,7 +177,37 @@ class UniformGrid:
         """The place of each value among the bins, as int32; all must lie within the grid."""
         if self.low == self.high:
             return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
-        return _uniform_index(x, self.low, self.high - self.low, self.size).to(torch.int32)
+        if self.numbers is None:
+            return _uniform_index(x, self.low, self.high - self.low, self.size).to(torch.int32)
+        x = x.to(torch.float64)
+        place, other = torch.empty_like(x), torch.empty_like(x)
+        return self.place(x, place, other).to(torch.int32)
+
+    def place(self, x: Tensor, out: Tensor, other: Tensor) -> Tensor:
+        """The same for float64 values and :attr:`numbers`, in float64.
+
+        Arguments:
+            x: The values.
+            out: Memory for the places.
+            other: Memory to work in.
+        """
+        assert self.numbers
+        _, low, inverse, step = self.numbers
+        torch.sub(x, low, out=out).mul_(inverse).add_(ALMOST_ONE).floor_()
+        torch.mul(out, step, out=other).add_(low)
+        return out.sub_(torch.lt(x, other, out=other)).clamp_(max=self.size - 1)
+
+    @property
+    def numbers(self) -> tuple[int, float, float, float] | None:
+        """The number of the first bin, where bin 0 begins, and the inverse and width of a bin.
+
+        ``None`` if the bins are not resolved: rounding may then move an edge past a value.
+        """
+        step = (self.high - self.low) / self.size
+        magnitude = max(abs(self.low), abs(self.high))
+        if not (_WIDTHS[0] < step < _WIDTHS[1] and step > _RESOLVED * magnitude):
+            return None
+        return 0, self.low, 1 / step, step
 
 
 Grid: TypeAlias = DyadicGrid | UniformGrid

@@ -1,0 +1,35 @@
+"""Settings of the site, which ``python -m sphinx -W docs build/site`` builds."""
+
+import infoprobe
+
+project = "infoprobe"
+author = "The infoprobe authors"
+copyright = author
+version = release = infoprobe.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns: list[str] = []
+
+# The pages are Markdown. Those that begin with a "jupytext" header are executed as notebooks.
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 180
+nb_merge_streams = True
+
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"infoprobe {version}"
+html_copy_source = False

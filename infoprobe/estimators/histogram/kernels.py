@@ -1,0 +1,101 @@
+"""Compiled kernels that count values in one read of memory; this module needs numba.
+
+``compiled.py`` says when they are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+
+from infoprobe.estimators.histogram.grids import ALMOST_ONE
+
+# So many places stay in the processor's nearest cache.
+_BLOCK = 2048
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled once for each machine if there is a folder to keep the result in."""
+    # Without fastmath: contracted multiplications and additions would round differently.
+    njit: Any = partial(numba.njit, nogil=True, error_model="numpy")
+    try:
+        compiled: Callable[..., Any] = njit(cache=True)(function)
+    except RuntimeError:  # numba found no folder that it may write to
+        compiled = njit()(function)
+    return compiled
+
+
+@_compiled
+def _add(places, start, lanes):  # type: ignore[no-untyped-def]
+    """Adds places to the histogram that begins at ``start``, neighbours in different lanes."""
+    n, last = len(places), len(lanes) - 1
+    a, b = lanes[0, start:], lanes[min(1, last), start:]
+    c, d = lanes[min(2, last), start:], lanes[min(3, last), start:]
+    whole = n // 4 * 4
+    for i in range(0, whole, 4):
+        a[places[i]] += 1
+        b[places[i + 1]] += 1
+        c[places[i + 2]] += 1
+        d[places[i + 3]] += 1
+    for i in range(whole, n):
+        a[places[i]] += 1
+
+
+@_compiled
+def count_on_grid(x, starts, stops, rows, lanes, size, first, low, inverse, step):  # type: ignore[no-untyped-def]
+    """Counts floating-point values (n,) on a grid, run by run.
+
+    Arguments:
+        x: The values.
+        starts: Where the histogram of each value begins in a lane, (n,) uint32, or empty: then
+            the rows decide.
+        stops: The end of each run of values.
+        rows: The histogram of each run, from 0.
+        lanes: Where to add the counts: lanes (1 or 4, cells), int64.
+        size: The number of bins.
+        first: The number of the first bin; bin i begins at ``low + i * step``.
+        low: Where bin 0 begins.
+        inverse: One over the step.
+        step: The width of a bin.
+    """
+    places = np.empty(_BLOCK, np.uint32)
+    offset, last = np.float64(first), np.uint32(size - 1)
+    begin = 0
+    for run in range(len(stops)):
+        while begin < stops[run]:
+            n = min(_BLOCK, stops[run] - begin)
+            part = x[begin : begin + n]
+            for i in range(n):
+                value = np.float64(part[i])
+                place = np.floor((value - low) * inverse + ALMOST_ONE)
+                number = np.int32(place - offset) - np.int32(value < place * step + low)
+                # Whatever another thread writes meanwhile must not be counted elsewhere.
+                places[i] = min(np.uint32(number), last)
+            if len(starts):
+                for i in range(n):
+                    places[i] += starts[begin + i]
+            _add(places[:n], rows[run] * size, lanes)
+            begin += n
+
+
+@_compiled
+def least_and_greatest(bits, found):  # type: ignore[no-untyped-def]
+    """The least and the greatest of floating-point numbers, by their bits as signed integers.
+
+    They are ordered as the numbers are once those of negative numbers, less the sign, are turned.
+
+    Arguments:
+        bits: The numbers, (n,).
+        found: Where to write the two, of the same type.
+    """
+    sign, others = 8 * bits.itemsize - 1, np.iinfo(bits.dtype).max
+    least = greatest = bits[0] ^ ((bits[0] >> sign) & others)
+    for i in range(len(bits)):
+        turned = bits[i] ^ ((bits[i] >> sign) & others)
+        least, greatest = min(least, turned), max(greatest, turned)
+    found[0] = least ^ ((least >> sign) & others)
+    found[1] = greatest ^ ((greatest >> sign) & others)
