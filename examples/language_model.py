@@ -142,7 +142,8 @@ def model_by_name(name: str, length: int) -> Subject:
     children = list(owner.named_children())
     after = children[[child for _, child in children].index(stacks[0]) + 1 :]
     norms = [m for part, m in after if "norm" in part or part.startswith("ln")]
-    return Subject(model, [*stacks[0]], [*norms[:1], model.get_output_embeddings()], encode)
+    head: nn.Module = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    return Subject(model, [*stacks[0]], [*norms[:1], head], encode)
 
 
 def cut(texts: Sequence[str], letters: int) -> list[str]:

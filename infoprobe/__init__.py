@@ -39,6 +39,7 @@ from infoprobe.probing.measures import (
     PredictionEntropy,
     PromptEntropy,
     Rate,
+    Spectrum,
     TokenEntropy,
 )
 from infoprobe.probing.probe import Probe, probe
@@ -77,6 +78,7 @@ __all__ = [
     "Rate",
     "Report",
     "Row",
+    "Spectrum",
     "TokenEntropy",
     "TrustWarning",
     "__version__",

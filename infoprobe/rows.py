@@ -27,8 +27,8 @@ class Row(TypedDict):
             samples are, if anything was selected: ``"entropy@tokens"``.
         estimator: The ``repr`` of the estimator, or the formula of an exact measure.
         reference: The tensor that the output is compared with: ``"previous"`` (the layer's
-            input), ``"input"`` (the model's input) or ``"target"``; ``None`` for a measure of
-            the output alone.
+            input), ``"input"`` (the model's input), ``"target"`` or the name of another layer;
+            ``None`` for a measure of the output alone.
         value: The value in :attr:`unit`; ``None`` where the measure has no value at this layer,
             and then the findings say why.
         stderr: The standard error of the value in :attr:`unit`; ``None`` where it is not known.

@@ -7,7 +7,7 @@ import math
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.estimators.moments import SecondMoments
 from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
 from infoprobe.probing.selection import Select, Tokens
@@ -26,6 +27,9 @@ _PARTS = 12
 
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
+
+
+A = TypeVar("A", Counts, SecondMoments)
 
 
 class Choices:
@@ -72,7 +76,8 @@ class Choices:
                 key, generator=generator, dtype=torch.float32, device="cpu"
             ).div_(math.sqrt(dimensions))
         with torch.autocast("cpu", enabled=False):
-            return samples.flatten(1).to(torch.float32) @ self._projections[key]
+            directions = self._projections[key].to(samples.device)
+            return samples.flatten(1).to(torch.float32) @ directions
 
 
 @dataclass
@@ -138,7 +143,7 @@ class Pass:
         self.first = first
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
-        self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
+        self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
         self._places: dict[tuple[int, int, int | None], Tensor] = {}
         self.unfinished: dict[Any, list[Any]] = {}
@@ -221,17 +226,18 @@ class Pass:
         counts[self.places(x)] = True
         return counts.view(x.shape[:2]).to(x.device, non_blocking=True)
 
-    def sum(self, before: Counts, counts: Counts) -> Counts:
-        """The counts of earlier passes and those of this one.
+    def sum(self, before: A, counts: A) -> A:
+        """The counts, or moments, of earlier passes and those of this one.
 
-        Layers that have seen the same tensors share their counts: the output of one is the input
+        Layers that have seen the same tensors share them: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
         key = id(before), id(counts)
         if key not in self._sums:
             # The terms are kept too, so that no other object gets their identities.
             self._sums[key] = before + counts, before, counts
-        return self._sums[key][0]
+        total: A = self._sums[key][0]
+        return total
 
     def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
         """The values to be counted of some tensors: all, or a random share."""

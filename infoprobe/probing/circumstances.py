@@ -28,7 +28,8 @@ class Circumstances:
         follows: The call whose output was the layer's input in every pass; ``None`` if there is
             no such call.
         random: The roles from whose tensors a random number may have been drawn until the layer
-            returned, in some pass: ``"input"`` for the model's and ``"previous"`` for the layer's.
+            returned, in some pass: ``"input"`` for the model's, ``"previous"`` for the layer's,
+            and those of other layers' outputs.
         integers: The roles whose tensors held integers in every pass.
     """
 
@@ -68,6 +69,8 @@ class Facts(NamedTuple):
         integer_input: Whether the model's input held integers.
         integer_output: Whether the layer's output held integers.
         integer_previous: Whether the layer's input held integers.
+        random_named: The roles of other layers' outputs since which one may have been drawn.
+        integer_named: The roles of other layers' outputs that held integers.
     """
 
     source: LayerCall | None
@@ -76,6 +79,8 @@ class Facts(NamedTuple):
     integer_input: bool
     integer_output: bool
     integer_previous: bool
+    random_named: frozenset[Role] = frozenset()
+    integer_named: frozenset[Role] = frozenset()
 
     @property
     def circumstances(self) -> Circumstances:
@@ -91,8 +96,8 @@ class Facts(NamedTuple):
         }
         return Circumstances(
             self.source,
-            {role for role, drawn in random.items() if drawn},
-            {role for role, held in integers.items() if held},
+            {role for role, drawn in random.items() if drawn} | self.random_named,
+            {role for role, held in integers.items() if held} | self.integer_named,
         )
 
 

@@ -22,6 +22,7 @@ from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measu
 from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
+from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
 from infoprobe.taps.layout import LayerSpec, Layout, listed
@@ -72,7 +73,8 @@ def probe(
             layer's input and of the model's input from it, on shared dyadic bins; or one or
             several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
             :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
-            :class:`~infoprobe.Rate`, or any other :class:`~infoprobe.Measure`.
+            :class:`~infoprobe.Rate`, :class:`~infoprobe.Spectrum`, or any other
+            :class:`~infoprobe.Measure`.
         values_per_batch: About how many values of each larger tensor are counted, drawn at
             random; ``None`` counts all. Fewer are faster. Neighbours in memory are drawn
             together, up to 64 at a time. Histograms are then noisier, and depend on how the data
@@ -121,10 +123,11 @@ def probe(
             raise ArgumentTypeError(
                 "measures",
                 "expected ip.Entropy(...), ip.Divergence(...), ip.MutualInformation(...), "
-                "ip.EntropyChange(), ip.Rate(), or another ip.Measure, got "
+                "ip.EntropyChange(), ip.Rate(), ip.Spectrum(), or another ip.Measure, got "
                 f"{checks.shown(measure)} of type {type(measure).__name__}.",
             )
-        distinct.setdefault(_identity(measure), measure)
+        for part in measure.parts:
+            distinct.setdefault(_identity(part), part)
     if any(isinstance(measure, EntropyChange) for measure in distinct.values()):
         for measure in list(distinct.values()):
             if isinstance(measure, Entropy) and measure.select is None:
@@ -189,6 +192,7 @@ class Probe:
     def _attach(self, model: nn.Module | Transform | Distribution) -> None:
         layout = Layout.of(model).select(self._chosen)
         self._layers = [layer.name for layer in layout.chosen]
+        require_layers((need.role for need in self._recorder.record.needs), self._layers)
         self._tap = Tap(layout, self._recorder)
 
     def __exit__(

@@ -27,8 +27,8 @@ from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.record import Record
-from infoprobe.probing.roles import ROLES, Role
-from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
+from infoprobe.probing.roles import ROLES, Role, described, layer_of, role_of
+from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
 from infoprobe.rows import LayerCall, Row
 from infoprobe.taps.sink import Event
@@ -65,13 +65,19 @@ class Recorder:
         # Numbers are looked up many times in every hook, and faster than reductions.
         numbers: dict[Reduction, int] = {}
         self._sources: list[tuple[Role, int]] = []
+        # Of the layers that measures refer to, what there is before they were called.
+        self._named: dict[str, Pieces] = {}
         self._tensor_reductions: dict[Role, dict[int, TensorReduction]] = {r: {} for r in ROLES}
         self._call_reductions: dict[int, CallReduction] = {}
         for role, reduction in needs:
             number = numbers.setdefault(reduction, len(numbers))
             self._sources.append((role, number))
             if isinstance(reduction, TensorReduction):
-                as_role: Role = "previous" if role == "unmeasured" else role
+                as_role = "previous" if role == "unmeasured" else role
+                layer = layer_of(role)
+                if layer is not None:
+                    self._named.setdefault(layer, {})[number] = _not_yet(layer)
+                    as_role = "output"
                 self._tensor_reductions[as_role][number] = reduction
             elif isinstance(reduction, CallReduction):
                 self._call_reductions[number] = reduction
@@ -220,7 +226,13 @@ class Recorder:
             "target": run.target,
             "layer": {i: _reported(each, event) for i, each in self._call_reductions.items()},
             "unmeasured": {},
+            **{
+                role_of(layer): run.named[layer].pieces if layer in run.named else missing
+                for layer, missing in self._named.items()
+            },
         }
+        if call.layer in self._named:
+            run.named[call.layer] = self._named_layer(event, pieces["output"])
         if entered is not None:
             known = source is not None and source == run.last.get(event.direction)
             if event.log_determinant is not None and not known:
@@ -241,12 +253,16 @@ class Recorder:
                     # spreads to all layers behind, so of each kind of problem it tells the first.
                     kind = problem.reason.partition(" got ")[0]
                     new = kind not in run.warned and not any(x.left_out for x in at_call.values())
-                    kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
+                    kept.leave_out(problem, f"In pass {run.number + 1}, {described(role)}")
                     if problem.applies and new:
                         run.warned.add(kind)
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
+
+    def _named_layer(self, event: Event, pieces: Pieces) -> Named:
+        state = self._random_state(event.outputs)
+        return Named(pieces, state, hold_integers(event.outputs))
 
     def _random_state(self, tensors: list[Tensor]) -> bytes | None:
         known = self._asks_for_noise and not under_vmap()
@@ -262,6 +278,8 @@ class Recorder:
             "input" in run.integers,
             hold_integers(event.outputs),
             entered is not None and entered.integers,
+            frozenset(role_of(x) for x in self._named if run.noise_since(x, now)),
+            frozenset(role_of(x) for x, named in run.named.items() if named.integers),
         )
 
     def _remember(self, run: Run, outputs: list[Tensor], call: LayerCall) -> None:
@@ -376,6 +394,13 @@ class Recorder:
             self.passes, self._begun = passes, begun
             self._every, self._window = every, window
             self._choices.resume(self.record.seed, state["generator"])
+
+
+def _not_yet(layer: str) -> Problem:
+    return Problem(
+        f"It does not apply: {layer!r}, which it refers to, is not called before this layer.",
+        applies=False,
+    )
 
 
 def _reduced(

@@ -36,6 +36,20 @@ class Returned(NamedTuple):
     call: LayerCall
 
 
+class Named(NamedTuple):
+    """What a layer returned to which measures at other layers refer.
+
+    Attributes:
+        pieces: What was made of it.
+        random_state: The state of the random generators then, if it must be known.
+        integers: Whether it held integers.
+    """
+
+    pieces: Pieces
+    random_state: bytes | None
+    integers: bool
+
+
 class Entered(NamedTuple):
     """What went into a layer.
 
@@ -70,6 +84,7 @@ class Run:
         random_state: The state of the random generators when it began, if it must be known.
         returned: The tensors that layers returned, by their identities, and from which call.
         last: The last call in each direction.
+        named: What those layers last returned to which measures refer, by their names.
     """
 
     number: int
@@ -85,6 +100,7 @@ class Run:
     random_state: bytes | None = None
     returned: dict[int, Returned] = field(default_factory=dict)
     last: dict[Direction, LayerCall] = field(default_factory=dict)
+    named: dict[str, Named] = field(default_factory=dict)
 
     def source(self, tensors: list[Tensor]) -> LayerCall | None:
         """The call that has returned this tensor, if it is unchanged and the only one."""
@@ -94,3 +110,8 @@ class Run:
         if found is None or found.tensor() is not tensors[0]:
             return None
         return found.call if found.version == version(tensors[0]) else None
+
+    def noise_since(self, layer: str, random_state: bytes | None) -> bool:
+        """Whether a random number may have been drawn since this layer has returned."""
+        named = self.named.get(layer)
+        return named is None or random_state is None or named.random_state != random_state

@@ -30,8 +30,8 @@ def mistakes() -> None:
 
     ip.Entropy(ip.Critic())  # type: ignore[arg-type]
     ip.Divergence("input")  # type: ignore[arg-type]
-    ip.Divergence(reference="output")  # type: ignore[arg-type]
-    ip.MutualInformation(reference="output")  # type: ignore[arg-type]
+    ip.Divergence(reference=1)  # type: ignore[arg-type]
+    ip.Entropy(select=1.5)  # type: ignore[arg-type]
     ip.probe(model, measures=[ip.Histogram()])  # type: ignore[list-item]
     ip.probe(None)  # type: ignore[arg-type]
     ip.probe(model).counts("0", "backward")  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import Select, require_select
 
 
@@ -270,7 +270,7 @@ class Sampling(TensorReduction):
                 "needed was there."
             )
         wide = [
-            f"{ROLES[role]} ({x.width:,g} dimensions)"
+            f"{described(role)} ({x.width:,g} dimensions)"
             for role, x in kept.items()
             if self.project is not None and x.width is not None and x.width > self.project
         ]

@@ -3,6 +3,7 @@
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
 from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.curvature import Curvature
 from infoprobe.probing.measures.dime import DiME
@@ -15,14 +16,23 @@ from infoprobe.probing.measures.prediction_divergence import PredictionDivergenc
 from infoprobe.probing.measures.prediction_entropy import PredictionEntropy
 from infoprobe.probing.measures.prompt_entropy import PromptEntropy
 from infoprobe.probing.measures.rate import Rate
+from infoprobe.probing.measures.spectrum import (
+    EffectiveRank,
+    ParticipationRatio,
+    RankMe,
+    Saturation,
+    Spectrum,
+)
 from infoprobe.probing.measures.token_entropy import TokenEntropy
 
 __all__ = [
     "Averaging",
+    "Correlating",
     "Counting",
     "Curvature",
     "DiME",
     "Divergence",
+    "EffectiveRank",
     "Entropy",
     "EntropyChange",
     "InfoNCE",
@@ -30,12 +40,16 @@ __all__ = [
     "MutualInformation",
     "Need",
     "Numbers",
+    "ParticipationRatio",
     "PredictionDivergence",
     "PredictionEntropy",
     "PromptEntropy",
     "Quantity",
+    "RankMe",
     "Rate",
     "Reading",
     "Sampling",
+    "Saturation",
+    "Spectrum",
     "TokenEntropy",
 ]

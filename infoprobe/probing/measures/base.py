@@ -15,7 +15,7 @@ from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
-from infoprobe.probing.roles import ROLES, Role
+from infoprobe.probing.roles import ROLES, Role, layer_of
 from infoprobe.rows import Kind, register_label
 
 
@@ -24,8 +24,8 @@ class Need(NamedTuple):
 
     Attributes:
         role: Whose tensors: the layer's ``"output"``, the layer's own input (``"previous"``), the
-            ``"input"`` of the whole model, the ``"target"``, or ``"layer"`` for what a layer
-            reports of itself.
+            ``"input"`` of the whole model, the ``"target"``, ``"layer"`` for what a layer reports
+            of itself, or what :func:`~infoprobe.probing.roles.role_of` gives for another layer.
         reduction: How they are reduced while they pass.
     """
 
@@ -124,6 +124,11 @@ class Measure(ABC):
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept, the layer's own output or report last."""
 
+    @property
+    def parts(self) -> tuple[Measure, ...]:
+        """The measures that it stands for, each with rows of its own: itself, if not several."""
+        return (self,)
+
     def required_needs(self) -> tuple[Need, ...]:
         """The :attr:`needs`, checked.
 
@@ -144,7 +149,8 @@ class Measure(ABC):
                     f"expected infoprobe.probing.measures.Need(role, reduction), got {need!r} "
                     f"from {self!r}.",
                 )
-            checks.require_one_of(need.role, ROLES, "role")
+            if layer_of(need.role) is None:
+                checks.require_one_of(need.role, ROLES, "role")
             kind = CallReduction if need.role == "layer" else TensorReduction
             if not isinstance(need.reduction, kind):
                 raise ArgumentTypeError(

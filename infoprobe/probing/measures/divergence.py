@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
 from infoprobe.estimators import Histogram
 from infoprobe.estimators.protocols import DivergenceEstimator, allows_pairs
 from infoprobe.findings import Finding, code_of
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
-from infoprobe.probing.roles import ROLES
+from infoprobe.probing.roles import ROLES, described, require_reference, role_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,8 @@ class Divergence(EstimatedMeasure):
             pseudo-count to each bin, as Callahan & Paskett (2021) do: without it, a single value
             beyond the range of the output makes the divergence infinite.
         reference: What the output is compared with: ``"previous"`` for the layer's own input, or
-            ``"input"`` for the input of the whole model.
+            ``"input"`` for the input of the whole model, or the name of another layer that is
+            probed, for what it returned last in the same pass.
         samples: The most samples that are kept, as in :class:`Entropy`.
         project: The number of dimensions to project onto, as in :class:`Entropy`. One matrix
             serves all tensors of the same width. The divergence of projections is at most that of
@@ -45,14 +45,14 @@ class Divergence(EstimatedMeasure):
     """
 
     estimator: DivergenceEstimator = Histogram(pseudocount=1)
-    reference: Literal["previous", "input"] = "previous"
+    reference: str = "previous"
 
     name: ClassVar[str] = "divergence"
     _estimated: ClassVar[str] = "kl_divergence"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.require_one_of(self.reference, ["previous", "input"], "reference")
+        require_reference(self.reference, ["previous", "input"])
 
     @classmethod
     def label(cls, reference: str | None) -> str:
@@ -61,19 +61,20 @@ class Divergence(EstimatedMeasure):
 
     @property
     def _arguments(self) -> dict[str, str]:
-        return {"p": ROLES[self.reference], "q": ROLES["output"]}
+        return {"p": described(role_of(self.reference)), "q": ROLES["output"]}
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept: the reference and the output."""
         kept = self._kept()
-        return Need(self.reference, kept), Need("output", kept)
+        return Need(role_of(self.reference), kept), Need("output", kept)
 
     def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:
         """Refuses to compare integers with an output of real numbers."""
-        if self.reference in circumstances.integers and "output" not in circumstances.integers:
+        reference = role_of(self.reference)
+        if reference in circumstances.integers and "output" not in circumstances.integers:
             raise ValueError(
-                f"It does not apply: {ROLES[self.reference]} holds integers, such as token ids or "
+                f"It does not apply: {described(reference)} holds integers, such as token ids or "
                 "labels, and the output real numbers, and they have no scale in common. Measure "
                 "ip.MutualInformation, or another reference."
             )

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
 from infoprobe.estimators import KNN
 from infoprobe.estimators.protocols import InformationEstimator
 from infoprobe.findings import Finding
@@ -18,7 +17,7 @@ from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.samples import Sampling
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
-from infoprobe.probing.roles import ROLES
+from infoprobe.probing.roles import ROLES, described, require_reference, role_of
 
 # An output with fewer different values than this share of the samples is discrete.
 _DISCRETE = 0.5
@@ -36,8 +35,9 @@ class MutualInformation(EstimatedMeasure):
             labels), ``ip.Histogram(bins=30, over="samples")`` (the bins of all units together
             are one symbol, as in information planes), or any other with ``mutual_information``.
         reference: The other variable: ``"input"`` for the input of the whole model,
-            ``"previous"`` for the layer's own input, or ``"target"`` for what
-            :meth:`Probe.target` was given before the pass.
+            ``"previous"`` for the layer's own input, ``"target"`` for what :meth:`Probe.target`
+            was given before the pass, or the name of another layer that is probed, for what it
+            returned last in the same pass.
         samples: The most samples that are kept, as in :class:`Entropy`.
         project: The number of dimensions to project onto, as in :class:`Entropy`. Both sides are
             projected, and by the data processing inequality the information between projections
@@ -61,7 +61,7 @@ class MutualInformation(EstimatedMeasure):
     """
 
     estimator: InformationEstimator = KNN()
-    reference: Literal["input", "previous", "target"] = "input"
+    reference: str = "input"
 
     name: ClassVar[str] = "mutual_information"
     never_rises: ClassVar[bool] = True
@@ -69,7 +69,7 @@ class MutualInformation(EstimatedMeasure):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        checks.require_one_of(self.reference, ["input", "previous", "target"], "reference")
+        require_reference(self.reference, ["input", "previous", "target"])
 
     @classmethod
     def label(cls, reference: str | None) -> str:
@@ -78,13 +78,13 @@ class MutualInformation(EstimatedMeasure):
 
     @property
     def _arguments(self) -> dict[str, str]:
-        return {"x": ROLES[self.reference], "y": ROLES["output"]}
+        return {"x": described(role_of(self.reference)), "y": ROLES["output"]}
 
     @property
     def needs(self) -> tuple[Need, ...]:
         """What is to be kept: samples of the reference and of the output."""
         kept = Sampling(self.samples, self.project, self.select)
-        return Need(self.reference, kept), Need("output", kept)
+        return Need(role_of(self.reference), kept), Need("output", kept)
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information of the reference and the output, in nats."""
@@ -100,9 +100,9 @@ class MutualInformation(EstimatedMeasure):
         reference, output = kept
         if self.reference == "target":
             yield from _constant_target(reference)
-        elif self.reference not in circumstances.random | circumstances.integers:
-            yield from _deterministic(output, ROLES[self.reference])
-        yield from _constant_units(reference, ROLES[self.reference])
+        elif role_of(self.reference) not in circumstances.random | circumstances.integers:
+            yield from _deterministic(output, described(role_of(self.reference)))
+        yield from _constant_units(reference, described(role_of(self.reference)))
         yield from _constant_units(output, ROLES["output"])
 
 

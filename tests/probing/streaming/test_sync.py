@@ -14,6 +14,7 @@ import infoprobe as ip
 from tests.probing.helpers import H, Mixes, but_errors, probed, save_and_load
 from tests.probing.measures.strangers import Box, Sparsity, rectified
 from tests.probing.streaming.helpers import ROWS, STREAMING, data, equal_states, model_of
+from tests.textbook_spectrum import effective_rank, participation_ratio, rankme, saturation
 
 
 class OnOneRank(nn.Module):
@@ -117,6 +118,25 @@ def few_rows_scenario(rank, world, folder):
             model(batch)
         probe.sync()
     probe.report().save(folder / f"few-rows-{rank}.json")
+
+
+TOKENS = [ip.Spectrum(select="tokens"), ip.Entropy(H, select="tokens"), ip.Entropy(H)]
+
+
+def tokens(rank):
+    """Sequences of one process, and their mask."""
+    x = data(60, 5 * 7, seed=rank).reshape(60, 7, 5)
+    return x, torch.arange(7) < data(60, 1, seed=rank).abs().mul(3).ceil().clamp(1, 7)
+
+
+def tokens_scenario(rank, world, folder):
+    x, mask = tokens(rank)
+    with ip.probe(model := nn.Tanh(), measures=TOKENS) as probe:
+        for part, of in zip(x.split(20), mask.split(20), strict=True):
+            probe.mask(of)
+            model(part)
+        probe.sync()
+    probe.report().save(folder / f"tokens-{rank}.json")
 
 
 def steps_scenario(rank, world, folder):
@@ -269,6 +289,16 @@ class TestSync:
         for rows in reports(ranks, "few-rows"):
             assert [row["value"] for row in rows] == pytest.approx(expected, abs=1e-12)
             assert {row["n"] for row in rows} == {240}
+
+    def test_tokens(self, ranks):
+        world, _ = ranks
+        parts = [tokens(rank) for rank in range(world)]
+        y = torch.cat([x[mask] for x, mask in parts]).tanh()
+        entropy = float(H.entropy(y))
+        expected = [effective_rank(y), rankme(y), participation_ratio(y), saturation(y)]
+        for rows in reports(ranks, "tokens"):
+            assert [row["value"] for row in rows] == pytest.approx([*expected, entropy, entropy])
+            assert [row["n"] for row in rows] == [len(y)] * 5 + [60 * world]
 
     def test_windows_that_are_over_are_of_each_process(self, ranks):
         for rank, rows in enumerate(reports(ranks, "steps")):

@@ -1,0 +1,239 @@
+"""The mean and the covariance of all data, added up over batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import add
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
+
+# A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on.
+_PANEL = 128
+
+_TENSORS = ("n", "mean", "panels", "refused")
+
+# So many samples at most are converted and multiplied at once.
+_ROWS = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class SecondMoments:
+    r"""The number of some samples, their mean, and the squares and products about it.
+
+    Additive: ``a + b`` is what both streams together give, up to rounding in float64, whatever
+    the order (Chan, Golub & LeVeque, 1979). Products are about the mean of each batch, so that a
+    mean far from zero costs no digits.
+
+    Attributes:
+        n: The number of samples, 0-dim float64, on the device of the data.
+        mean: Their mean, (d,) float64.
+        panels: The upper triangle of :attr:`scatter`, panel by panel, one-dimensional.
+        refused: The number of batches that were left out for values that are not finite.
+        eps: The rounding of the data: that of the coarsest type they came in.
+    """
+
+    n: Tensor
+    mean: Tensor
+    panels: Tensor
+    refused: Tensor
+    eps: float
+
+    @classmethod
+    def of(cls, x: Tensor) -> SecondMoments:
+        """The moments of samples (n, ...) of floating-point numbers.
+
+        On the CPU, values that are not finite raise an error. On any other device nothing waits
+        to look for them: the batch counts as :attr:`refused`.
+
+        Raises:
+            ValueError: A value is not finite.
+        """
+        eps = torch.finfo(x.dtype).eps
+        if x.device.type == "mps":  # which has no float64
+            x = x.to("cpu")
+        x = x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+            near = x[:_ROWS].to(torch.float64).mean(0)
+            panels = torch.zeros(_places(x.shape[1]), dtype=torch.float64, device=x.device)
+            total = torch.zeros_like(near)
+            for start in range(0, len(x), _ROWS):
+                rows = x[start : start + _ROWS].to(torch.float64, copy=True).sub_(near)
+                total += rows.sum(0)
+                _add_products(panels, rows)
+            apart = total / len(x)
+            _add_outer(panels, apart, total, -1)
+            mean = near + apart
+            finite = mean.isfinite().all()
+            if not x.is_cuda:
+                _require_finite(x, finite)
+            return cls(
+                finite * torch.full((), float(len(x)), dtype=torch.float64, device=x.device),
+                torch.where(finite, mean, 0.0),
+                torch.where(finite, panels, 0.0) if x.is_cuda else panels,
+                1 - finite.to(torch.float64),
+                eps,
+            )
+
+    def __add__(self, other: SecondMoments) -> SecondMoments:
+        self.require_same_width(other)
+        other = other.to(self.n.device)
+        n = self.n + other.n
+        apart = other.mean - self.mean
+        share = other.n / n.clamp(min=1)
+        panels = self.panels + other.panels
+        _add_outer(panels, apart, apart * (self.n * share))
+        mean = self.mean + apart * share
+        eps = max(self.eps, other.eps)
+        return SecondMoments(n, mean, panels, self.refused + other.refused, eps)
+
+    def require_same_width(self, other: SecondMoments) -> None:
+        """Raises a ValueError unless the samples of both have as many values."""
+        if self.d != other.d:
+            raise ArgumentValueError(
+                "x",
+                f"expected samples of {self.d:,} values as before, got {other.d:,}. Pad the data "
+                "to one shape, select tokens of them, or choose other layers.",
+            )
+
+    def to(self, device: torch.device | str) -> SecondMoments:
+        """The same moments on another device."""
+        return SecondMoments(
+            self.n.to(device),
+            self.mean.to(device),
+            self.panels.to(device),
+            self.refused.to(device),
+            self.eps,
+        )
+
+    @property
+    def d(self) -> int:
+        """The number of values in a sample."""
+        return len(self.mean)
+
+    @property
+    def scatter(self) -> Tensor:
+        r""":math:`\sum_i (x_i - \bar x)(x_i - \bar x)^\top`, (d, d) float64."""
+        matrix = self.panels.new_empty(self.d, self.d)
+        for i, panel in _views(self.panels, self.d):
+            matrix[i : i + _PANEL, i:] = panel
+            matrix[i:, i : i + _PANEL] = panel.T
+        return matrix
+
+    @cached_property
+    def variances(self) -> Tensor:
+        """The descending eigenvalues of the covariance: (d,), on the CPU."""
+        return _eigenvalues(self.scatter / self.n)
+
+    @cached_property
+    def squares(self) -> Tensor:
+        r"""The descending eigenvalues of :math:`\sum_i x_i x_i^\top`: (d,), on the CPU."""
+        return _eigenvalues(self.scatter + self.n * self.mean.outer(self.mean))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The moments as tensors and numbers."""
+        tensors = {name: getattr(self, name).to("cpu", copy=True) for name in _TENSORS}
+        return tensors | {"eps": self.eps}
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> SecondMoments:
+        """The moments that :meth:`state_dict` describes.
+
+        Raises:
+            ValueError: They are damaged.
+        """
+        tensors = {name: state[name] for name in _TENSORS}
+        shapes = [(), (len(state["mean"]),), (_places(len(state["mean"])),), ()]
+        for x, shape in zip(tensors.values(), shapes, strict=True):
+            right = isinstance(x, Tensor) and x.shape == shape and x.dtype == torch.float64
+            if not right or not bool(x.isfinite().all()):
+                raise ArgumentValueError(
+                    "state",
+                    f"expected finite numbers of float64, of shape {shape}. It is damaged: load "
+                    "what Probe.state_dict() gave, as it was.",
+                )
+        if bool(tensors["n"] < 0) or not 0 < state["eps"] < 1:
+            raise ArgumentValueError(
+                "state", "expected a number of samples from 0 on. It is damaged."
+            )
+        return cls(**{name: x.clone() for name, x in tensors.items()}, eps=float(state["eps"]))
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedMoments:
+    """Moments of which it is also known how much each group of samples contributed.
+
+    Attributes:
+        parts: The moments of each group that has samples.
+    """
+
+    parts: Sequence[SecondMoments]
+
+    @cached_property
+    def total(self) -> SecondMoments:
+        """The moments of all samples."""
+        return reduce(add, self.parts)
+
+    @cached_property
+    def without(self) -> list[SecondMoments]:
+        """The moments of all samples but those of each group in turn."""
+        before, after = [self.parts[:i] for i in range(len(self.parts))], self.parts
+        return [
+            reduce(add, [*some, *after[i + 1 :]])
+            for i, some in enumerate(before)
+            if len(self.parts) > 1
+        ]
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """The share of each group in the samples, (groups,), on the CPU."""
+        n = torch.stack([part.n for part in self.parts]).to("cpu")
+        return n / n.sum()
+
+    def __len__(self) -> int:
+        return int(self.total.n)
+
+
+def _require_finite(x: Tensor, finite: Tensor) -> None:
+    if not bool(finite):
+        checks.extent(x, "x")
+        raise ArgumentValueError(
+            "x", "expected values whose sum float64 can hold, got larger ones. Rescale them."
+        )
+
+
+def _places(d: int) -> int:
+    """How many numbers the panels of a symmetric matrix (d, d) hold."""
+    return sum(min(_PANEL, d - i) * (d - i) for i in range(0, d, _PANEL))
+
+
+def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:
+    """The first row of each panel, and the panel: (rows, columns from the first row on)."""
+    start = 0
+    for i in range(0, d, _PANEL):
+        rows, columns = min(_PANEL, d - i), d - i
+        yield i, panels[start : start + rows * columns].view(rows, columns)
+        start += rows * columns
+
+
+def _add_outer(panels: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+    for i, panel in _views(panels, len(a)):
+        panel.addr_(a[i : i + _PANEL], b[i:], alpha=sign)
+
+
+def _add_products(panels: Tensor, x: Tensor) -> None:
+    for i, panel in _views(panels, x.shape[1]):
+        panel.addmm_(x[:, i : i + _PANEL].T, x[:, i:])
+
+
+def _eigenvalues(matrix: Tensor) -> Tensor:
+    """The descending eigenvalues; those within rounding of zero are zero."""
+    found = torch.linalg.eigvalsh(matrix).flip(0).to("cpu")
+    rounding = len(found) * torch.finfo(torch.float64).eps * found[0]
+    return torch.where(found.abs() <= rounding, 0.0, found)
