@@ -22,8 +22,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import infoprobe as ip
 
 
-def model_of(full: bool) -> tuple[GPT2LMHeadModel, torch.Tensor]:
-    layers, units, tokens = (24, 1024, 512) if full else (6, 256, 128)
+def model_of(full: bool, layers: int) -> tuple[GPT2LMHeadModel, torch.Tensor]:
+    units, tokens = (1024, 512) if full else (256, 128)
     vocabulary = 50257 if full else 8192
     config = GPT2Config(
         n_layer=layers,
@@ -79,12 +79,13 @@ def contenders(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--full", action="store_true")
+    parser.add_argument("--layers", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    model, ids = model_of(arguments.full)
+    model, ids = model_of(arguments.full, arguments.layers or (24 if arguments.full else 6))
     rounds = arguments.rounds or (2 if arguments.full else 15)
     found = ratios(contenders(model, ids, arguments.full), rounds)
     size = f"{model.config.n_layer} layers, d = {model.config.n_embd}"
