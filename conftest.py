@@ -3,10 +3,14 @@
 import matplotlib
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 import infoprobe
 
 matplotlib.use("Agg")
+# A busy machine is slow, and no test is timed.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

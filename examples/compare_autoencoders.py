@@ -35,7 +35,7 @@ import infoprobe as ip
 SHARED_BINS = ip.Histogram(bins=256, pseudocount=1)
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
 MEASURES: list[ip.Entropy | ip.Divergence] = [
-    ip.Entropy(SHARED_BINS),
+    ip.Entropy(SHARED_BINS, width="shared"),
     ip.Divergence(SHARED_BINS, reference="previous"),
     ip.Divergence(SHARED_BINS, reference="input"),
 ]

@@ -10,6 +10,9 @@ from infoprobe.estimators import (
     Histogram,
     MatrixRenyi,
 )
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.knn.knn import Bias
+from infoprobe.estimators.transport.report import TransportReport, UpperBound
 from infoprobe.findings import Finding, TrustWarning
 from infoprobe.functional import (
     conditional_mutual_information,
@@ -22,10 +25,10 @@ from infoprobe.functional import (
 )
 from infoprobe.maps.bottleneck import BottleneckAccount, bottleneck_account
 from infoprobe.maps.dequantize import dequantize
-from infoprobe.maps.entropy_change import entropy_change
-from infoprobe.maps.invertibility import check_invertible
-from infoprobe.maps.spectrum import jacobian_spectrum
-from infoprobe.neighbors import nearest_neighbors
+from infoprobe.maps.entropy_change import EntropyChangeResult, entropy_change
+from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
+from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
+from infoprobe.neighbors import Neighbors, nearest_neighbors
 from infoprobe.probing.measures import (
     Curvature,
     DiME,
@@ -42,7 +45,10 @@ from infoprobe.probing.measures import (
     Spectrum,
     TokenEntropy,
 )
+from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe, probe
+from infoprobe.reporting.comparison import ComparedRow, Comparison
+from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.report import Report
 from infoprobe.rows import Row
 from infoprobe.taps.points import tap
@@ -53,34 +59,46 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "Bias",
     "BottleneckAccount",
     "Choice",
+    "ComparedRow",
+    "Comparison",
     "ConfidenceInterval",
+    "Counts",
     "Critic",
     "Curvature",
     "DiME",
     "Divergence",
     "Entropy",
     "EntropyChange",
+    "EntropyChangeResult",
     "Finding",
     "Flow",
     "Gaussian",
     "Gaussianization",
     "Histogram",
     "InfoNCE",
+    "InvertibilityCheck",
+    "JacobianSpectrum",
+    "Ledger",
     "MatrixRenyi",
     "Measure",
     "MutualInformation",
+    "Neighbors",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
     "PromptEntropy",
     "Rate",
+    "Reading",
     "Report",
     "Row",
     "Spectrum",
     "TokenEntropy",
+    "TransportReport",
     "TrustWarning",
+    "UpperBound",
     "__version__",
     "bottleneck_account",
     "check_invertible",

@@ -19,29 +19,33 @@ class ProgressBar(Protocol):
 
 @contextmanager
 def progress_bar(
-    total: int, name: str, *, shown: bool = True, done: int = 0
+    total: int, name: str, *, shown: bool | None = None, done: int = 0
 ) -> Iterator[ProgressBar]:
     """A ``with`` block that shows a progress bar and closes it at the end.
 
     Arguments:
         total: The number of steps.
         name: The text in front of the bar.
-        shown: Whether the bar is visible. An invisible bar does not need the extra.
+        shown: Whether the bar is visible; ``None`` shows it if the extra is installed. An
+            invisible bar does not need the extra.
         done: The number of steps that were done before.
 
     Raises:
         ImportError: tqdm is not installed; the message says how to install it or how to do
             without a bar.
     """
-    if not shown:
-        yield _Invisible()
-        return
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        raise ImportError(
-            "a progress bar needs tqdm: pip install 'infoprobe[progress]', or pass progress=False."
-        ) from error
+        if shown:
+            raise ImportError(
+                "a progress bar needs tqdm: pip install 'infoprobe[progress]', or pass "
+                "progress=False."
+            ) from error
+        shown = False
+    if shown is False:
+        yield _Invisible()
+        return
     with tqdm(total=total, initial=done, desc=name, unit="step") as bar:
         yield bar
 

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import functools
 import pkgutil
+from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Final, TypeGuard
 
@@ -76,6 +77,21 @@ _INVERSE = _Private(
 _INVERSE_CALL = _Private(
     "torch.distributions.Transform._inv_call", "see the calls of a transform's inverse"
 )
+_DISPATCH_MODES = _Private("torch._C._len_torch_dispatch_stack", "see modes that are at work")
+_FUNCTION_MODES = _Private("torch._C._len_torch_function_stack", "see modes that are at work")
+_MODES_OF_TRACES = _Private(
+    "torch._ops._len_torch_dispatch_stack_pre_dispatch", "see modes that are at work"
+)
+_ALL_DISPATCH_MODES = _Private(
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack", "recognise a trace"
+)
+_NO_DISPATCH_MODES = _Private(
+    "torch.utils._python_dispatch._disable_current_modes", "work outside of the user's modes"
+)
+_PUSH_MODE = _Private("torch._C._push_on_torch_function_stack", "work outside of modes")
+_POP_MODE = _Private("torch._C._pop_torch_function_stack", "work outside of the user's modes")
+_DEVICE_MODE = _Private("torch.utils._device.DeviceContext", "know the mode of a default device")
+_IS_FAKE = _Private("torch._subclasses.fake_tensor.is_fake", "recognise tensors without values")
 _BATCH_NORM = _Private("torch.nn.modules.batchnorm._BatchNorm", "recognise batch normalization")
 _DROPOUT = _Private("torch.nn.modules.dropout._DropoutNd", "recognise dropout")
 
@@ -163,6 +179,78 @@ def outside_of_transforms() -> contextlib.AbstractContextManager[object]:
         return contextlib.nullcontext()
     block: contextlib.AbstractContextManager[object] = _CLEARED.value()
     return block
+
+
+def is_traced() -> bool:
+    """Whether what this thread computes is recorded and has no values, or must not be read.
+
+    So it is within ``torch.export``, ``torch.jit.trace``, ``make_fx``, FakeTensorMode and the
+    capture of a CUDA graph. Torch has no public way to ask for all of them.
+    """
+    if _exports():  # asked first: export can follow no other question
+        return True
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+        return True
+    cuda: Any = torch.cuda
+    if cuda.is_initialized() and cuda.is_current_stream_capturing():
+        return True
+    if _MODES_OF_TRACES.value() or _is_followed_by_fx():
+        return True
+    return bool(_DISPATCH_MODES.value()) and any(
+        mode.is_infra_mode() for mode in _ALL_DISPATCH_MODES.value()
+    )
+
+
+# Until torch 2.7 one function stood for both.
+_exports = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+
+
+def _is_followed_by_fx() -> bool:
+    """Whether ``torch.fx`` traces a model.
+
+    Torch has no public way to ask for it without a warning.
+    """
+    try:
+        return bool(torch.fx._symbolic_trace._is_fx_tracing_flag)
+    except AttributeError:
+        raise TorchChangedError(
+            "fx._symbolic_trace._is_fx_tracing_flag", "recognise a trace"
+        ) from None
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor is one of FakeTensorMode, which has a shape but no values.
+
+    Torch has no public way to ask for it.
+    """
+    return type(tensor) is not Tensor and bool(_IS_FAKE.value(tensor))
+
+
+def outside_of_modes() -> contextlib.AbstractContextManager[object]:
+    """A ``with`` block in which the modes that the user has entered do not see what is done.
+
+    Such modes count, log, change or refuse what torch computes. A default device stays. Torch
+    has no public way to leave them for a while.
+    """
+    if _DISPATCH_MODES.value() or _FUNCTION_MODES.value():
+        return _outside_of_modes()
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _outside_of_modes() -> Iterator[None]:
+    modes = [_POP_MODE.value() for _ in range(_FUNCTION_MODES.value())]
+    kept = [mode for mode in modes if isinstance(mode, _DEVICE_MODE.value)]
+    for mode in reversed(kept):
+        _PUSH_MODE.value(mode)
+    try:
+        with _NO_DISPATCH_MODES.value():
+            yield
+    finally:
+        for _ in kept:
+            _POP_MODE.value()
+        for mode in reversed(modes):
+            _PUSH_MODE.value(mode)
 
 
 def module_call() -> CodeType:

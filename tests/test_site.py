@@ -22,9 +22,14 @@ def public():
             yield name
 
 
+def in_integrations(name):
+    return name.startswith("integrations.")
+
+
 def test_the_api_has_every_public_name_once():
     expected = {name.replace("models.SCH", "models.schedules.SCH") for name in public()}
-    assert sorted(documented()) == sorted(expected)
+    assert sorted(x for x in documented() if not in_integrations(x)) == sorted(expected)
+    assert sum(map(in_integrations, documented())) == 4
 
 
 def test_every_page_is_in_the_tree():

@@ -12,6 +12,7 @@ from torch import nn
 from torch.distributions import Distribution, Transform
 from torch.distributions import transforms as tt
 from torch.optim import Optimizer
+from torch.utils._device import DeviceContext
 
 from infoprobe import torch_internals
 
@@ -237,6 +238,18 @@ class TestTransforms:
         assert len(seen) == 1
 
 
+A_DEVICE = DeviceContext(torch.device("cpu"))
+
+
+def in_a_mode(internals, popped=None, functions=1):
+    """Pretends that modes are at work, since torch needs the names as well to enter one."""
+    internals._FUNCTION_MODES.value = lambda: functions
+    internals._DISPATCH_MODES.value = lambda: 1
+    if popped is not None:
+        internals._POP_MODE.value = lambda: popped
+    return internals
+
+
 # What to delete from torch, and a call that then has to say so.
 VANISHED = {
     "torch._C._current_graph_task_id": lambda internals: internals.in_backward(),
@@ -254,6 +267,21 @@ VANISHED = {
         torch.ones(())
     ),
     "torch.nn.Module._call_impl": lambda internals: internals.module_call(),
+    "torch._C._len_torch_dispatch_stack": lambda internals: internals.outside_of_modes(),
+    "torch._C._len_torch_function_stack": lambda internals: internals.outside_of_modes(),
+    "torch._ops._len_torch_dispatch_stack_pre_dispatch": lambda i: i.is_traced(),
+    "torch.utils._python_dispatch._get_current_dispatch_mode_stack": lambda i: in_a_mode(
+        i
+    ).is_traced(),
+    "torch._C._pop_torch_function_stack": lambda i: in_a_mode(i).outside_of_modes().__enter__(),
+    "torch.utils._device.DeviceContext": lambda i: in_a_mode(i, 0).outside_of_modes().__enter__(),
+    "torch._C._push_on_torch_function_stack": lambda i: (
+        in_a_mode(i, A_DEVICE).outside_of_modes().__enter__()
+    ),
+    "torch.utils._python_dispatch._disable_current_modes": lambda i: (
+        in_a_mode(i, functions=0).outside_of_modes().__enter__()
+    ),
+    "torch._subclasses.fake_tensor.is_fake": lambda i: i.is_fake(nn.Parameter(torch.ones(1))),
     "torch.nn.modules.batchnorm._BatchNorm": lambda i: i.is_batch_norm(nn.Linear(1, 1)),
     "torch.nn.modules.dropout._DropoutNd": lambda i: i.is_dropout(nn.Linear(1, 1)),
     "torch.distributions.transforms._InverseTransform": lambda internals: internals.is_inverse_of(
@@ -307,6 +335,12 @@ class TestWhenTorchChanges:
         name = "autograd.forward_ad._current_level"
         with pytest.raises(torch_internals.TorchChangedError, match=self.message(name)):
             torch_internals.plain(torch.ones(2))
+
+    def test_the_flag_of_a_trace_vanished(self, monkeypatch):
+        monkeypatch.delattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag")
+        name = "fx._symbolic_trace._is_fx_tracing_flag"
+        with pytest.raises(torch_internals.TorchChangedError, match=self.message(name)):
+            torch_internals.is_traced()
 
     def test_every_name_is_covered(self):
         source = Path(torch_internals.__file__).read_text()

@@ -59,7 +59,7 @@ class ImageFiles:
             raise ArgumentTypeError(
                 "paths", f"expected several, got {str(paths)!r}. Pass a list of paths."
             )
-        self.paths = [files.as_path(path, "paths") for path in checks.items(paths)]
+        self.paths: list[Path] = [files.as_path(path, "paths") for path in checks.items(paths)]
         if not self.paths:
             raise ArgumentValueError("paths", "expected at least one file, got none.")
         self._numbers = torch.arange(len(self.paths), device="cpu")

@@ -21,6 +21,9 @@ from infoprobe.findings import Finding
 # How many groups of samples are left out in turn for a standard error: each costs an estimate.
 _GROUPS = 10
 
+# An n x n matrix of float64 is not made by accident: from here on it takes more than 8 GiB.
+_MOST_SAMPLES = 1 << 15
+
 _RULES = ["median", "scott", "tapia"]
 
 # The share of ln n from which an entropy tells of the kernel alone; one minus it at the other end.
@@ -133,8 +136,9 @@ class MatrixRenyi:
 
         Raises:
             TypeError: An argument does not hold real numbers.
-            ValueError: An argument has fewer than 2 samples, values that are not finite, or too
-                few distinct ones for the bandwidth's rule; or arguments differ in length.
+            ValueError: An argument has fewer than 2 samples or more than 32,768, values that are
+                not finite, or too few distinct ones for the bandwidth's rule; or arguments differ
+                in length.
         """
         return self.joint_entropy(x)
 
@@ -274,6 +278,13 @@ class MatrixRenyi:
     def _kernel(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         """Squared distances of all pairs i < j, and the kernel width for them."""
         n, d = x.shape
+        if n > _MOST_SAMPLES:
+            raise ArgumentValueError(
+                name,
+                f"expected at most {_MOST_SAMPLES:,} samples, whose matrix takes 8 GiB, got "
+                f"{n:,}, whose matrix would take {8 * n * n / 2**30:,.0f} GiB. Pass a random "
+                "choice of samples, x[torch.randperm(len(x))[:4096]], the same of all variables.",
+            )
         features = x.to(torch.float64)
         if self.bandwidth == "tapia":
             features = _standardised(features, name)

@@ -6,27 +6,40 @@ import contextlib
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor, nn
 
 from infoprobe.progress import progress_bar
 
+_generator: ContextVar[torch.Generator | None] = ContextVar("generator", default=None)
+
 
 def linear_layer(inputs: int, outputs: int) -> nn.Linear:
-    """A linear layer in float32 on the CPU, whatever the user's defaults."""
-    return nn.Linear(inputs, outputs, device="cpu", dtype=torch.float32)
+    """A linear layer in float32 on the CPU, whatever the user's defaults.
+
+    Its weights are those of torch, but drawn from the generator of :func:`drawing_weights`.
+    """
+    layer = nn.Linear(inputs, outputs, device="meta", dtype=torch.float32).to_empty(device="cpu")
+    bound = 1 / math.sqrt(inputs)
+    for parameter in (layer.weight, layer.bias):
+        nn.init.uniform_(parameter, -bound, bound, generator=_generator.get())
+    return layer
 
 
 @contextlib.contextmanager
 def drawing_weights(seed: int) -> Iterator[None]:
-    """Seeds weights that are drawn on the CPU to be trained, and restores the generators.
+    """A ``with`` block in which weights to be trained are drawn from a generator of their own.
 
-    ``torch.manual_seed`` would seed the generators of other devices too.
+    The global one may be in use in another thread.
     """
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+    before = _generator.set(torch.Generator("cpu").manual_seed(seed))
+    try:
+        with torch.inference_mode(False):
+            yield
+    finally:
+        _generator.reset(before)
 
 
 def batches_of(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -20,14 +20,24 @@ from torch.distributions import ComposeTransform, Distribution, Transform
 from torch.distributions import transforms as torch_transforms
 
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.findings import Finding
 from infoprobe.libraries.adapter import Conditions, Library, Tensors
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.torch_internals import inverse_call
 
-_AREA = (
-    "The output lies on a surface, and the value is about the entropy with respect to its area, "
-    "as from ip.entropy_change; torch's log_abs_det_jacobian takes some of its coordinates."
-)
+
+def _area(other: str) -> str:
+    """The convention for a surface, and what torch's own would be."""
+    finding = Finding(
+        "warning",
+        "the output lies on a surface, and the value is about the entropy with respect to its "
+        f"area, as from ip.entropy_change; in the coordinates of torch's log_abs_det_jacobian it "
+        f"is {other}",
+        math.nan,
+        "Name the convention with the number.",
+        code="surface-area",
+    )
+    return str(finding)
 
 
 class Use(enum.Enum):
@@ -205,10 +215,13 @@ def _on_surfaces(
     if isinstance(transform, torch_transforms.StickBreakingTransform):
         k = outer.shape[-1]
         simplexes = outer[0].numel() // k
-        return LogDeterminant(log_det + sign * simplexes * math.log(k) / 2, _AREA)
+        constant = sign * simplexes * math.log(k) / 2
+        other = f"{abs(constant):.4g} nats {'less' if constant > 0 else 'more'}"
+        return LogDeterminant(log_det + constant, _area(other))
     if isinstance(transform, torch_transforms.CorrCholeskyTransform):
         diagonal = outer.diagonal(dim1=-2, dim2=-1)[..., 1:]
-        return LogDeterminant(log_det - sign * diagonal.log().flatten(1).sum(1), _AREA)
+        more = -sign * diagonal.log().flatten(1).sum(1)
+        return LogDeterminant(log_det + more, _area("different from sample to sample"))
     return LogDeterminant(
         log_det,
         f"{type(transform).__name__} maps {inner[0].numel():,} numbers to {outer[0].numel():,}, "

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -84,15 +85,16 @@ class Checkpoint:
                 "a checkpoint needs safetensors: pip install 'infoprobe[train]', or "
                 "checkpoint=None."
             ) from error
-        self.path = files.as_path(path, "checkpoint")
+        self.path: Path = files.as_path(path, "checkpoint")
         files.require_writable(self.path, "checkpoint")
         self.model = model
         self.optimizer = optimizer
-        self.epochs, self.batches = epochs, batches
+        self.epochs: int = epochs
+        self.batches: int = batches
         training = {"model": _described(model), **training}
         # In the form in which JSON gives it back: with lists for tuples, ints for NumPy's.
         self.training: dict[str, object] = json.loads(json.dumps(training, default=operator.index))
-        self.saved = time.monotonic()
+        self.saved: float = time.monotonic()
 
     def start(self) -> Position:
         """Restores the training from the file, or writes the file if there is none.

@@ -30,13 +30,14 @@ class ClassicalAutoencoder(nn.Module, ABC):
     def __init__(self, bottleneck: int | GaussianBottleneck) -> None:
         super().__init__()
         self.gaussian: GaussianBottleneck | None
+        self.size: int
         if isinstance(bottleneck, GaussianBottleneck):
             self.size, self.gaussian, width = bottleneck.size, bottleneck, 2 * bottleneck.size
         else:
             bottleneck = checks.require_integer(bottleneck, 1, None, "bottleneck")
             self.size, self.gaussian, width = bottleneck, None, bottleneck
-        self.encoder = nn.Sequential(OrderedDict(self._encoder_layers(width)))
-        self.decoder = nn.Sequential(OrderedDict(self._decoder_layers(self.size)))
+        self.encoder: nn.Sequential = nn.Sequential(OrderedDict(self._encoder_layers(width)))
+        self.decoder: nn.Sequential = nn.Sequential(OrderedDict(self._decoder_layers(self.size)))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -110,7 +111,7 @@ class MNISTAutoencoder(ClassicalAutoencoder):
         autoencoders. GCPR. https://doi.org/10.1007/978-3-030-33676-9_31
     """
 
-    image_shape = (1, 28, 28)
+    image_shape: ClassVar[tuple[int, int, int]] = (1, 28, 28)
 
     @staticmethod
     def _encoder_layers(width: int) -> dict[str, nn.Module]:
@@ -154,7 +155,7 @@ class CIFAR10Autoencoder(ClassicalAutoencoder):
         See :class:`MNISTAutoencoder`.
     """
 
-    image_shape = (3, 32, 32)
+    image_shape: ClassVar[tuple[int, int, int]] = (3, 32, 32)
 
     @staticmethod
     def _encoder_layers(width: int) -> dict[str, nn.Module]:
@@ -204,7 +205,7 @@ class CelebAAutoencoder(ClassicalAutoencoder):
         See :class:`MNISTAutoencoder`.
     """
 
-    image_shape = (3, 218, 178)
+    image_shape: ClassVar[tuple[int, int, int]] = (3, 218, 178)
 
     @staticmethod
     def _encoder_layers(width: int) -> dict[str, nn.Module]:

@@ -221,7 +221,7 @@ class InvertibleAutoencoder(nn.Module):
         else:
             bottleneck = checks.require_integer(bottleneck, 1, d, "bottleneck")
             self.gaussian, size = None, bottleneck
-        self.bottleneck = ZeroPadding(size, shape)
+        self.bottleneck: ZeroPadding = ZeroPadding(size, shape)
 
     @overload
     def forward(self, x: Tensor, *, return_latent: Literal[False] = False) -> Tensor: ...

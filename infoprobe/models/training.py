@@ -19,6 +19,7 @@ from infoprobe.models.checkpoints import Checkpoint, Position
 from infoprobe.models.images import Images, as_images, fingerprint, spread_sample
 from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoencoderLoss
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
+from infoprobe.models.threads import suitable_threads
 from infoprobe.models.variational import VariationalLoss, gaussian_of
 from infoprobe.progress import progress_bar
 
@@ -55,10 +56,14 @@ def fit(
     seed: int = 0,
     autocast: torch.dtype | Literal["auto"] | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: bool = True,
+    progress: bool | None = None,
     **settings: Unpack[ScheduleSettings],
 ) -> list[float]:
     """Trains an autoencoder on images with Adam, on the device where its parameters are.
+
+    On the processor, a model of small layers is trained on one thread: with several, it would be
+    many times slower as soon as another program needs a core. The number of threads is set back
+    afterwards.
 
     Arguments:
         model: The model to train. It is left in training mode. A convolutional one may train
@@ -94,7 +99,8 @@ def fit(
             error, too. Its tensors ``model.NAME`` are the weights. The previous file stays until
             the next one is complete; where the path is a symbolic link, the file that the link
             points to is replaced. Needs the extra ``infoprobe[train]``.
-        progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``.
+        progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``;
+            ``None`` shows one if the extra is installed.
         settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
 
     Returns:
@@ -170,9 +176,14 @@ def fit(
         file = Checkpoint(checkpoint, model, optimizer, training, epochs=epochs, batches=batches)
         _require_finite(optimizer, "before the first step")
         position = file.start()
+    few = sample[:2].to(device)
+    few = (few / 255 if few.dtype == torch.uint8 else few).to(dtype)
     generator = torch.Generator().manual_seed(seed)
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
-    with progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar:
+    with (
+        suitable_threads(model, partial(loss, model), few, schedule.batch_size),
+        progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar,
+    ):
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.
             order = torch.randperm(len(images), generator=generator, device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,7 @@ _LARGEST = 2**63 - 1
 
 # Coordinates hashed at a time.
 _COLUMNS = 64
+_FEW = 8
 
 
 def fingerprints(*factors: Tensor) -> Tensor:
@@ -44,6 +47,17 @@ def occurrences_in(marks: Tensor, asked: Tensor) -> Tensor:
     """How often each number (m,) that is asked for occurs among the numbers (n,): (m,) int64."""
     line, _ = sort(marks)
     return torch.searchsorted(line, asked, right=True) - torch.searchsorted(line, asked)
+
+
+def equal_rows(factors: Sequence[Tensor]) -> Equals:
+    """Which rows of the factors (n, d_f) are equal."""
+    # Rows that differ in some of many features need no look at the others.
+    few = [x[:, :: max(1, x.shape[1] // _FEW)] for x in factors]
+    if sum(x.shape[1] for x in factors) > 4 * sum(x.shape[1] for x in few):
+        equals = Equals(fingerprints(*few))
+        if (equals.times == 1).all():
+            return equals
+    return Equals(fingerprints(*factors))
 
 
 class Equals:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 from infoprobe.neighbors import tiles
-from infoprobe.neighbors.equal import Equals, fingerprints
+from infoprobe.neighbors.equal import equal_rows
 from infoprobe.neighbors.points import (
     Metric,
     Neighbors,
@@ -24,6 +25,8 @@ from infoprobe.neighbors.trees import Tree, count_on_line
 
 # Distances that differ from the radius by less than this share of it count as equal to it.
 TIE = 1e-10
+
+_WITHOUT_FLOAT64 = {"mps"}
 
 # A leaf of a tree that holds more equal points than this is slow.
 _CROWD = 64
@@ -53,8 +56,9 @@ def nearest_neighbors(
     Returns:
         ``(distances, indices)``, both (n, k), or (m, k) with ``queries``, the nearest neighbour
         first. The distances are float64, computed from differences (whose squares underflow below
-        about 1e-160), and differentiable. The indices are int64 positions in ``x``. The order of
-        neighbours at equal distances is not specified.
+        about 1e-160), and differentiable. The indices are int64 positions in ``x``. Which of
+        several points at equal distances are returned is not specified, nor their order; equal
+        are those that differ by less than 1e-12 of the distance.
 
     The search needs bounded memory beyond the data: a float32 copy of it, and blocks of some
     hundred megabytes. Its time grows about as :math:`O(n \log n)` in few dimensions, where it uses
@@ -83,6 +87,16 @@ def nearest_neighbors(
     return search([points], k, [asked], metric)
 
 
+def _require_float64(device: torch.device, name: str) -> None:
+    """Raises a ValueError if a device does not know float64, in which distances are computed."""
+    if device.type in _WITHOUT_FLOAT64:
+        raise ArgumentValueError(
+            name,
+            f"expected samples on a device that computes in float64, got {device.type!r}, which "
+            "does not. Pass x.cpu().",
+        )
+
+
 def search(
     factors: Sequence[Tensor], k: int, queries: Sequence[Tensor] | None, metric: Metric
 ) -> Neighbors:
@@ -97,6 +111,7 @@ def search(
             ``None`` for the neighbours of the points themselves among the others.
         metric: The metric of each space; the distance in the product is the largest of them.
     """
+    _require_float64(factors[0].device, "x")
     if queries is not None:
         types = [
             torch.promote_types(x.dtype, y.dtype) for x, y in zip(factors, queries, strict=True)
@@ -120,7 +135,7 @@ def _search(points: Points, asked: Points, k: int) -> Neighbors:
     More of them would only make it slow: no tree can part them.
     """
     own = asked is points
-    equal = Equals(fingerprints(*points.factors))
+    equal = equal_rows(points.factors)
     # Of more than k equal points, each has k others at distance 0.
     some = equal.ranks <= k if own else equal.ranks < k
     if some.all():
@@ -165,6 +180,7 @@ def count_within(
         closed: Whether points at the radius count too.
         rows: The numbers of the points (m,) to count for, or ``None`` for all.
     """
+    _require_float64(factors[0].device, "x")
     points = Points(factors, metric)
     limits = radii.detach() * (1 + TIE if closed else 1 - TIE)
     in_tree = len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points)
@@ -173,21 +189,30 @@ def count_within(
             counts = count_on_line(points.factors[0].squeeze(1), limits)
         elif in_tree:
             counts = _count_in_tree(points, limits)
-        elif rows is None:
-            counts = tiles.count_within(points, points, limits)
         else:
-            asked = Points([factor[rows] for factor in factors], metric)
-            some = tiles.count_within(points, asked, limits[rows]) - 1
-            counts = torch.zeros_like(limits, dtype=torch.int64).index_copy(0, rows, some)
+            asked = points if rows is None else Points([f[rows] for f in factors], metric)
+            limits = limits if rows is None else limits[rows]
+            counts, rows = _count_in_tiles(points, asked, limits), None
     if rows is not None:
         counts, limits = counts[rows], limits[rows]
     # The engines count distances up to the limit, but no distance is less than a radius of 0.
     return counts if closed else counts.masked_fill(limits == 0, 0)
 
 
+def _count_in_tiles(points: Points, asked: Points, limits: Tensor) -> Tensor:
+    """Counts by tiles, in which one of several equal points stands for all of them."""
+    equal = equal_rows(points.factors)
+    if not (equal.times > _CROWD).any():
+        counts = tiles.count_within(points, asked, limits, torch.ones_like(equal.times))
+        return counts if asked is points else counts - 1
+    alone = (equal.ranks == 0).nonzero().squeeze(1)
+    few = Points([factor[alone] for factor in points.factors], points.metric)
+    return tiles.count_within(few, asked, limits, equal.times[alone]) - 1
+
+
 def _count_in_tree(points: Points, limits: Tensor) -> Tensor:
     """Counts with a tree, which holds but few of several equal points: it cannot part them."""
-    equal = Equals(fingerprints(*points.factors))
+    equal = equal_rows(points.factors)
     crowded = equal.times > _CROWD
     if not crowded.any():
         return Tree(points).count_within(points, limits) - 1

@@ -18,9 +18,9 @@ METRICS: tuple[Metric, ...] = ("euclidean", "chebyshev")
 
 # The number of coordinates converted to float64 at once: they stay in the processor's cache.
 BLOCK = 1 << 15
-_BLOCK_CUDA = 1 << 24
+_BLOCK_ELSEWHERE = 1 << 24
 
-# The mean of this many samples lies well within all of them.
+# The median of this many samples lies well within all of them.
 _SAMPLES_FOR_CENTER = 256
 
 
@@ -74,7 +74,7 @@ class Points:
     @property
     def block(self) -> int:
         """The number of coordinates to convert to float64 at once."""
-        return _BLOCK_CUDA if self.device.type == "cuda" else BLOCK
+        return BLOCK if self.device.type == "cpu" else _BLOCK_ELSEWHERE
 
 
 def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Tensor:
@@ -102,10 +102,11 @@ def distances_between(a: Points, rows: Tensor, b: Points, columns: Tensor) -> Te
 def center_and_reach(*samples: Tensor) -> tuple[Tensor, float]:
     """Returns a point (d,) within the first samples, and how far coordinates may be from it.
 
-    All samples have one dtype, which holds the point exactly too.
+    All samples have one dtype, which holds the point exactly too: each of its coordinates is one
+    of theirs.
     """
     some = samples[0][:: max(1, len(samples[0]) // _SAMPLES_FOR_CENTER)]
-    center = some.double().mean(0).to(some.dtype).double()
+    center = some.median(0).values.double()
     reach = 0.0
     for x in samples:
         low, high = torch.aminmax(x)

@@ -10,6 +10,7 @@ may be the wrong ones; those rows are decided among all points that the bound ad
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,12 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from infoprobe.neighbors import undecided
 from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
 
 # The numbers of rows and columns of a tile.
 _TILE = (512, 16384)
 _TILE_SYMMETRIC = (768, 8192)
-_TILE_CUDA = (4096, 32768)
+_TILE_ELSEWHERE = (4096, 32768)
 # Chebyshev distances take a pass for each coordinate, over parts that stay in the cache.
 _CACHED = (64, 2048)
 # The k smallest ranks of a row lie in the k groups of columns with the smallest minima. Where the
@@ -35,8 +37,6 @@ _SYMMETRIC_DIMENSIONS = 128
 _SYMMETRIC_DIMENSIONS_CHEBYSHEV = 12
 # The number of candidates beyond the k wanted ones: the gap behind them absorbs rounding errors.
 _SPARE = 3
-# The number of undecided rows that are decided at a time.
-_UNDECIDED = 64
 # The relative rounding error of float32, and its smallest normal number.
 _UNIT = 2.0**-24
 _TINY = 2.0**-126
@@ -72,34 +72,49 @@ def search(points: Points, asked: Points, k: int) -> Neighbors:
             exact = distances_between(asked, rows, points, candidates).topk(k, 1, largest=False)
             found.distances[rows] = exact.values
             found.indices[rows] = candidates.gather(1, exact.indices)
-            if width == available:
+            if width == available or tiles.exact:
                 return found
             reach = found.distances[:, -1] * tiles.scale
             admitted = tiles.rank(reach) + tiles.error(reach)
             # No other point has a smaller rank than this, and none is nearer than distance 0.
             next_rank = best.ranks[: len(asked), min(width, best.size - 1)]
             rows = rows[((admitted >= next_rank) & (reach > 0))[rows]]
-        for some in torch.split(rows, _UNDECIDED):
-            chosen = tiles.exhaustive(some, admitted[some], k)
-            found.distances[some], found.indices[some] = chosen
+        for some in torch.split(rows, undecided.ROWS) if len(rows) else ():
+            near = tiles.admitted(some, admitted[some])
+            decided = undecided.nearest(tiles.squares, points, asked, some, near, k)
+            found.distances[some], found.indices[some] = decided
     return found
 
 
-def count_within(points: Points, asked: Points, limits: Tensor) -> Tensor:
-    """Counts the points within a limit (m,) of each query, or the others of each point."""
+def count_within(points: Points, asked: Points, limits: Tensor, weights: Tensor) -> Tensor:
+    """Counts the points within a limit (m,) of each query, or the others of each point.
+
+    Arguments:
+        points: The points.
+        asked: The queries, or the points themselves.
+        limits: The limit of each query, (m,) float64.
+        weights: As how many points each point counts, (n,) int64.
+    """
     with _full_precision(points.device):
         tiles = _Tiles(points, asked, symmetric=False)
         reach = limits * tiles.scale
         rank, error = tiles.rank(reach), tiles.error(reach)
-        surely = _down(rank - error)
+        # Exact ranks are compared with the limit's itself: on this side of it, there are none.
+        surely = _down(rank) if tiles.exact else _down(rank - error)
         perhaps = _up(rank + error) - surely
         counts = torch.zeros(tiles.height, dtype=torch.int64, device=points.device)
+        # Whole numbers below 2^24 are exact in float32.
+        masses = weights.new_zeros(tiles.width, dtype=torch.float32)
+        masses[: len(weights)] = weights
         for rows, columns in tiles.schedule():
             some = slice(rows.start, min(rows.stop, len(asked)))
             height = some.stop - some.start
             excess = tiles.ranks(rows, columns)[:height].sub_(surely[some].unsqueeze(1))
             flags = tiles.buffer(1, excess.shape)
-            counts[some] += torch.lt(excess, 0, out=flags).sum(1).long()
+            if tiles.exact:
+                counts[some] += (torch.le(excess, 0, out=flags) @ masses[columns]).long()
+                continue
+            counts[some] += (torch.lt(excess, 0, out=flags) @ masses[columns]).long()
             # Points near the limit are counted by their exact distances.
             minima = torch.unflatten(torch.abs(excess, out=flags), 1, (-1, _GROUP)).amin(2)
             row, group = (minima <= perhaps[some].unsqueeze(1)).nonzero(as_tuple=True)
@@ -108,8 +123,8 @@ def count_within(points: Points, asked: Points, limits: Tensor) -> Tensor:
             which, place = near.nonzero(as_tuple=True)
             i = row[which] + rows.start
             j = group[which] * _GROUP + place + columns.start
-            exact = distances_between(asked, i, points, j.unsqueeze(1)).squeeze(1)
-            counts.index_add_(0, i, (exact <= limits[i]).long())
+            inside = undecided.within(tiles.squares, points, asked, (i, j), limits)
+            counts.index_add_(0, i, inside * weights[j])
     return counts[: len(asked)]
 
 
@@ -164,8 +179,9 @@ class _Tiles:
         centers, reaches = zip(*(center_and_reach(p, q) for p, q in pairs), strict=True)
         # A power of two rounds nothing, and with it the coordinates squared are at most 1.
         self.scale = 2.0 ** -math.frexp(max(reaches))[1]
-        if points.device.type == "cuda":
-            self._tile = _TILE_CUDA
+        self.squares = undecided.Squares(points, asked, centers, self.scale)
+        if points.device.type != "cpu":
+            self._tile = _TILE_ELSEWHERE
         else:
             self._tile = _TILE_SYMMETRIC if self.symmetric else _TILE
         prepare = self._augmented if self.squared else self._coordinates
@@ -175,8 +191,31 @@ class _Tiles:
             if self.own
             else [prepare(q, c) for (_, q), c in zip(pairs, centers, strict=True)]
         )
+        self._all = self._columns if self.own else self._columns + self._rows
+        self._samples = points.factors if self.own else points.factors + asked.factors
         self.height, self.width = len(self._rows[0]), len(self._columns[0])
         self._buffers: dict[int, Tensor] = {}
+
+    @functools.cached_property
+    def exact(self) -> bool:
+        """Whether no rank is rounded, since all coordinates are multiples of a coarse step.
+
+        So they are where data are labels, bits or small integers, which have many points at equal
+        distances. All terms of a product, added up, are at most :math:`2 (a^2 + b^2)`: with the
+        greatest norm of all, that is less than :math:`2^{24}` steps squared.
+        """
+        bits = 24
+        if self.squared:
+            norms = (rows[: len(x), -1] for rows, x in zip(self._all, self._samples, strict=True))
+            largest = max(float(norm.max()) for norm in norms)
+            bits = math.floor((bits - 2 - math.log2(max(largest, _TINY))) / 2)
+        step = self.scale * 2.0**bits
+        for x in self._samples:
+            for _, block in self._blocks(x.detach()):
+                multiples = block.double() * step
+                if not torch.equal(multiples, multiples.floor()):
+                    return False
+        return True
 
     def _coordinates(self, x: Tensor, center: Tensor, extra: int = 0) -> Tensor:
         n, d = x.shape
@@ -241,7 +280,7 @@ class _Tiles:
 
     def _chebyshev(self, a: Tensor, b: Tensor, slot: int) -> Tensor:
         out = self.buffer(slot, (len(a), len(b)))
-        height, width = out.shape if out.is_cuda else _CACHED
+        height, width = out.shape if out.device.type != "cpu" else _CACHED
         a, b = a.T.unsqueeze(2).contiguous(), b.T.contiguous()
         for i in range(0, out.shape[0], height):
             for j in range(0, out.shape[1], width):
@@ -285,24 +324,16 @@ class _Tiles:
         largest = torch.stack(errors).amax(0)
         return largest + _UNIT * self.rank(reach) + self.points.d * _TINY
 
-    def exhaustive(self, rows: Tensor, admitted: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Finds the k nearest points of a few rows by exact distances of all admitted ranks."""
-        listed = []
-        limits = _up(admitted).unsqueeze(1)
+    def admitted(self, rows: Tensor, limits: Tensor) -> Tensor:
+        """The numbers of the points that are within the limit of any of a few rows."""
+        limits = _up(limits).unsqueeze(1)
         width = self._tile[1]
+        found = []
         for start in range(0, self.width, width):
             columns = slice(start, min(start + width, self.width))
-            row, column = (self.ranks(rows, columns) <= limits).nonzero(as_tuple=True)
-            column = column + start
-            pairs = distances_between(self.asked, rows[row], self.points, column.unsqueeze(1))
-            listed.append((row, column, pairs.squeeze(1)))
-        row, column, distances = (torch.cat(parts) for parts in zip(*listed, strict=True))
-        order = distances.argsort()
-        order = order[row[order].argsort(stable=True)]
-        # Each row has at least the k pairs that set its limit.
-        starts = torch.searchsorted(row[order], torch.arange(len(rows), device=rows.device))
-        first = order[starts.unsqueeze(1) + torch.arange(k, device=rows.device)]
-        return distances[first], column[first]
+            inside = (self.ranks(rows, columns) <= limits).any(0)
+            found.append(inside.nonzero().squeeze(1) + start)
+        return torch.cat(found)
 
 
 class _Best:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.moments import SecondMoments
+from infoprobe.probing.forks import forkable_lock
 from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
 from infoprobe.probing.selection import Select, Tokens
@@ -47,7 +47,7 @@ class Choices:
         self.seed = seed
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
-        self.lock = threading.RLock()
+        self.lock = forkable_lock()
         self._projections: dict[tuple[int, int], Tensor] = {}
 
     def restart(self) -> None:

@@ -20,11 +20,15 @@ from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
 from infoprobe.probing.measures.input_entropy import InputEntropy
+from infoprobe.probing.one_width import on_one_width
+from infoprobe.probing.processes.group import Group
+from infoprobe.probing.processes.synchronising import Together, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
 from infoprobe.reporting.report import Report
+from infoprobe.reporting.table import WIDTH_OF
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
@@ -69,9 +73,9 @@ def probe(
             names (``"conv*"``) that chooses among these or, where it matches none of them, among
             all modules; a module; a class of modules; a predicate ``f(name, module)``. Points
             marked by :func:`~infoprobe.tap` are always measured.
-        measures: ``None`` for the entropy of every layer's output, and the divergences of the
-            layer's input and of the model's input from it, on shared dyadic bins; or one or
-            several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
+        measures: ``None`` for the entropy of every layer's output, on bins of one width, and the
+            divergences of the layer's input and of the model's input from it, on shared bins; or
+            one or several of :class:`~infoprobe.Entropy`, :class:`~infoprobe.Divergence`,
             :class:`~infoprobe.MutualInformation`, :class:`~infoprobe.EntropyChange`,
             :class:`~infoprobe.Rate`, :class:`~infoprobe.Spectrum`, or any other
             :class:`~infoprobe.Measure`.
@@ -91,7 +95,15 @@ def probe(
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
     flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
     drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
-    be known, so it is counted at both.
+    be known, so it is counted at both. Hooks run in the order in which they were registered: what
+    a hook that is registered after the probe makes of a layer's tensors is first seen by the
+    next layer, so register such hooks before. As torch calls a module with hooks through one
+    function more, Python's recursion limit is met by models that are nested 190 modules deep
+    rather than 240; ``sys.setrecursionlimit`` raises it. Passes within ``torch.export``,
+    ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
+    measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
+    probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
+    while its threads run the model.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.
@@ -172,8 +184,8 @@ class Probe:
         self._settings = settings
         self._chosen = layers
         self._recorder = recorder
-        # A record of this process, and what the processes before and after it had measured.
-        self._elsewhere: tuple[Record, list[Record], list[Record]] | None = None
+        # What this and other processes had measured when they last told each other.
+        self._together: Together | None = None
         self._attach(model)
 
     def __enter__(self) -> Probe:
@@ -294,9 +306,9 @@ class Probe:
         Of each ``every`` passes, the first few are a window. It gives rows of its own in the
         report, whose ``step`` is the number of the window's first pass, counted from now. The
         measures are computed at the end of the window; passes outside of windows cost next to
-        nothing, and memory grows by the rows alone. What was measured before is forgotten. To
-        compare entropies over steps, give the histogram an explicit range: the width of dyadic
-        bins halves or doubles with the range of a layer, which moves an entropy by up to ln 2.
+        nothing, and memory grows by the rows alone. What was measured before is forgotten. The
+        entropies on dyadic bins are brought to one width for all layers and steps, so that they
+        can be compared; an explicit range keeps that width the same from report to report.
 
         Arguments:
             every: The number of passes from the start of one window to the start of the next.
@@ -334,9 +346,11 @@ class Probe:
         else:
             rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
+        on_shared_bins, widths = on_one_width(rows)
         versions = {"infoprobe": __version__, "torch": str(torch.__version__)}
         passes = {"passes": str(self._recorder.passes)}
-        return Report(rows, {**versions, **self._settings, **passes})
+        bins = {f"{WIDTH_OF}{name}": repr(width) for name, width in widths.items()}
+        return Report(on_shared_bins, {**versions, **self._settings, **passes, **bins})
 
     def counts(self, layer: str, direction: Direction = "forward", call: int = 0) -> Counts:
         """Returns the counts of a layer's output, in the bins of the first measure that counts.
@@ -401,7 +415,7 @@ class Probe:
             raise ArgumentTypeError("other", f"expected a Probe, got {type(other).__name__}.")
         self._recorder.merge(other._recorder)
 
-    def sync(self) -> None:
+    def sync(self, group: torch.distributed.ProcessGroup | None = None) -> None:
         """Makes the report cover what all processes of ``torch.distributed`` have measured.
 
         All processes must call it. The report of each is then the report of a single process
@@ -409,9 +423,22 @@ class Probe:
         is counted twice. :meth:`state_dict` still covers this process alone, and so do the rows
         of windows that :meth:`track` has finished.
 
+        What a process sends and holds does not grow with their number: counts are added up on
+        common bins, and of the samples those that remain are exchanged. Layers that only some
+        processes have called are in the reports of all.
+
+        Each process must have measured other samples. Where a layer is cut into parts (tensor
+        parallelism), its parts are no further samples: see ``docs/distributed.md``.
+
+        Arguments:
+            group: The processes that share a measurement; ``None`` for all. With tensor
+                parallelism, pass the group of data parallelism.
+
         Raises:
-            RuntimeError: ``torch.distributed`` is not initialised.
-            ValueError: The processes have projected samples with different seeds.
+            RuntimeError: ``torch.distributed`` is not initialised, or a process does not answer.
+                What was measured here remains.
+            ValueError: The processes have probes with other measures, or have projected samples
+                with different seeds. All processes raise it.
         """
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -419,25 +446,14 @@ class Probe:
                 "sync: expected an initialised torch.distributed, and there is none. Call "
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
-        rank = distributed.get_rank()
-        states: list[Any] = [None] * distributed.get_world_size()
-        own = self._recorder.record
-        distributed.all_gather_object(states, own.state_dict())
-        records = [Record.from_state_dict(state, own.measures) for state in states]
-        for record in records:
-            records[0].require_same_projection(record)
-        self._elsewhere = own, records[:rank], records[rank + 1 :]
+        self._together = synchronised(self._recorder.record, Group(group))
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""
         own = self._recorder.record
-        if self._elsewhere is None or self._elsewhere[0] is not own:  # else it began anew
+        if self._together is None or self._together.own is not own:  # else it began anew
             return own
-        _, before, after = self._elsewhere
-        merged = Record(own.measures, own.seed)
-        for record in (*before, own, *after):
-            merged.merge(record)
-        return merged
+        return self._together.now()
 
     def _warn_of_silent_layers(self, fired: set[str]) -> None:
         # A layer may have made transforms, and then those are measured.

@@ -21,9 +21,11 @@ from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall
 
 _VERSION = 3
 
@@ -126,10 +128,26 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
 
+    @property
+    def projects(self) -> bool:
+        """Whether samples are projected, in a way that depends on the seed."""
+        return any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
+
+    @property
+    def extent(self) -> tuple[int, ...]:
+        """Numbers of which one at least grows with all that is measured."""
+        kept = [x for at_call in list(self.calls.values()) for x in at_call.values()]
+        return (
+            self.passes,
+            len(kept),
+            sum(x.n for x in kept),
+            sum(x.left_out for x in kept),
+            sum(x.inapplicable for x in kept),
+        )
+
     def require_same_projection(self, other: Record) -> None:
         """Raises a ValueError if both have projected samples, and in different ways."""
-        projected = any(isinstance(r, Sampling) and r.project for r in self.reservoirs)
-        if self.seed != other.seed and projected:
+        if self.seed != other.seed and self.projects:
             raise ArgumentValueError(
                 "other",
                 f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
@@ -148,7 +166,7 @@ class Record:
 
     # From what was kept to the rows of a report.
 
-    def rows(self, step: int | None = None) -> list[Row]:
+    def rows(self, step: int | None = None) -> list[DraftRow]:
         """One row for each layer, direction, call and measure, all of the given ``step``.
 
         Optional measures have rows only where there was something to keep for them.
@@ -171,7 +189,7 @@ class Record:
         needs: Sequence[Need],
         kept: Mapping[Need, Kept[Any]],
         step: int | None,
-    ) -> Row:
+    ) -> DraftRow:
         used = {need: kept[need] for need in needs}
         output = used[needs[-1]]
         n = output.n
@@ -179,6 +197,7 @@ class Record:
         reading: Reading | None = None
         findings: list[str] = []
         left_out = 0
+        levels: Levels | None = None
         if not any(kept.is_empty for kept in used.values()):
             values, left_out = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
@@ -190,11 +209,12 @@ class Record:
                 )
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
+                levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
                 expected = isinstance(error, (TypeError, ValueError))
                 findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
-        return {
+        row: DraftRow = {
             "layer": call.layer,
             "type": call.type,
             "direction": call.direction,
@@ -212,6 +232,9 @@ class Record:
             "d": output.width,
             "findings": [*findings, *self._remarks(used, used_samples, left_out)],
         }
+        if levels is not None:
+            row["levels"] = levels
+        return row
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]

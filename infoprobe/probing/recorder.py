@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -26,11 +25,12 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.one_width import DraftRow, from_state, settled, state_of
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role, described, layer_of, role_of
 from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
 
@@ -103,7 +103,7 @@ class Recorder:
     def reset(self) -> None:
         """Forgets all that was measured."""
         self.record = Record(self.measures, self._choices.seed)
-        self.rows: list[Row] = []
+        self.rows: list[DraftRow] = []
         self.passes = 0
         self._begun = 0
         self._target: list[Tensor] = []
@@ -159,8 +159,7 @@ class Recorder:
             mask, self._mask = self._mask, None
             is_second, self._is_second = self._is_second, False
             last, self._last = self._last, None
-            # A trace would record what we do, and know no numbers.
-            if self.paused or torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+            if self.paused:
                 return None
             number = self._begun
             self._begun += 1
@@ -199,7 +198,7 @@ class Recorder:
             run.common.unfinished.clear()
             last = self.tracking and run.number % self._every == self._window - 1
             if last and run.record is self.record:  # else it was reset meanwhile
-                self.rows += self.record.rows(step=self.step)
+                self.rows += map(settled, self.record.rows(step=self.step))
                 self.record = Record(self.measures, self._choices.seed)
 
     def enter(self, run: Run, inputs: list[Tensor]) -> Entered:
@@ -358,7 +357,7 @@ class Recorder:
         """All that was measured, and the state of the random choices."""
         return {
             "record": self.record.state_dict(),
-            "rows": [row.copy() for row in self.rows],
+            "rows": [state_of(row) for row in self.rows],
             "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._choices.generator.get_state(),
@@ -375,7 +374,7 @@ class Recorder:
         # All is made before anything is taken over: a damaged state changes nothing.
         try:
             record = Record.from_state_dict(state["record"], self.measures)
-            rows = [row.copy() for row in state["rows"]]
+            rows = [from_state(row) for row in state["rows"]]
             passes, begun = map(count_of, state["passes"])
             every, window = map(count_of, state["tracking"])
             resumed = random_stream(0)

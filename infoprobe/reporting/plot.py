@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LINE_STYLES = ("-", "--", ":", "-.")
 _LARGEST = 1e300
+# How many standard errors an interval of 95 % reaches to each side.
+_INTERVAL = 1.96
 # Names are no formulas: neither Matplotlib nor TeX reads what stands between dollar signs.
 AS_IT_IS: Any = {"parse_math": False, "usetex": False}
 
@@ -27,7 +29,8 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
 
     If the rows are of several steps, draws a line over the steps for each layer instead.
 
-    The inverse pass has a grey background. Markers of values with findings are hollow, and
+    Bars show the interval of 95 % that the standard errors give. The inverse pass has a grey
+    background. Markers of values with findings are hollow, and
     infinite values are triangles at the top.
     """
     chosen = [
@@ -53,13 +56,14 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
 class _Point(NamedTuple):
     x: int
     y: float
+    error: float
     has_findings: bool
 
 
 def _points(rows: Iterable[tuple[int, Row]]) -> list[_Point]:
     """Points of the rows that have a value; each row comes with its position on the axis."""
     return [
-        _Point(x, row["value"], bool(row["findings"]))
+        _Point(x, row["value"], row["stderr"] or 0.0, bool(row["findings"]))
         for x, row in rows
         if row["value"] is not None
     ]
@@ -167,6 +171,7 @@ def _draw(
         x, y, marker="o", markersize=4, label=name, color=color, linestyle=linestyle
     )
     legend.lines[name] = drawn
+    _draw_errors(ax, points, drawn.get_color())
     noted = [i for i, point in enumerate(points) if point.has_findings]
     ax.plot(
         [x[i] for i in noted],
@@ -187,6 +192,21 @@ def _draw(
             color=drawn.get_color(),
             transform=ax.get_xaxis_transform(),
             label=f"{name} = ∞",
+        )
+
+
+def _draw_errors(ax: Axes, points: list[_Point], color: Any) -> None:
+    """Draws the interval of 95 % of each finite value, where its standard error is known."""
+    known = [p for p in points if p.error and not _is_off_scale(p.y + _INTERVAL * p.error)]
+    if known:
+        ax.errorbar(
+            [point.x for point in known],
+            [point.y for point in known],
+            [_INTERVAL * point.error for point in known],
+            linestyle="none",
+            ecolor=color,
+            elinewidth=1,
+            capsize=2.5,
         )
 
 

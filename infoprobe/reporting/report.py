@@ -37,7 +37,8 @@ class Report:
             how far to trust the value). The value is ``None`` where a measure has no value at
             the layer, and then the findings say why.
         settings: What the report was made with, by name: the versions of infoprobe and torch,
-            the model, and the settings of the probe. Empty if nobody has told.
+            the model, the settings of the probe and, for each histogram whose entropies were
+            brought to one width of bins, that width. Empty if nobody has told.
     """
 
     rows: list[Row]
@@ -190,7 +191,8 @@ class Report:
     ) -> Axes:
         """Draws a measure over the layers, in the order in which they were called.
 
-        Values with findings have hollow markers, and infinite values are triangles at the top.
+        Bars are intervals of 95 %, that is 1.96 standard errors to each side. Values with
+        findings have hollow markers, and infinite values are triangles at the top.
         If several steps were tracked, each layer is a line over the steps instead. Needs the
         extra ``infoprobe[plot]``.
 
@@ -282,7 +284,7 @@ class Report:
         if len(self.steps) > 1:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
             return f"{steps}\n{self._latest()!r}"
-        return table.report_table(self.rows)
+        return table.report_table(self.rows, self.settings)
 
     def _repr_html_(self) -> str:
         """The table and the findings, as notebooks show them."""

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall, Row, label
 
 MISSING = "–"
 NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 HEADS = ("layer", "type", "direction", "n", "d")
+# The settings with the width of a histogram's bins, followed by its repr.
+WIDTH_OF = "bin width of "
 # How many findings a printed report spells out.
 _NOTES = 3
 
 
-def report_table(rows: list[Row]) -> str:
+def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     """A report as a table with a line for each call of a layer and a column for each measure.
 
     Notes below the table give the unit, the estimators and the first findings.
 
     Arguments:
         rows: At least one row, all of one step.
+        settings: The settings of the report.
     """
     estimators = list(dict.fromkeys(row["estimator"] for row in rows))
     several = len(estimators) > 1
@@ -36,6 +39,7 @@ def report_table(rows: list[Row]) -> str:
     notes = [f"{mark} {estimator}".strip() for estimator, mark in marks.items()]
     units = ", ".join(dict.fromkeys(row["unit"] for row in rows))
     notes[0] = f"{units}; {notes[0]}"
+    notes += width_notes(rows, settings)
     noted = [row for row in rows if row["value"] is not None and row["findings"]]
     notes += [f"* {scalar_key(row)}: {row['findings'][0]}" for row in noted[:_NOTES]]
     if len(noted) > _NOTES:
@@ -43,6 +47,15 @@ def report_table(rows: list[Row]) -> str:
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
     return "\n".join([aligned(table, left=3), *map(printable, notes)])
+
+
+def width_notes(rows: Iterable[Row], settings: Mapping[str, str]) -> list[str]:
+    """A sentence on the width of the bins for each estimator whose rows were brought to one."""
+    return [
+        f"{label('entropy', None)} is of bins of width {settings[key]} at every layer"
+        for key in dict.fromkeys(WIDTH_OF + row["estimator"] for row in rows)
+        if key in settings
+    ]
 
 
 def description(layer_call: LayerCall, row: Row) -> list[str]:

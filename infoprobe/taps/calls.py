@@ -14,7 +14,7 @@ from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps.frames import frame_of_call, is_running, running_modules
 from infoprobe.taps.sink import TAP, Event, Place, Sink
-from infoprobe.torch_internals import in_backward
+from infoprobe.torch_internals import in_backward, is_fake, is_traced, outside_of_modes
 
 
 class Call:
@@ -166,6 +166,8 @@ class Calls:
         run = stack[-1].run if stack else _Run()
         if begins and inputs is not None and not run.begun:
             tensors = inputs()
+            if any(map(is_fake, tensors)):
+                return None
             run.token = self._sink.begin(tensors, (stack[0].path if stack else path) or None)
             run.begun = True
         if not stack:
@@ -257,19 +259,24 @@ class Calls:
             outputs: Gives the tensors in what the call returns.
             log_determinant: Gives the log|det J| that the call reports, from what it returns.
         """
-        call = self.enter(owner, path, place, direction, inputs, hooked=False)
+        if is_traced():
+            return run()
+        with outside_of_modes():
+            call = self.enter(owner, path, place, direction, inputs, hooked=False)
         tensors: list[Tensor] | None = None
         reported: LogDeterminant | None = None
         try:
             output = run()
             if call is not None and output is not None:
-                tensors = outputs(output)
-                reported = log_determinant(output) if self.wants_log_determinants else None
+                with outside_of_modes():
+                    tensors = outputs(output)
+                    reported = log_determinant(output) if self.wants_log_determinants else None
             return output
         finally:
             # It may have been closed meanwhile.
             if call is not None and self.running(owner) is not None:
-                self.leave(call, tensors, log_determinant=reported)
+                with outside_of_modes():
+                    self.leave(call, tensors, log_determinant=reported)
 
     @contextlib.contextmanager
     def repeating(self) -> Iterator[None]:

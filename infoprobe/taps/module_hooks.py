@@ -21,6 +21,7 @@ from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.usual import End
+from infoprobe.torch_internals import is_traced, outside_of_modes
 
 
 class _Map(NamedTuple):
@@ -215,7 +216,18 @@ class _Hook:
         self.act = act
 
     def __call__(self, *args: Any) -> Any:
-        return None if self.act is None else self.act(*args)
+        if self.act is None or is_traced():
+            return None
+        with outside_of_modes():
+            return self.act(*args)
+
+    @property
+    def __name__(self) -> str:
+        # torch.jit.script compiles hooks as well, and asks for their names first.
+        raise AttributeError(
+            "a model that is probed cannot be scripted, since hooks are on it. Call "
+            "probe.remove() first, or script the model before it is probed."
+        )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Hook:
         return _Hook()

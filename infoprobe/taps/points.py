@@ -8,6 +8,7 @@ import torch
 
 from infoprobe.taps.calls import running
 from infoprobe.taps.tensors import main_tensor
+from infoprobe.torch_internals import is_traced, outside_of_modes
 
 T = TypeVar("T")
 
@@ -37,8 +38,9 @@ def tap(tensor: T, name: str) -> T:
         >>> sorted({row["layer"] for row in probe.report().rows})
         ['(model)', 'branch']
     """
-    if not torch.compiler.is_compiling() and running.calls:
-        for found in main_tensor(tensor):
-            for calls in list(running.calls):
-                calls.point(found, name)
+    if not torch.compiler.is_compiling() and running.calls and not is_traced():
+        with outside_of_modes():
+            for found in main_tensor(tensor):
+                for calls in list(running.calls):
+                    calls.point(found, name)
     return tensor

@@ -23,7 +23,7 @@ def main_tensor(value: Any) -> list[Tensor]:
     """
     if type(value) is tuple and len(value) == 1:  # what most layers are given, read quickly
         (value,) = value
-    if isinstance(value, Tensor):
+    if _is_tensor(value):
         return [value]
     first: list[Tensor] = []
     for tensor in _leaves(value):
@@ -40,11 +40,18 @@ def _leaves(value: Any) -> Iterator[Tensor]:
         if not waiting:
             return
         one = waiting.pop()
-        if isinstance(one, Tensor):
+        if _is_tensor(one):
             yield one
         elif id(one) not in seen:
             seen.add(id(one))
             waiting += reversed(_items(one))
+
+
+def _is_tensor(value: Any) -> bool:
+    try:
+        return isinstance(value, Tensor)
+    except Exception:  # as below
+        return False
 
 
 def _items(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from tests.estimators.samples import normal
 
 class TestProperties:
     @given(st.data())
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_maps_of_the_data(self, drawn):
         d, seed = drawn.draw(st.integers(1, 5)), drawn.draw(st.integers(0, 100))
         x = normal(30, d, seed=seed)
@@ -46,7 +46,7 @@ class TestProperties:
             assert value == pytest.approx(expected, abs=1e-8)
 
     @given(st.permutations(range(5)), st.sampled_from(SHRINKAGES))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_the_order_of_features_does_not_matter(self, order, shrinkage):
         g = Gaussian(shrinkage)
         x = normal(40, 5) @ mixture(5)

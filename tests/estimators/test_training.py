@@ -97,3 +97,19 @@ def test_weights_depend_on_the_seed_alone():
     with training.drawing_weights(5):
         training.linear_layer(3, 2)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_weights_are_those_of_torch():
+    with training.drawing_weights(3):
+        ours = training.linear_layer(3, 2)
+    torch.manual_seed(3)
+    theirs = torch.nn.Linear(3, 2)
+    assert torch.equal(ours.weight, theirs.weight)
+    assert torch.equal(ours.bias, theirs.bias)
+
+
+def test_weights_are_drawn_beside_another_thread():
+    before = torch.get_rng_state()
+    with training.drawing_weights(3):
+        training.linear_layer(3, 2)
+        assert torch.equal(torch.get_rng_state(), before)

@@ -1,5 +1,6 @@
 import csv
 import json
+import sys
 
 import pytest
 import torch
@@ -53,7 +54,7 @@ class TestLightningCallback:
         return model
 
     def test_scalars_arrive(self, example, tmp_path):
-        callback = example.InfoprobeCallback("model.*", ip.Entropy(), every=2)
+        callback = example.ProbeCallback("model.*", ip.Entropy(), every=2)
 
         class Validated(example.Classifier):
             def validation_step(self, batch, i):
@@ -78,7 +79,7 @@ class TestLightningCallback:
                 return super().forward(torch.nn.functional.dropout(x))
 
         plain = self.fit(example, tmp_path, kind=Dropping)
-        callback = example.InfoprobeCallback(every=2)
+        callback = example.ProbeCallback(every=2)
         assert same_bits(plain, self.fit(example, tmp_path / "probed", [callback], Dropping))
 
     def test_hooks_are_gone_after_an_exception(self, example, tmp_path):
@@ -90,7 +91,7 @@ class TestLightningCallback:
             pass
 
         with pytest.raises(FailedError) as error:
-            self.fit(example, tmp_path, [example.InfoprobeCallback()], Failing)
+            self.fit(example, tmp_path, [example.ProbeCallback()], Failing)
         model, count = error.value.args
         assert count
         assert not hooks(model)
@@ -127,11 +128,11 @@ class TestHuggingFaceCallback:
     def test_scalars_arrive(self, example, tmp_path):
         seen = []
 
-        class Reporter(example.TrainerCallback):
+        class Reporter(sys.modules["transformers"].TrainerCallback):
             def on_log(self, args, state, control, logs, **_):
                 seen.append(logs.get("classifier/forward/entropy"))
 
-        callback = example.InfoprobeCallback("classifier", ip.Entropy(), every=2)
+        callback = example.ProbeCallback("classifier", ip.Entropy(), every=2)
         trainer = self.fit(
             example, tmp_path, [callback, Reporter()], eval_strategy="steps", eval_steps=1
         )
@@ -145,16 +146,16 @@ class TestHuggingFaceCallback:
         assert not hooks(trainer.model)
 
     def test_weights_are_the_same_with_and_without_it(self, example, tmp_path):
-        probed = self.fit(example, tmp_path, [example.InfoprobeCallback(example.LAYERS, every=2)])
+        probed = self.fit(example, tmp_path, [example.ProbeCallback(example.LAYERS, every=2)])
         assert same_bits(probed.model, self.fit(example, tmp_path).model)
 
     def test_hooks_can_be_removed_after_an_exception(self, example, tmp_path):
-        class Failing(example.TrainerCallback):
+        class Failing(sys.modules["transformers"].TrainerCallback):
             def on_step_end(self, args, state, control, model, **_):
                 self.model = model
                 assert state.global_step < 2
 
-        callback, failing = example.InfoprobeCallback(example.LAYERS), Failing()
+        callback, failing = example.ProbeCallback(example.LAYERS), Failing()
         with pytest.raises(AssertionError):
             self.fit(example, tmp_path, [callback, failing])
         assert hooks(failing.model)
@@ -169,3 +170,12 @@ class TestHuggingFaceCallback:
 
     def test_bad_arguments(self, example, assert_refused):
         assert_refused(example, ["--steps", "0"], "--steps: expected at least 1, got 0")
+
+    def test_information_about_the_labels(self, example, tmp_path):
+        measure = ip.MutualInformation(ip.Histogram(bins=4, over="samples"), reference="target")
+        callback = example.ProbeCallback("classifier", measure, every=1, target="labels")
+        trainer = self.fit(example, tmp_path, [callback])
+        rows = callback.probe.report().rows
+        assert all(row["value"] is not None for row in rows), rows[0]["findings"]
+        assert not hooks(trainer.model)
+        assert not trainer.model._forward_pre_hooks

@@ -240,8 +240,9 @@ def test_no_progress_bar_without_tqdm(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match=r"needs tqdm: .*or pass progress=False"):
-        fit(MNISTAutoencoder(5), images(), QUICK)
+        fit(MNISTAutoencoder(5), images(), QUICK, progress=True)
     fit(MNISTAutoencoder(5), images(), QUICK, progress=False)
+    fit(MNISTAutoencoder(5), images(), QUICK)
 
 
 def test_bad_input():

@@ -9,6 +9,7 @@ import torch
 
 from infoprobe.neighbors import nearest, tiles
 from infoprobe.neighbors import points as points_module
+from infoprobe.neighbors import undecided as undecided_module
 from tests import textbook_neighbors as textbook
 
 METRICS = ["euclidean", "chebyshev"]
@@ -82,7 +83,9 @@ def data(kind, n, d, seed=0):
 @contextlib.contextmanager
 def engine(kind=None, height=None, width=None, block=None, undecided=None):
     """Searches by one engine in any number of dimensions, with tiles as small as wanted."""
-    values = {(points_module, "BLOCK"): block, (tiles, "_UNDECIDED"): undecided}
+    values = {(points_module, "BLOCK"): block}
+    if undecided:
+        values[undecided_module, "ROWS"], values[undecided_module, "_WIDTH"] = undecided, 50
     if height:
         values[tiles, "_TILE"] = values[tiles, "_TILE_SYMMETRIC"] = (height, width)
     if kind:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import infoprobe as ip
-from infoprobe.neighbors import nearest_neighbors, tiles
+from infoprobe.neighbors import nearest_neighbors, undecided
 from tests import textbook_neighbors as textbook
 from tests.neighbors.helpers import (
     DATA,
@@ -119,7 +119,7 @@ class TestNearestNeighbors:
                 assert zeros.tolist() == equal.clamp(max=k).tolist()
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_whatever_the_points(self, drawn):
         # Eighths have many ties, all of them exact.
         eighths = st.integers(-20, 20).map(lambda i: i / 8)
@@ -197,16 +197,16 @@ class TestNearestNeighbors:
     def test_ranks_decide_wherever_the_samples_lie(self, d, metric):
         # Computing all distances of a row costs a hundred times what its tile costs.
         rows = []
-        search_all = tiles._Tiles.exhaustive
+        decide = undecided.nearest
 
-        def exhaustive(self, some, *arguments):
+        def nearest(squares, points, asked, some, *others):
             rows.extend(some.tolist())
-            return search_all(self, some, *arguments)
+            return decide(squares, points, asked, some, *others)
 
         x = 0.01 * data("normal", 1000, d)
         with (
             engine("symmetric" if d == 200 else "tiles"),
-            mock.patch.object(tiles._Tiles, "exhaustive", exhaustive),
+            mock.patch.object(undecided, "nearest", nearest),
         ):
             for offset in (0, 100, 1e6):
                 nearest_neighbors(x + offset, 3, metric=metric)

@@ -57,7 +57,7 @@ class TestProducts:
                 check_neighbors(found, own_table(factors, metric), 4)
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_whatever_the_points(self, drawn):
         n, asked = drawn.draw(st.integers(2, 15)), drawn.draw(st.integers(1, 6))
         widths = drawn.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3))
@@ -155,7 +155,7 @@ class TestCounts:
             assert closed.tolist() == ((exact <= steps).sum(1) - 1).tolist()
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_whatever_the_points(self, drawn):
         n, d = drawn.draw(st.integers(2, 20)), drawn.draw(st.integers(1, 8))
         elements = st.integers(-20, 20).map(lambda i: i / 8)

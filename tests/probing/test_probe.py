@@ -38,11 +38,12 @@ class TestNumbers:
         assert reports[0] == reports[1] == reports[2]
 
     def test_default_measures_use_shared_dyadic_bins(self):
-        model, x = small_model(), torch.randn(100, 6)
+        model, x, h = small_model(), torch.randn(100, 6), ip.Histogram()
         with ip.probe(model) as probe:
             y = model(x)
         report = probe.report()
-        assert value(report, "3", "entropy") == ip.Histogram().entropy(y).item()
+        shared = h.count(y).at_width(float(report.settings[f"bin width of {h}"]))
+        assert value(report, "3", "entropy") == h.entropy(shared).item()
         expected = ip.Histogram(pseudocount=1).kl_divergence(x, y).item()
         assert value(report, "3", "divergence", "input") == expected
 

@@ -65,7 +65,7 @@ def _noting(calls, count):
 
 
 class TestWindows:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.integers(0, 13), st.integers(1, 6), st.data())
     @pytest.mark.filterwarnings("ignore:the probe has seen no pass")
     def test_are_probes_of_their_own(self, n, every, draw):

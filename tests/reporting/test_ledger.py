@@ -10,6 +10,7 @@ from torch import nn
 from torch.distributions import transforms
 
 import infoprobe as ip
+from infoprobe.findings import code_of
 from infoprobe.models import InvertibleAutoencoder, mnist_inn
 from infoprobe.probing.kept.moments import Moments
 
@@ -397,6 +398,11 @@ class TestDoubts:
         value, (finding,) = self.value_and_findings(transform, x)
         assert value == pytest.approx(float(ip.entropy_change(transform, x).value), abs=1e-9)
         assert "with respect to its area" in finding
+        assert code_of(finding) == "surface-area"
+        if isinstance(transform, transforms.StickBreakingTransform):
+            assert f"it is {math.log(5) / 2:.4g} nats less" in finding
+            of_torch = transform.log_abs_det_jacobian(x, transform(x)).mean()
+            assert value - float(of_torch) == pytest.approx(math.log(5) / 2)
         y = transform(x).clone()
         with ip.probe(transform, measures=ip.EntropyChange()) as probe:
             transform.inv(y)

@@ -47,3 +47,13 @@ def test_deep_shared_and_circular_containers():
     for value in (deep, shared, circle):
         assert main_tensor(value) == [x]
     assert main_tensor([[3] * 100_000, x]) == []  # enough is enough
+
+
+def test_an_object_that_hides_its_class():
+    class Hidden:
+        @property
+        def __class__(self):
+            raise ValueError("it does not say")
+
+    assert main_tensor(Hidden()) == []
+    assert main_tensor([Hidden()]) == []

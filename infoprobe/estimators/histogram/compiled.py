@@ -25,6 +25,7 @@ _ENOUGH = 1 << 24
 _counted = 0
 # With more cells of histograms than this, the lanes would not stay in the cache.
 _MOST_CELLS = 1 << 17
+_PART = 1 << 16
 # Integers of the size of each floating-point type.
 _BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 # Lanes begin at different places of a page: the processor mixes up those that do not.
@@ -54,8 +55,15 @@ def tally(x: Tensor, grid: Grid, groups: Tensor | None = None, number: int = 1) 
         return None
     lanes = 4 if x.numel() >= 4 * cells else 1
     counts = np.zeros((lanes, -(-cells // _PAGE) * _PAGE + _APART), np.int64)
-    values = checks.exact_float(_by_sample(x), "x").numpy()
-    kernels.count_on_grid(values, *_runs(x, groups, grid.size), counts, grid.size, *numbers)
+    starts, stops, rows = _runs(x, groups, grid.size)
+    flat = _by_sample(x)
+    # Narrow types are widened part by part, in memory that is at hand.
+    size = _PART if x.element_size() <= 2 else len(flat)
+    for begin in range(0, len(flat), size):
+        values = checks.exact_float(flat[begin : begin + size], "x").numpy()
+        ends = np.clip(stops - begin, 0, len(values))
+        here = values, starts[begin : begin + size], ends, rows, counts
+        kernels.count_on_grid(*here, grid.size, *numbers)
     return torch.from_numpy(counts.sum(0)[:cells].reshape(number, grid.size))
 
 
@@ -93,7 +101,7 @@ def _loaded() -> ModuleType | None:
     """The kernels, or ``None`` without numba."""
     try:
         from infoprobe.estimators.histogram import kernels
-    except ImportError:
+    except Exception:  # A numba that cannot be imported, for whatever reason, is as good as none.
         return None
     return kernels
 

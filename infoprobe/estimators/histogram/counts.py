@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram import compiled
 from infoprobe.estimators.histogram.grids import DyadicGrid, Grid, UniformGrid
 
@@ -60,6 +62,25 @@ class Counts:
     def on(self, grid: Grid) -> Counts:
         """The same counts on a grid into which theirs can be merged."""
         return Counts(grid, _moved(self.values, self.grid, grid))
+
+    def at_width(self, width: float) -> Counts:
+        """The same counts on dyadic bins of another width.
+
+        Arguments:
+            width: A power of two, at least the width of the present bins.
+
+        Raises:
+            ValueError: The bins are not dyadic, or cannot be merged into bins of this width.
+        """
+        mantissa, exponent = math.frexp(checks.require_real(width, 0, "width"))
+        own = self.grid.width if isinstance(self.grid, DyadicGrid) else math.inf
+        if not isinstance(self.grid, DyadicGrid) or mantissa != 0.5 or width < own:
+            raise ArgumentValueError(
+                "width",
+                f"expected a power of two from {own:g} on, the width of these bins, got {width!r}."
+                " Merging makes bins of range='dyadic' two, four or more times as wide.",
+            )
+        return self.on(self.grid.widened_to(exponent - 1))
 
     def state_dict(self) -> dict[str, Any]:
         """The counts and their grid, as a tensor and plain numbers."""

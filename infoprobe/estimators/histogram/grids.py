@@ -19,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infoprobe import checks
+
 # The exponent of the narrowest bin. Its inverse is still a finite float64.
 _FINEST = -1022
 # Bin numbers stay below 2**52 in magnitude, so that floor() is exact in float64.
@@ -86,6 +88,16 @@ class DyadicGrid:
         first, last = min(first, other_first), max(last, other_last)
         return self._widened(self.bins, exponent, first, last)
 
+    @property
+    def width(self) -> float:
+        """The width of a bin; infinite beyond the range of float64."""
+        return 2.0 ** (self.exponent - 1) * 2  # 2**1024 is no float64
+
+    def widened_to(self, exponent: int) -> DyadicGrid:
+        """The grid of the bins of another level, not finer than this one, that hold these bins."""
+        first, last = self._at(exponent)
+        return DyadicGrid(self.bins, exponent, first, last - first + 1)
+
     def _at(self, exponent: int) -> tuple[int, int]:
         """The first and last bin number after widening to ``exponent``."""
         shift = exponent - self.exponent
@@ -117,7 +129,7 @@ class DyadicGrid:
 
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins: exact, as whole numbers from 0."""
-        x = self.exact(x)
+        x = self.exact(checks.exact_float(x, "x"))
         place = self.scaled(x, torch.empty_like(x)).sub_(self.first)
         return place.to(torch.int16 if self.size <= _INT16 else torch.int32)
 
@@ -177,6 +189,7 @@ class UniformGrid:
         """The place of each value among the bins, as int32; all must lie within the grid."""
         if self.low == self.high:
             return torch.full(x.shape, self.size // 2, dtype=torch.int32, device=x.device)
+        x = checks.exact_float(x, "x")
         if self.numbers is None:
             return _uniform_index(x, self.low, self.high - self.low, self.size).to(torch.int32)
         x = x.to(torch.float64)

@@ -14,7 +14,7 @@ from infoprobe.estimators.histogram.grids import Grid
 
 # The most values, and cells of histograms, that are in work at a time.
 _BLOCK = 1 << 17
-_BLOCK_CUDA = 1 << 22
+_BLOCK_ELSEWHERE = 1 << 22
 # Symbols are numbered anew before their numbers reach this.
 _LARGEST_SYMBOL = 1 << 62
 
@@ -154,9 +154,9 @@ class _Runs:
         places = places.masked_fill(left_out, -1).T.contiguous()
         # NumPy sorts rows many times faster on a CPU.
         ordered = (
-            places.sort(1).values
-            if places.is_cuda
-            else torch.from_numpy(np.sort(places.numpy(), axis=1))
+            torch.from_numpy(np.sort(places.numpy(), axis=1))
+            if places.device.type == "cpu"
+            else places.sort(1).values
         )
         pairs = ordered.div(number, rounding_mode="floor")
         run = torch.zeros_like(pairs)
@@ -168,7 +168,7 @@ class _Runs:
 
 
 def _block(device: torch.device) -> int:
-    return _BLOCK_CUDA if device.type == "cuda" else _BLOCK
+    return _BLOCK if device.type == "cpu" else _BLOCK_ELSEWHERE
 
 
 def columns(samples: Sequence[Tensor], cells: int) -> Iterator[tuple[Tensor, ...]]:

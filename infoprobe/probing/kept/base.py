@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from infoprobe.estimators.histogram.counts import Counts
@@ -15,6 +16,8 @@ from infoprobe.estimators.protocols import configuration
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, everyone, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
 from infoprobe.probing.selection import Select
 from infoprobe.taps.sink import Event
@@ -47,6 +50,7 @@ class Piece:
 
 
 P = TypeVar("P", bound=Piece)
+K = TypeVar("K", bound="Kept[Any]")
 
 
 @dataclass(eq=False)
@@ -127,6 +131,39 @@ class Kept(ABC, Generic[P]):
         self.entrances |= other.entrances
         self._merge(other, merging)
 
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on before they add up what they have kept.
+
+        It consists of what :func:`~infoprobe.probing.processes.outlines.joined` joins.
+        """
+        return {
+            "why_left_out": self.why_left_out,
+            "why_inapplicable": self.why_inapplicable,
+            "entrances": dict.fromkeys(sorted(self.entrances)),
+        }
+
+    def pooled(
+        self: K, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[K, K]]:
+        """What all processes have kept together, and what all but this one have.
+
+        Arguments:
+            agreed: The :meth:`outline` of all processes.
+            survivors: Which samples remain of the processes' reservoirs, if samples are kept.
+            exchange: The processes.
+        """
+        both = yield from self._pooled(agreed, survivors, exchange)
+        own = [self.n, self.values, self.left_out, self.inapplicable]
+        own[2] += self._is_odd(agreed)
+        numbers = torch.tensor(own, device="cpu")
+        everything = yield total(numbers)
+        for kept, found in zip(both, (everything, everything - numbers), strict=True):
+            kept.n, kept.values, kept.left_out, kept.inapplicable = found.tolist()
+            kept.why_left_out = agreed["why_left_out"] or self._disagreement(agreed)
+            kept.why_inapplicable = agreed["why_inapplicable"]
+            kept.entrances = set(agreed["entrances"])
+        return both
+
     def state_dict(self) -> dict[str, Any]:
         """All of it, as tensors, numbers and strings in lists and dictionaries."""
         return {
@@ -157,6 +194,31 @@ class Kept(ABC, Generic[P]):
             yield self.why_inapplicable
         elif self.inapplicable:
             yield f"{_calls(self.inapplicable)} left out. {self.why_inapplicable}"
+
+    def _disagreement(self, agreed: Mapping[str, Any]) -> str:
+        """Why something that some processes have is left out; empty if nothing is."""
+        return ""
+
+    def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
+        """Whether what this process has is left out, since it does not go with the others'."""
+        return False
+
+    def _pooled(
+        self: K, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[K, K]]:
+        """What all processes have, and what all but this one have; but for the numbers above.
+
+        This way suits whatever is small, since all states are exchanged.
+        """
+        states = yield everyone(self._state())
+        whole, rest = type(self)(), type(self)()
+        for rank, state in enumerate(states):
+            other = type(self)()
+            other._load(state)
+            whole._merge(other, None)
+            if rank != exchange.rank:
+                rest._merge(other, None)
+        return whole, rest
 
     @abstractmethod
     def _add(self, piece: P, run: Pass) -> bool: ...

@@ -12,11 +12,15 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
+from infoprobe.estimators.histogram.grids import DyadicGrid
+from infoprobe.estimators.histogram.reach import grid_of, reach_of
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import count_of, require_counts
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, most, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
 from infoprobe.probing.selection import Select, require_select
 
@@ -72,6 +76,43 @@ class KeptCounts(Kept[CountsPiece]):
             before = self.groups.get(group)
             self.groups[group] = counts if before is None else before + counts
         self.counted += other.counted
+
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on: which bins there can be."""
+        grid = None if self.is_empty else next(iter(self.groups.values())).grid
+        if isinstance(grid, DyadicGrid):
+            return {**super().outline(), "grid": DyadicGrid(grid.bins, 0, 0, 0)}
+        return {**super().outline(), "grid": grid}
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptCounts, KeptCounts]]:
+        grid = agreed["grid"]
+        if grid is None:  # nobody has counted anything
+            return KeptCounts(), KeptCounts()
+        counts = self.counts
+        if isinstance(grid, DyadicGrid):
+            own_grid = None if counts is None else counts.grid
+            assert own_grid is None or isinstance(own_grid, DyadicGrid)
+            grid = grid_of((yield most(reach_of(own_grid))), grid.bins)
+        there = torch.zeros(GROUPS, dtype=torch.int64, device="cpu")
+        there[list(self.groups)] = 1
+        there = yield most(there)
+        groups = there.nonzero().squeeze(1)
+        own = torch.zeros((len(groups), grid.size), dtype=torch.int64, device="cpu")
+        if counts is not None:
+            own += counts.on(grid).groups[groups]
+        everything = yield total(own)
+        counted = torch.tensor(self.counted, device="cpu")
+        together = yield total(counted)
+
+        def kept(values: Tensor, number: Tensor) -> KeptCounts:
+            parts = (Counts(grid, part) for part in values.unbind())
+            return KeptCounts(
+                groups=dict(zip(groups.tolist(), parts, strict=True)), counted=int(number)
+            )
+
+        return kept(everything, together), kept(everything - own, together - counted)
 
     def _state(self) -> dict[str, Any]:
         groups = {group: counts.state_dict() for group, counts in sorted(self.groups.items())}

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -15,6 +16,8 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, most, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import under_vmap
 
@@ -132,6 +135,36 @@ class KeptMoments(Kept[MomentsPiece]):
             self.moments = other.moments if before is None else before + other.moments
         self.doubt = self.doubt or other.doubt
 
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on: why not to believe what the layer reports."""
+        return {**super().outline(), "doubt": self.doubt}
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptMoments, KeptMoments]]:
+        own = Moments() if self.moments is None else self.moments
+        # Means are added up as distances from one of them: so equal ones stay as they are.
+        center = float((yield most(_float(own.mean if own.n else -math.inf))))
+        ours = torch.tensor([self.moments is not None, own.n, own.singular], device="cpu")
+        numbers = yield total(ours.to(torch.int64))
+        apart = own.n * (own.mean - center) if own.n else 0.0
+        distance = float((yield total(_float(apart))))
+        n = int(numbers[1])
+        mean = center + distance / n if n else 0.0
+        squares = own.squares + own.n * (own.mean - mean) ** 2
+        everything = float((yield total(_float(squares))))
+
+        def kept(numbers: Tensor, distance: float, squares: float) -> KeptMoments:
+            there, number, singular = numbers.tolist()
+            around = center + distance / number if number else 0.0
+            # Rounding may leave less than nothing.
+            spread = max(squares - number * (around - mean) ** 2, 0.0) if number else 0.0
+            moments = Moments(number, around, spread, singular) if there else None
+            return KeptMoments(moments=moments, doubt=agreed["doubt"])
+
+        whole = kept(numbers, distance, everything)
+        return whole, kept(numbers - ours, distance - apart, everything - squares)
+
     def _state(self) -> dict[str, Any]:
         moments = None if self.moments is None else self.moments.state_dict()
         return {"moments": moments, "doubt": self.doubt}
@@ -140,6 +173,10 @@ class KeptMoments(Kept[MomentsPiece]):
         moments = state["moments"]
         self.moments = None if moments is None else Moments.from_state_dict(moments)
         self.doubt = state["doubt"]
+
+
+def _float(number: float) -> Tensor:
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
 
 
 class Numbers(NamedTuple):

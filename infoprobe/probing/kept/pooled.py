@@ -15,6 +15,8 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, Sampling, together
+from infoprobe.probing.processes.asking import Answered, Exchange
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.selection import DoesNotApplyError
 
 
@@ -97,6 +99,18 @@ class KeptPairs(KeptSamples):
         if second.values.shape[1:] == other.second.values.shape[1:]:  # else it was told above
             second.merge(other.second, merging)
             self.second = second
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptSamples, KeptSamples]]:
+        firsts = yield from super()._pooled(agreed, survivors, exchange)
+        views = KeptSamples(samples=self.second)
+        seconds = yield from views._pooled(agreed, survivors, exchange)
+        whole, rest = (
+            KeptPairs(samples=first.samples, second=second.samples)
+            for first, second in zip(firsts, seconds, strict=True)
+        )
+        return whole, rest
 
     def _state(self) -> dict[str, Any]:
         second = None if self.second is None else self.second.state_dict()

@@ -123,6 +123,21 @@ class Reservoir:
         self.seen += other.seen
         return Merging(remain[remain < mine], remain[remain >= mine] - mine, seen)
 
+    @property
+    def priorities(self) -> Tensor:
+        """The priority of the sample in each slot: (kept,), float64, from 0 on."""
+        return self._priorities
+
+    @classmethod
+    def of(
+        cls, size: int, seen: int, numbers: Tensor, marks: Tensor, priorities: Tensor
+    ) -> Reservoir:
+        """A reservoir that keeps these samples; the bits of the priorities are given as int64."""
+        reservoir = cls(size, 0)
+        reservoir.seen, reservoir.numbers, reservoir.marks = seen, numbers, marks
+        reservoir._priorities = priorities.contiguous().view(torch.float64)
+        return reservoir
+
     def state_dict(self) -> dict[str, Any]:
         """Returns the whole state as tensors and numbers."""
         return {

@@ -16,6 +16,8 @@ from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import Select, require_select
 
@@ -59,6 +61,15 @@ class Samples:
             self._grow(int(slots.max()) + 1, admitted.size)
             self.values[slots] = x[there].to(self.values.dtype)
             self.numbers[slots] = admitted.numbers[there]
+
+    def at(self, slots: Tensor) -> Samples:
+        """What there is in these slots, some of which may be empty."""
+        values = self.values.new_zeros((len(slots), *self.values.shape[1:]))
+        numbers = torch.full_like(slots, -1)
+        there = slots < len(self.numbers)
+        values[there] = self.values[slots[there]]
+        numbers[there] = self.numbers[slots[there]]
+        return Samples(values, numbers)
 
     def keep(self, slots: Tensor) -> None:
         """Drops all slots but these."""
@@ -169,9 +180,41 @@ class KeptSamples(Kept[SamplesPiece]):
             self.samples.merge(other.samples, merging)
         else:
             self.left_out += 1
-            self.why_left_out = self.why_left_out or (
-                f"in what was merged: expected samples of shape {shape}, got {others}."
-            )
+            self.why_left_out = self.why_left_out or _other_shape(shape, others)
+
+    def outline(self) -> dict[str, Any]:
+        """What processes must agree on: the shapes of samples, and the type of those of each."""
+        x = None if self.samples is None else self.samples.values
+        shapes = {} if x is None else {tuple(x.shape[1:]): x.dtype}
+        return {**super().outline(), "shapes": shapes}
+
+    def _disagreement(self, agreed: Mapping[str, Any]) -> str:
+        shapes = list(agreed["shapes"])
+        return _other_shape(*shapes[:2]) if len(shapes) > 1 else ""
+
+    def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
+        shape = next(iter(agreed["shapes"]), None)
+        return self.samples is not None and tuple(self.samples.values.shape[1:]) != shape
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptSamples, KeptSamples]]:
+        if survivors is None or not agreed["shapes"]:  # nobody has kept any
+            return KeptSamples(), KeptSamples()
+        (shape, dtype), *_ = agreed["shapes"].items()
+        values = torch.zeros((survivors.number, *shape), dtype=dtype, device="cpu")
+        numbers = torch.zeros(survivors.number, dtype=torch.int64, device="cpu")
+        if self.samples is not None and not self._is_odd(agreed):
+            mine = self.samples.at(survivors.slots)
+            values[survivors.places] = mine.values.to(dtype)
+            numbers[survivors.places] = mine.numbers + 1
+            numbers[survivors.places] += survivors.seen * (mine.numbers >= 0)
+        # All but one process have zeros in each place: so sums of the bits are exact.
+        values = _from_bits((yield total(_bits(values))), values)
+        numbers = (yield total(numbers)) - 1
+        others = survivors.others
+        whole, rest = Samples(values, numbers), Samples(values[others], numbers[others])
+        return KeptSamples(samples=whole), KeptSamples(samples=rest)
 
     def _state(self) -> dict[str, Any]:
         return {"samples": None if self.samples is None else self.samples.state_dict()}
@@ -179,6 +222,21 @@ class KeptSamples(Kept[SamplesPiece]):
     def _load(self, state: Mapping[str, Any]) -> None:
         samples = state["samples"]
         self.samples = None if samples is None else Samples.from_state_dict(samples)
+
+
+def _other_shape(expected: tuple[int, ...], got: tuple[int, ...]) -> str:
+    return f"in what was merged: expected samples of shape {expected}, got {got}."
+
+
+def _bits(x: Tensor) -> Tensor:
+    """The bits of a tensor as whole numbers, with zeros at the end."""
+    flat = x.reshape(-1).view(torch.uint8)
+    return torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(torch.int64)
+
+
+def _from_bits(bits: Tensor, like: Tensor) -> Tensor:
+    """The tensor of this shape and type with these bits."""
+    return bits.view(torch.uint8)[: like.nbytes].view(like.dtype).view(like.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.base import CallReduction, Reduction, TensorReduction
+from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.roles import ROLES, Role, layer_of
 from infoprobe.rows import Kind, register_label
 
@@ -175,6 +176,15 @@ class Measure(ABC):
         Raises:
             TypeError, ValueError: There is no value; the message says why, and the report has it.
         """
+
+    def levels(self, reading: Reading, *kept: Any) -> Levels | None:
+        """The same value from wider bins, where rows are to be compared on one width of bins.
+
+        Arguments:
+            reading: What :meth:`compute` has returned.
+            kept: As in :meth:`compute`.
+        """
+        return None
 
     def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:
         """What the circumstances of the calls mean for the value.

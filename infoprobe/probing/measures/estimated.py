@@ -7,6 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from infoprobe import checks
+from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.protocols import (
     StreamingEstimator,
     estimate,
@@ -17,6 +19,7 @@ from infoprobe.probing.kept.base import Reduction
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.samples import Sampling
 from infoprobe.probing.measures.base import Measure, Reading
+from infoprobe.probing.measures.levels import Level, Levels, LevelsOfCounts
 from infoprobe.probing.selection import Select, require_select
 from infoprobe.rows import Kind
 
@@ -73,3 +76,15 @@ class EstimatedMeasure(Measure):
     def _read(self, *kept: Any) -> Reading:
         found = estimate(self.estimator, self._estimated, *kept)
         return Reading.of(found, self._arguments)
+
+    def _levels(self, reading: Reading, kept: Any) -> Levels | None:
+        """The value on dyadic bins of all widths, if it is of such bins."""
+        if not (isinstance(kept, Counts) and isinstance(kept.grid, DyadicGrid)):
+            return None
+
+        def level(counts: Counts, found: Reading | None = None) -> Level:
+            found = (found or self._read(counts)).as_numbers()
+            occupied = int((counts.values > 0).sum())
+            return Level(occupied, found.value, found.stderr, list(found.findings))
+
+        return LevelsOfCounts(kept, kept.grid, level(kept, reading), level)

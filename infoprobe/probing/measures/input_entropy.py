@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 from infoprobe.estimators import Histogram
 from infoprobe.estimators.protocols import EntropyEstimator
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.entropy import Entropy
 from infoprobe.probing.measures.estimated import EstimatedMeasure
+from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.roles import ROLES
 
 
@@ -27,10 +28,12 @@ class InputEntropy(EstimatedMeasure):
         estimator: The estimator, as in :class:`~infoprobe.Entropy`.
         samples: As in :class:`~infoprobe.Entropy`.
         project: As in :class:`~infoprobe.Entropy`.
+        width: As in :class:`~infoprobe.Entropy`.
         select: As in :class:`~infoprobe.Entropy`.
     """
 
     estimator: EntropyEstimator = Histogram()
+    width: Literal["shared", "own"] = field(default="own", kw_only=True)
 
     name: ClassVar[str] = "input_entropy"
     optional: ClassVar[bool] = True
@@ -44,6 +47,7 @@ class InputEntropy(EstimatedMeasure):
             entropy.estimator,
             samples=entropy.samples,
             project=entropy.project,
+            width=entropy.width,
             select=entropy.select,
         )
 
@@ -60,3 +64,7 @@ class InputEntropy(EstimatedMeasure):
     def compute(self, unmeasured: Any) -> Reading:
         """The entropy of the input, in nats."""
         return self._read(unmeasured)
+
+    def levels(self, reading: Reading, unmeasured: Any) -> Levels | None:
+        """The entropy on dyadic bins of all widths."""
+        return self._levels(reading, unmeasured) if self.width == "shared" else None

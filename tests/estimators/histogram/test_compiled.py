@@ -55,8 +55,9 @@ def grids(x):
 
 
 @pytest.mark.parametrize("dtype", DTYPES + NARROW_INTEGERS, ids=str)
-def test_counts_are_equal(kernels, dtype):
-    x = values(dtype)
+@pytest.mark.parametrize("n", [5000, 200_000])
+def test_counts_are_equal(kernels, dtype, n):
+    x = values(dtype, n)
     for grid in grids(x):
         fast, slow = count(x, grid), by_torch(count, x, grid)
         assert fast.values.dtype == slow.values.dtype == torch.int64
@@ -66,8 +67,9 @@ def test_counts_are_equal(kernels, dtype):
 @pytest.mark.parametrize("dtype", DTYPES + NARROW_INTEGERS, ids=str)
 @pytest.mark.parametrize("width", [(), (1,), (3,), (8, 5)], ids=str)
 @pytest.mark.parametrize("labels", ["blocks", "random"])
-def test_counts_of_groups_are_equal(kernels, dtype, width, labels):
+def test_counts_of_groups_are_equal(kernels, dtype, width, labels, monkeypatch):
     n = 600
+    monkeypatch.setattr(compiled, "_PART", 1000)
     x = values(dtype, n * int(np.prod(width))).view(n, *width)
     groups = torch.arange(n) * 5 // n
     if labels == "random":

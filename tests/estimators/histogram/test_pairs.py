@@ -122,3 +122,16 @@ class TestMutualInformation:
         assert h.mutual_information(x, y).item() == pytest.approx(expected.item())
         with pytest.raises(ValueError, match=r"x, y: .*outside='drop' left none"):
             h.mutual_information(x[2:4], y[2:4])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "int64", "float16", "bool"])
+@pytest.mark.parametrize("range", ["dyadic", "minmax", "own", (0.0, 9.0)])
+@pytest.mark.parametrize("over", ["values", "units", "samples"])
+def test_types_of_the_variables(dtype, range, over):
+    x = (torch.arange(24) % 7).to(getattr(torch, dtype)).reshape(24, 1)
+    y = torch.arange(24.0).reshape(24, 1) % 3
+    h = ip.Histogram(5, range=range, over=over)
+    for pair in ((x, y), (y, x), (x, x)):
+        expected = h.mutual_information(*(z.double() for z in pair))
+        assert h.mutual_information(*pair) == expected
+        assert h.kl_divergence(*pair) == h.kl_divergence(*(z.double() for z in pair))

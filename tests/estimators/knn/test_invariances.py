@@ -32,7 +32,7 @@ class TestProperties:
         st.floats(-1000, 1000),
         st.booleans(),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_maps_of_all_data(self, measure, metric, seed, magnitude, offset, mirrored):
         tensors = arguments(measure, n=40, seed=seed)
         scale = 10**magnitude
@@ -47,7 +47,7 @@ class TestProperties:
         st.lists(st.floats(-7, 7), min_size=3, max_size=3),
         st.integers(0, 1000),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_units_of_single_features(self, measure, calibration, magnitudes, seed):
         if calibration == "copula" and measure in ("cross_entropy", "kl_divergence"):
             calibration = None
@@ -64,7 +64,7 @@ class TestProperties:
         st.sampled_from([1, 2]),
         st.integers(0, 1000),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_information_under_increasing_maps_of_features(
         self, calibration, measure, variant, seed
     ):
@@ -87,7 +87,7 @@ class TestProperties:
         st.sampled_from([None, "gaussian"]),
         st.integers(0, 1000),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_the_order_of_rows_and_features(self, measure, metric, calibration, seed):
         tensors = arguments(measure, n=40, m=30, seed=seed)
         generator = np.random.default_rng(seed)
@@ -105,7 +105,7 @@ class TestProperties:
             assert shuffled.item() == near(method(*tensors))
 
     @given(st.sampled_from(METRICS), st.integers(0, 1000), st.sampled_from([1, 2]))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_information_is_symmetric(self, metric, seed, variant):
         x, y, z = arguments("conditional_mutual_information", n=40, seed=seed)
         for calibration in (None, "copula"):

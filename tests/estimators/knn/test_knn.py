@@ -245,7 +245,7 @@ class TestAgainstTheTextbook:
         assert KNN().mutual_information(normal(50, 2), torch.zeros(50).long()).item() == near(0)
 
     @given(st.data())
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=80)
     def test_ties_on_a_lattice(self, drawn):
         n, k = drawn.draw(st.integers(5, 16)), drawn.draw(st.integers(1, 4))
         metric = drawn.draw(st.sampled_from(METRICS))

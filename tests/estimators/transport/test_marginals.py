@@ -79,7 +79,7 @@ class TestMap:
         assert torch.allclose(slopes.log(), logs, rtol=0, atol=1e-9)
 
     @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=50, unique=True))
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_increases_everywhere(self, fitted, values):
         f, _ = fitted
         line = number(sorted(values)).unsqueeze(1).expand(-1, len(DISTRIBUTIONS))
@@ -91,7 +91,7 @@ class TestMap:
         assert (z.diff(dim=0)[apart] > 0).all()
 
     @given(st.lists(st.floats(-8, 8), min_size=1, max_size=50))
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     def test_comes_back_from_scores(self, fitted, values):
         f, _ = fitted
         z = number(values).unsqueeze(1).expand(-1, len(DISTRIBUTIONS))
@@ -146,7 +146,7 @@ class TestFit:
         assert torch.allclose(same, log_det, rtol=0, atol=1e-8)
 
     @given(st.floats(-3, 3), st.floats(-2, 2))
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     def test_invariant_to_shift_and_scale(self, shift, log_scale):
         x, stop, new = of_all(500), of_all(100, 1), of_all(100, 2)
         scale = 10**log_scale
@@ -234,7 +234,7 @@ class TestNegentropy:
         assert float(negentropy.moments(x).mean()) == pytest.approx(0.75**2 / 48, rel=0.35)
 
     @given(st.floats(-1e3, 1e3), st.floats(-9, 9))
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     def test_invariant_to_shift_and_scale(self, shift, log_scale):
         x = of_all(100)
         for statistic in self.STATISTICS:

@@ -328,7 +328,7 @@ PASSES = st.lists(
 
 
 class TestInAProbe:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(PASSES, st.integers(0, 400), st.sampled_from([3, 1000]), SEEDS)
     @pytest.mark.filterwarnings("ignore:some probed layers gave no output")
     def test_rows_are_never_mislabelled(self, passes, memory, samples, seed):

@@ -35,7 +35,8 @@ class TestArguments:
             ip.Divergence(reference="target")
 
     def test_equal_measures_are_one(self):
-        measures = [ip.Entropy(), ip.Entropy(ip.Histogram()), ip.Entropy(samples=9)]
+        shared = ip.Entropy(ip.Histogram(), width="shared")
+        measures = [ip.Entropy(), shared, ip.Entropy(samples=9)]
         assert len({*measures}) == 2
         assert len(measured(nn.Identity(), data(), measures)) == 2
         assert ip.Entropy() != ip.MutualInformation()

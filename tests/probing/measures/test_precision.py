@@ -101,7 +101,9 @@ class TestPrecision:
         assert rows[1]["value"] > 0
 
     @pytest.mark.parametrize("transform", ["grad", "jvp", "forward mode"])
-    @pytest.mark.parametrize("measure", [ip.Entropy(), ip.Entropy(PAPER)], ids=["counts", "rows"])
+    @pytest.mark.parametrize(
+        "measure", [ip.Entropy(ip.Histogram()), ip.Entropy(PAPER)], ids=["counts", "rows"]
+    )
     @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated", "ignore:layer '0'")
     def test_transformed_calls(self, transform, measure):
         model, x = model_of(), data()

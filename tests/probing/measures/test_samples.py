@@ -23,7 +23,7 @@ from tests.probing.measures.helpers import (
 class TestAllSamples:
     """With room for all samples, values are those of the whole tensors, to the last bit."""
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(st.lists(st.integers(1, 40), min_size=1, max_size=6), st.integers(0, 2**32 - 1))
     def test_whatever_the_split(self, splits, seed):
         splits = [2, *splits]
@@ -62,7 +62,7 @@ class TestAllSamples:
 class TestSomeSamples:
     """With less room, the rows are a sample, the same at every layer."""
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.sampled_from(SPLITS), st.integers(2, 130), st.integers(0, 2**32 - 1), st.booleans())
     def test_the_same_rows_everywhere(self, splits, samples, seed, of_target):
         model, x, spy = model_of(), data(), Spy()

@@ -40,7 +40,7 @@ class TestBatches:
             row for row in expected if row["layer"] == "first"
         ]
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         st.lists(
             st.tuples(st.integers(1, 20), st.integers(-30, 30), st.floats(-1e3, 1e3)),

@@ -88,7 +88,7 @@ class TestCount:
                 assert torch.equal(x, before)
 
     @given(st.integers(1, 2000), st.integers(2, 20000), st.integers(-30, 30), st.floats(-50, 50))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_anything(self, n, bins, exponent, offset):
         x = (torch.randn(n, generator=torch.Generator().manual_seed(n)) + offset) * 2.0**exponent
         grid = grid_of(x, bins)
@@ -103,7 +103,6 @@ class TestSums:
     )
 
     @given(BATCHES, st.sampled_from([2, 5, 64, 256]), st.randoms())
-    @settings(deadline=None)
     def test_dyadic_counts_grow_and_widen(self, batches, bins, random):
         h = ip.Histogram(bins)
         generator = torch.Generator().manual_seed(1)

@@ -227,7 +227,7 @@ def ranks(request, tmp_path_factory):
         for rank in range(world)
     ]
     try:
-        said = [worker.communicate(timeout=60)[0] for worker in workers]
+        said = [worker.communicate(timeout=900)[0] for worker in workers]
     finally:
         for worker in workers:
             worker.kill()

@@ -1,7 +1,7 @@
 """Measures how often value ± 1.96 standard errors covers the truth.
 
 pip install -e .
-python benchmarks/coverage.py --out docs/benchmarks/coverage.json
+python benchmarks/covering.py --out docs/benchmarks/coverage.json
 
 Of each case it also says how often a finding warns that the value is off, the bias, the spread of
 the values, and the mean standard error, in nats.

@@ -1,0 +1,1 @@
+"""What several processes have measured, as if one process had measured it."""
