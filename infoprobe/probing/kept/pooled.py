@@ -102,7 +102,7 @@ class KeptPairs(KeptSamples):
 
     def _pooled(
         self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
-    ) -> Answered[tuple[KeptSamples, KeptSamples]]:
+    ) -> Answered[tuple[Any, Any]]:
         firsts = yield from super()._pooled(agreed, survivors, exchange)
         views = KeptSamples(samples=self.second)
         seconds = yield from views._pooled(agreed, survivors, exchange)
