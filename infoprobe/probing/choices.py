@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -17,8 +16,9 @@ from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.moments import SecondMoments
 from infoprobe.probing.forks import forkable_lock
-from infoprobe.probing.kept.marks import marks_of
+from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.projections import projected
 from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
 
@@ -48,7 +48,6 @@ class Choices:
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
         self.lock = forkable_lock()
-        self._projections: dict[tuple[int, int], Tensor] = {}
 
     def restart(self) -> None:
         """Starts again from the seed."""
@@ -58,7 +57,6 @@ class Choices:
         """Goes on from an earlier state."""
         self.seed = seed
         self.generator.set_state(generator_state)
-        self._projections.clear()
 
     def project(self, samples: Tensor, dimensions: int | None) -> Tensor:
         """Samples (n, ...) projected onto random directions, if they have more dimensions.
@@ -66,18 +64,9 @@ class Choices:
         The directions depend on the seed and on the number of dimensions alone, so they are the
         same in all processes, and lengths are kept in the mean.
         """
-        width = samples.shape[1:].numel()
-        if dimensions is None or width <= dimensions:
+        if dimensions is None or samples.shape[1:].numel() <= dimensions:
             return samples
-        key = width, dimensions
-        if key not in self._projections:
-            generator = torch.Generator().manual_seed(self.seed)
-            self._projections[key] = torch.randn(
-                key, generator=generator, dtype=torch.float32, device="cpu"
-            ).div_(math.sqrt(dimensions))
-        with torch.autocast("cpu", enabled=False):
-            directions = self._projections[key].to(samples.device)
-            return samples.flatten(1).to(torch.float32) @ directions
+        return projected(samples, dimensions, self.seed)
 
 
 @dataclass
@@ -119,6 +108,8 @@ class Pass:
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
         tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
+        make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
+            each that they do not fit into the memory.
         is_second: Whether its samples are the second views of those of the pass before.
         first: The pass before, if it has their first views.
 
@@ -132,11 +123,13 @@ class Pass:
         reservoirs: Mapping[Any, Reservoir],
         groups: Sequence[int] = (0,),
         tokens: Tokens | None = None,
+        make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
         *,
         is_second: bool = False,
         first: Pass | None = None,
     ) -> None:
         self.choices = choices
+        self._make_room = make_room
         self.groups = groups
         self.tokens = Tokens() if tokens is None else tokens
         self.is_second = is_second
@@ -147,6 +140,16 @@ class Pass:
         self._chunks: dict[tuple[int, int], Tensor] = {}
         self._places: dict[tuple[int, int, int | None], Tensor] = {}
         self.unfinished: dict[Any, list[Any]] = {}
+
+    def fitting(self, sampling: Hashable, n: int, sample_bytes: int) -> Admitted:
+        """Which of the pass's samples are kept, now that each takes so many bytes.
+
+        Room is made before anything is copied, so that a copy never takes more than the memory.
+        """
+        admitted = self.admitted(sampling, n)
+        with self.choices.lock:
+            self._make_room(sampling, sample_bytes)
+            return self._reservoirs[sampling].still(admitted)
 
     def admit_all(self, x: Tensor) -> None:
         """Decides for every reservoir which of the pass's samples it keeps, and marks them.
@@ -166,7 +169,7 @@ class Pass:
                 sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    chosen = plain(x)[sequences.to(x.device)]
+                    chosen = marked_values(plain(x))[sequences.to(x.device)]
                     reservoir.mark(admitted, marks_of(chosen, places))
 
     def _follows(self, sampling: Any) -> bool:

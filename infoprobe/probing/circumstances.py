@@ -31,11 +31,13 @@ class Circumstances:
             returned, in some pass: ``"input"`` for the model's, ``"previous"`` for the layer's,
             and those of other layers' outputs.
         integers: The roles whose tensors held integers in every pass.
+        window: Whether the passes are one of several windows of a tracked training.
     """
 
     follows: LayerCall | None = None
     random: set[Role] = field(default_factory=set)
     integers: set[Role] = field(default_factory=set)
+    window: bool = False
 
     def add(self, other: Circumstances) -> None:
         """Takes in the circumstances of other passes."""

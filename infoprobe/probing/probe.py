@@ -434,6 +434,9 @@ class Probe:
             group: The processes that share a measurement; ``None`` for all. With tensor
                 parallelism, pass the group of data parallelism.
 
+        Warns:
+            UserWarning: Two processes began with the same samples.
+
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised, or a process does not answer.
                 What was measured here remains.
@@ -447,6 +450,16 @@ class Probe:
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
         self._together = synchronised(self._recorder.record, Group(group))
+        if self._together.twins:
+            warnings.warn(
+                "sync: processes {} and {} began with the same samples, which are counted as "
+                "different ones. If they hold parts of one model (tensor parallelism), values and "
+                "errors are wrong: report without sync(), or pass a group of processes whose data "
+                "differ. If not, give each process its own share of the data.".format(
+                    *self._together.twins
+                ),
+                stacklevel=2,
+            )
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
@@ -45,6 +45,7 @@ class Record:
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
+        opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -62,6 +63,7 @@ class Record:
         self.passes = 0
         self.turns = Turns()
         self.seed = seed
+        self.opening: Tensor | None = None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -88,15 +90,21 @@ class Record:
                 if isinstance(of_need, KeptSamples) and need.reduction == reduction:
                     yield of_need
 
-    def shrink(self, memory: int) -> None:
+    def shrink(self, memory: int, least: Mapping[Hashable, int] | None = None) -> None:
         """Shrinks the reservoirs so that all samples fit into ``memory`` bytes.
 
         All reservoirs get the same size, unless they need less.
+
+        Arguments:
+            memory: The number of bytes.
+            least: How many bytes each sample of a reservoir will take at least.
         """
         widths = {
             reduction: sum(x.bytes_per_sample for x in self._samples(reduction))
             for reduction in self.reservoirs
         }
+        for reduction, width in (least or {}).items():
+            widths[reduction] = max(widths[reduction], width)
         if sum(widths[r] * reservoir.size for r, reservoir in self.reservoirs.items()) <= memory:
             return
         size = memory // sum(widths.values())
@@ -204,9 +212,9 @@ class Record:
             n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
-                findings += map(
-                    str, measure.remarks(self.circumstances.get(call, Circumstances()), *given)
-                )
+                known = self.circumstances.get(call, Circumstances())
+                circumstances = replace(known, window=step is not None)
+                findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
                 levels = measure.levels(reading, *given)

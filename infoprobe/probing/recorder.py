@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -30,6 +31,7 @@ from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role, described, layer_of, role_of
 from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
+from infoprobe.probing.shards import local, local_if_whole, opening_of
 from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
@@ -166,23 +168,27 @@ class Recorder:
             self.passes += 1
             if self.tracking and number % self._every >= self._window:
                 return None
-            n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
+            held = [local_if_whole(x) for x in inputs]
+            n = checks.length(held[0]) if held and not under_vmap() else 0
             groups = self.record.turns.take(n)
-            tokens = Tokens(mask, inputs[0] if n else None)
+            tokens = Tokens(mask, held[0] if n else None)
             has_first = is_second and last is not None and last[0] is self.record
             common = Pass(
                 self._choices,
                 self.record.reservoirs,
                 groups,
                 tokens,
+                functools.partial(_make_room, self.record, self._memory),
                 is_second=is_second,
                 first=last[1] if has_first and last is not None else None,
             )
             self._last = self.record, common
             run = Run(number, entrance, self.record, common, under_vmap())
+            if self.record.passes == 0 and n:
+                self.record.opening = opening_of(held[0])
             self.record.passes += 1
             if inputs and not run.under_vmap:
-                common.admit_all(inputs[0])
+                common.admit_all(held[0])
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)
@@ -409,12 +415,16 @@ def _reduced(
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
         with outside_of_transforms():
-            given = [plain(x) for x in tensors]
+            given = [plain(local(x)) for x in tensors]
             if role == "target":
                 given = [run.common.tokens.target(reduction.select, x) for x in given]
             return reduction.reduce(given, run.common)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return _problem(error)
+
+
+def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
+    record.shrink(memory, {sampling: sample_bytes})
 
 
 def _reported(reduction: CallReduction, event: Event) -> Piece | Problem:

@@ -42,12 +42,14 @@ class _Site(NamedTuple):
     Attributes:
         name: The layer's name, if it was chosen.
         path: The module's name, empty for the model itself.
+        type: The name of its class.
         map: What there is to know if calls run it as a map; ``None`` if they do not.
         makes_transforms: Whether it returns a transform or a distribution.
     """
 
     name: str | None
     path: str
+    type: str = ""
     map: _Map | None = None
     makes_transforms: bool = False
 
@@ -81,6 +83,7 @@ class ModuleTap:
             layer.module: _Site(
                 layer.name if layout.is_chosen(layer) else None,
                 layer.prefix,
+                layer.type,
                 _Map(layer.library, Doubts.of(layer.module))
                 if layer.library.is_map(layer.module)
                 else None,
@@ -148,7 +151,7 @@ class ModuleTap:
         def inputs() -> list[Tensor]:
             return own or main_tensor(args) or main_tensor(kwargs)
 
-        place = None if site.name is None else Place(site.name, type(module).__name__)
+        place = None if site.name is None else Place(site.name, site.type)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
         call = self._calls.enter(module, site.path, place, direction, given, hooked=True)

@@ -20,6 +20,12 @@ _PLACE = 0x1E3779B97F4A7C15
 _ROUNDING = 1e-4
 
 
+def marked_values(x: Tensor) -> Tensor:
+    """The values of samples (n, ...) of which their marks are made: (n, d)."""
+    values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
+    return values[:, :: -(-values.shape[1] // _VALUES)]
+
+
 def marks_of(x: Tensor, places: Tensor) -> Tensor:
     """A number for each of the samples (n, ...): (n,), int64, on the CPU.
 
@@ -27,11 +33,11 @@ def marks_of(x: Tensor, places: Tensor) -> Tensor:
     values that are left out.
 
     Arguments:
-        x: What the model was given for each sample, (n, ...): the whole sequence for a token.
+        x: What the model was given for each sample, (n, ...): the whole sequence for a token; or
+            the :func:`marked_values` of that.
         places: Which of its tokens each sample is, (n,), int64; 0 for the first.
     """
-    values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
-    values = values[:, :: -(-values.shape[1] // _VALUES)]
+    values = marked_values(x)
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
     # Adding 0 makes one of the two zeros.

@@ -98,6 +98,21 @@ class Reservoir:
         """Notes the marks (m,) of the samples that were just admitted."""
         self.marks[admitted.slots] = marks
 
+    def still(self, admitted: Admitted) -> Admitted:
+        """Those of the admitted samples that are still kept."""
+        there = admitted.slots >= 0
+        if bool(there.all()):
+            return admitted
+        left = Admitted(
+            admitted.n,
+            admitted.indices[there],
+            admitted.slots[there],
+            admitted.numbers[there],
+            admitted.size,
+        )
+        self._admitted.add(left)
+        return left
+
     def shrink(self, size: int) -> Tensor:
         """Keeps at most ``size`` samples from now on, and returns the slots that remain."""
         self.size = min(self.size, size)

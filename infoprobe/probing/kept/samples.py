@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,6 +21,9 @@ from infoprobe.probing.processes.asking import Answered, Exchange, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import Select, require_select
+
+# About how many values of samples that are to be projected are there at once.
+_BLOCK = 1 << 22
 
 
 class Samples:
@@ -282,14 +286,33 @@ class Sampling(TensorReduction):
             )
         for x in parts:
             checks.extent(checks.exact_float(x, "x"), "x")
-        kept = [x[admitted.indices.to(x.device)].to("cpu") for x in parts]
-        joined = kept[0] if len(kept) == 1 else torch.cat([x.flatten(1) for x in kept], 1)
+        admitted = run.fitting(self, n, self._sample_bytes(parts))
         return SamplesPiece(
             n=n,
             values=sum(x.numel() for x in parts),
-            x=run.choices.project(joined, self.project),
+            x=self._kept_of(parts, admitted.indices, run),
             admitted=admitted,
         )
+
+    def _sample_bytes(self, parts: Sequence[Tensor]) -> int:
+        """How many bytes are kept of each sample of some tensors (n, ...)."""
+        width = sum(x.shape[1:].numel() for x in parts)
+        if self.project is not None and width > self.project:
+            return self.project * torch.float32.itemsize
+        return width * functools.reduce(torch.promote_types, [x.dtype for x in parts]).itemsize
+
+    def _kept_of(self, parts: Sequence[Tensor], indices: Tensor, run: Pass) -> Tensor:
+        """Some samples of all parts side by side, projected if they are to be, on the CPU."""
+        width = sum(x.shape[1:].numel() for x in parts)
+        projects = self.project is not None and width > self.project
+        # What is projected takes more memory before than it does afterwards.
+        at_once = max(1, _BLOCK // width) if projects else max(1, len(indices))
+        found = []
+        for some in torch.split(indices, at_once):
+            kept = [x[some.to(x.device)] for x in parts]
+            joined = kept[0] if len(kept) == 1 else torch.cat([x.flatten(1) for x in kept], 1)
+            found.append(run.choices.project(joined, self.project).to("cpu"))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
         """The samples that were kept of all, sample for sample."""
