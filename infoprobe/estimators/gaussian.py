@@ -19,8 +19,8 @@ from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
 from infoprobe.findings import Finding
 
-# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of an
-# entropy, which is about 1 over the root of n.
+# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of
+# an entropy, which is about 1 over the root of n.
 _EXCESS, _NOISE = 0.1, 4.0
 
 
