@@ -111,9 +111,10 @@ class Pass:
         make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
             each that they do not fit into the memory.
         is_second: Whether its samples are the second views of those of the pass before.
-        first: The pass before, if it has their first views.
+        first: Which samples were kept of the pass before, if it has their first views.
 
     Attributes:
+        admissions: Which samples each reservoir keeps, as far as that is decided.
         unfinished: What is finished when the pass is over, by the reduction that finishes it.
     """
 
@@ -126,7 +127,7 @@ class Pass:
         make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
         *,
         is_second: bool = False,
-        first: Pass | None = None,
+        first: Mapping[Hashable, Admitted] | None = None,
     ) -> None:
         self.choices = choices
         self._make_room = make_room
@@ -135,7 +136,7 @@ class Pass:
         self.is_second = is_second
         self.first = first
         self._reservoirs = reservoirs
-        self._admitted: dict[Hashable, Admitted] = {}
+        self.admissions: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
         self._places: dict[tuple[int, int, int | None], Tensor] = {}
@@ -185,11 +186,11 @@ class Pass:
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
         """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""
         if self.first is not None and self._follows(sampling):
-            return self.first.admitted(sampling, n)
+            return self.first[sampling]
         with self.choices.lock:
-            if sampling not in self._admitted:
-                self._admitted[sampling] = self._reservoirs[sampling].admit(n)
-            return self._admitted[sampling]
+            if sampling not in self.admissions:
+                self.admissions[sampling] = self._reservoirs[sampling].admit(n)
+            return self.admissions[sampling]
 
     def places(self, x: Tensor, limit: int | None = None) -> Tensor:
         """Where the tokens that count stand among all of some sequences.

@@ -24,7 +24,7 @@ from infoprobe.probing.kept.base import (
     TensorReduction,
 )
 from infoprobe.probing.kept.damage import count_of
-from infoprobe.probing.kept.reservoir import random_stream
+from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import DraftRow, from_state, settled, state_of
 from infoprobe.probing.record import Record
@@ -111,7 +111,8 @@ class Recorder:
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None
         self._is_second = False
-        self._last: tuple[Record, Pass] | None = None
+        # Of the last pass the record, which samples were kept, and whether it was a second view.
+        self._last: tuple[Record, Mapping[Hashable, Admitted], bool] | None = None
         self._choices.restart()
 
     @property
@@ -143,7 +144,7 @@ class Recorder:
         Raises:
             ValueError: There is no pass before, or it has second views itself.
         """
-        if not self.passes or (self._last is not None and self._last[1].is_second):
+        if not self.passes or (self._last is not None and self._last[2]):
             raise ArgumentValueError(
                 "pair",
                 "expected a pass with the first views before, got "
@@ -182,7 +183,7 @@ class Recorder:
                 is_second=is_second,
                 first=last[1] if has_first and last is not None else None,
             )
-            self._last = self.record, common
+            self._last = self.record, common.admissions, is_second
             run = Run(number, entrance, self.record, common, under_vmap())
             if self.record.passes == 0 and n:
                 self.record.opening = opening_of(held[0])
