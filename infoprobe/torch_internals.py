@@ -11,6 +11,7 @@ import contextlib
 import copy
 import functools
 import pkgutil
+import sys
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Final, TypeGuard
@@ -304,6 +305,22 @@ def without_hooks(module: nn.Module) -> nn.Module:
         raise TorchChangedError(f"Module.{error.args[0]}", "use a module without hooks") from None
     state["training"] = False
     return bare
+
+
+def compiler_is_there() -> bool:
+    """Whether the compiler has come into the process.
+
+    Importing it takes a second, and torch has no public way to ask for it.
+    """
+    return "torch._dynamo" in sys.modules
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called, so that its hooks are not part of what is compiled.
+
+    Torch has no public way to ask for it.
+    """
+    return getattr(module, "_compiled_call_impl", None) is not None
 
 
 def is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,12 +12,15 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import send, to_compute_with
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.estimators.moments import SecondMoments
 from infoprobe.probing.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
+from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
 from infoprobe.probing.projections import projected
 from infoprobe.probing.selection import Select, Tokens
@@ -25,11 +29,10 @@ from infoprobe.torch_internals import outside_of_transforms, plain
 # A pass that holds more than one part in so many of all samples is cut into blocks.
 _PARTS = 12
 
+C = TypeVar("C", Counts, UnreadCounts, SecondMoments)
+
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
-
-
-A = TypeVar("A", Counts, SecondMoments)
 
 
 class Choices:
@@ -110,6 +113,7 @@ class Pass:
         tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
         make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
             each that they do not fit into the memory.
+        number: The number of the pass, from 0.
         is_second: Whether its samples are the second views of those of the pass before.
         first: Which samples were kept of the pass before, if it has their first views.
 
@@ -125,6 +129,7 @@ class Pass:
         groups: Sequence[int] = (0,),
         tokens: Tokens | None = None,
         make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
+        number: int = 0,
         *,
         is_second: bool = False,
         first: Mapping[Hashable, Admitted] | None = None,
@@ -133,6 +138,7 @@ class Pass:
         self._make_room = make_room
         self.groups = groups
         self.tokens = Tokens() if tokens is None else tokens
+        self.number = number
         self.is_second = is_second
         self.first = first
         self._reservoirs = reservoirs
@@ -170,7 +176,8 @@ class Pass:
                 sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    chosen = marked_values(plain(x))[sequences.to(x.device)]
+                    values = marked_values(to_compute_with(plain(x)))
+                    chosen = values.index_select(0, send(sequences, values.device))
                     reservoir.mark(admitted, marks_of(chosen, places))
 
     def _follows(self, sampling: Any) -> bool:
@@ -230,18 +237,26 @@ class Pass:
         counts[self.places(x)] = True
         return counts.view(x.shape[:2]).to(x.device, non_blocking=True)
 
-    def sum(self, before: A, counts: A) -> A:
+    def sum(self, before: C, counts: C) -> C:
         """The counts, or moments, of earlier passes and those of this one.
 
         Layers that have seen the same tensors share them: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
-        key = id(before), id(counts)
+        added: C = self._once(operator.add, before, counts)
+        return added
+
+    def refused(self, before: Tensor | None, refused: Tensor) -> Tensor:
+        """What is known of the calls of earlier passes that were refused, and of this one."""
+        joined: Tensor = self._once(together, before, refused)
+        return joined
+
+    def _once(self, function: Callable[[Any, Any], Any], before: Any, later: Any) -> Any:
+        key = id(before), id(later)
         if key not in self._sums:
             # The terms are kept too, so that no other object gets their identities.
-            self._sums[key] = before + counts, before, counts
-        total: A = self._sums[key][0]
-        return total
+            self._sums[key] = function(before, later), before, later
+        return self._sums[key][0]
 
     def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
         """The values to be counted of some tensors: all, or a random share."""
@@ -271,5 +286,5 @@ class Pass:
                 )
             place += torch.arange(wanted, device="cpu")
             self._chunks[there, wanted] = place.mul_(there / wanted).long().clamp_(max=there - 1)
-        chunks = self._chunks[there, wanted].to(x.device)
+        chunks = send(self._chunks[there, wanted], x.device)
         return flat.view(there, length).index_select(0, chunks)

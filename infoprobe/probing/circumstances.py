@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from infoprobe.devices import is_here
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall
 from infoprobe.torch_internals import dtype_of, outside_of_transforms, plain
@@ -113,6 +114,8 @@ def hold_integers(tensors: Sequence[Tensor]) -> bool:
 def random_state(tensors: Iterable[Tensor]) -> bytes:
     """The state of the generators from which a layer with these tensors may draw."""
     with outside_of_transforms():
-        devices = {x.device for x in map(plain, tensors) if x.is_cuda}
-        states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+        devices = {x.device for x in map(plain, tensors) if not is_here(x)}
+        states = [torch.get_rng_state()]
+        # Devices that have no generator of their own say nothing of its state.
+        states += [torch.get_device_module(device).get_rng_state(device) for device in devices]
         return b"".join(state.numpy().tobytes() for state in states)

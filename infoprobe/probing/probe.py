@@ -89,7 +89,12 @@ def probe(
             training, each process chooses for itself.
 
     Limits: Activation checkpointing calls layers again during the backward pass; such calls are
-    not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
+    not counted. A model that ``torch.compile`` compiled is compiled once more with the
+    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange` or
+    :class:`~infoprobe.Rate`, and after ``model.compile()``, everything that was compiled runs
+    uncompiled while the probe is attached. What is captured into a CUDA graph is not measured.
+    On other devices than the CPU, nothing is read until it is asked for, and only then are
+    there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy of a probed model has hooks that do
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
@@ -305,10 +310,11 @@ class Probe:
 
         Of each ``every`` passes, the first few are a window. It gives rows of its own in the
         report, whose ``step`` is the number of the window's first pass, counted from now. The
-        measures are computed at the end of the window; passes outside of windows cost next to
-        nothing, and memory grows by the rows alone. What was measured before is forgotten. The
-        entropies on dyadic bins are brought to one width for all layers and steps, so that they
-        can be compared; an explicit range keeps that width the same from report to report.
+        measures are computed in a thread after the window, and if the next window ends before
+        that, it waits. Passes outside of windows cost next to nothing, and memory grows by the
+        rows alone. What was measured before is forgotten. The entropies on dyadic bins are
+        brought to one width for all layers and steps, so that they can be compared; an explicit
+        range keeps that width the same from report to report.
 
         Arguments:
             every: The number of passes from the start of one window to the start of the next.
@@ -449,6 +455,7 @@ class Probe:
                 "sync: expected an initialised torch.distributed, and there is none. Call "
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
+        self._recorder.settle()
         self._together = synchronised(self._recorder.record, Group(group))
         if self._together.twins:
             warnings.warn(
@@ -463,6 +470,7 @@ class Probe:
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""
+        self._recorder.settle()
         own = self._recorder.record
         if self._together is None or self._together.own is not own:  # else it began anew
             return own

@@ -17,6 +17,8 @@ import math
 import torch
 from torch import Tensor
 
+from infoprobe.devices import send
+
 # About how many numbers are worked on at once.
 _BLOCK = 1 << 22
 
@@ -36,7 +38,7 @@ def projected(samples: Tensor, dimensions: int, seed: int) -> Tensor:
     flat = samples.flatten(1)
     width = 1 << (flat.shape[1] - 1).bit_length()
     diagonals = _diagonals(width, seed)
-    signs, order, normal = (x.to(flat.device) for x in diagonals)
+    signs, order, normal = (send(x, flat.device) for x in diagonals)
     parts = []
     for block in torch.split(flat, max(1, _BLOCK // width)):
         x = torch.zeros((len(block), width), dtype=torch.float32, device=flat.device)

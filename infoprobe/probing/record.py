@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
 
+from infoprobe import devices
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances, Facts
-from infoprobe.probing.kept.base import Kept
+from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
@@ -24,7 +26,7 @@ from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
-from infoprobe.probing.roles import Role
+from infoprobe.probing.roles import ROLES, Role
 from infoprobe.rows import LayerCall
 
 _VERSION = 3
@@ -161,6 +163,33 @@ class Record:
                 f"expected samples projected with seed={self.seed}, got seed={other.seed}. "
                 "Give both probes the same seed.",
             )
+
+    def settle(self) -> Iterator[tuple[LayerCall, Kept[Any], str]]:
+        """Reads all that devices know, with one copy from each of them.
+
+        Yields:
+            Each call and what was kept of it where something was left out for the first time, and
+            the kind of the problem.
+        """
+        kept = [
+            (call, need, of_need)
+            for call, at_call in list(self.calls.items())
+            for need, of_need in at_call.items()
+        ]
+        unread = [of_need.unread for _, _, of_need in kept]
+        marks = [reservoir.unread for reservoir in self.reservoirs.values()]
+        parts = iter(devices.read([x for tensors in (*unread, *marks) for x in tensors]))
+        for (call, need, of_need), tensors in zip(kept, unread, strict=True):
+            refused = of_need.take(list(itertools.islice(parts, len(tensors))))
+            if refused is not None:
+                new = not of_need.left_out
+                reason = need.reduction.why_refused(refused.low, refused.high)
+                where = f"In pass {refused.number + 1}, {ROLES[need.role]}"
+                of_need.leave_out(Problem(reason), where, refused.calls)
+                if new:
+                    yield call, of_need, Problem(reason).kind
+        for reservoir, tensors in zip(self.reservoirs.values(), marks, strict=True):
+            reservoir.take(list(itertools.islice(parts, len(tensors))))
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""

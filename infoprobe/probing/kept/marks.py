@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from infoprobe.devices import send
 
 # The mark of a sample of which nothing is known.
 UNKNOWN = 0
@@ -27,7 +30,7 @@ def marked_values(x: Tensor) -> Tensor:
 
 
 def marks_of(x: Tensor, places: Tensor) -> Tensor:
-    """A number for each of the samples (n, ...): (n,), int64, on the CPU.
+    """A number for each of the samples (n, ...): (n,), int64, on their device.
 
     Equal samples have equal marks, and others have other marks, unless they differ only in
     values that are left out.
@@ -42,13 +45,19 @@ def marks_of(x: Tensor, places: Tensor) -> Tensor:
         values = torch.view_as_real(values).flatten(1)
     # Adding 0 makes one of the two zeros.
     bits = (values.double() + 0.0).view(torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randint(
-        -_LARGEST, _LARGEST, (bits.shape[1],), generator=generator, device="cpu"
-    )
-    mixed = (bits ^ (bits >> 32)) * (weights.to(x.device) | 1)
-    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1).cpu() + places * _PLACE
+    mixed = (bits ^ (bits >> 32)) * _weights(bits.shape[1], bits.device)
+    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1)
+    hashed += send(places * _PLACE, hashed.device)
     return torch.where(hashed == UNKNOWN, 1, hashed)
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(number: int, device: torch.device) -> Tensor:
+    """Odd random numbers, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(False):  # a tensor made in that mode cannot leave it
+        weights = torch.randint(-_LARGEST, _LARGEST, (number,), generator=generator, device="cpu")
+        return send(weights | 1, device)
 
 
 def copies(marks: Tensor, samples: Sequence[Tensor]) -> Tensor:

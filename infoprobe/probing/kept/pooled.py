@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -54,7 +54,7 @@ class PairsPiece(SamplesPiece):
         view: 0 for the first view, and 1 for the second.
     """
 
-    view: int
+    view: int = 0
 
 
 @dataclass(eq=False)
@@ -146,7 +146,8 @@ class Pairing(Pooling):
         piece = super().reduce(tensors, run)
         # A pair is one sample, and its first view has counted it.
         n, values = (0, 0) if run.is_second else (piece.n, piece.values)
-        return PairsPiece(n, values, piece.x, piece.admitted, int(run.is_second))
+        given = {each.name: getattr(piece, each.name) for each in fields(piece)}
+        return PairsPiece(**given | {"n": n, "values": values}, view=int(run.is_second))
 
     def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
         """The pairs of each whose views are both there, (n, 2, d)."""
