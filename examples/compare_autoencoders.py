@@ -173,7 +173,10 @@ def _figure(
     )
     for ax, result in zip(axes, results, strict=True):
         result.report.plot(measure, reference, ax)
-        ax.set_title(f"{result.name} autoencoder")
+        # Entropies can be compared within a report, and between two only on equal widths.
+        width = result.report.settings[f"bin width of {SHARED_BINS}"]
+        of_width = f"\nbins of width {width}" if measure == "entropy" else ""
+        ax.set_title(f"{result.name} autoencoder{of_width}")
     axes[1].set_ylabel("")
     figure.suptitle(f"{title}, MNIST")
     figure.savefig(path, dpi=150)

@@ -11,7 +11,7 @@ from infoprobe.estimators import (
     MatrixRenyi,
 )
 from infoprobe.estimators.histogram.counts import Counts
-from infoprobe.estimators.knn.knn import Bias
+from infoprobe.estimators.knn.calibration import Bias
 from infoprobe.estimators.transport.report import TransportReport, UpperBound
 from infoprobe.findings import Finding, TrustWarning
 from infoprobe.functional import (

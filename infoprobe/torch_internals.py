@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import pkgutil
+import sys
 from collections.abc import Iterator
 from types import CodeType
 from typing import Any, Final, TypeGuard
@@ -277,6 +278,24 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     if original is None and type(module).__name__ == "OptimizedModule":
         raise TorchChangedError("OptimizedModule._orig_mod", "find the module that was compiled")
     return original
+
+
+def anything_was_compiled() -> bool:
+    """Whether ``torch.compile`` has compiled anything in this process.
+
+    Optimizers import the compiler without using it, and torch has no public way to ask. Where it
+    no longer counts what it compiles, the answer is that it may have.
+    """
+    conversion = sys.modules.get("torch._dynamo.convert_frame")
+    return conversion is not None and getattr(conversion, "FRAME_COUNTER", 1) > 0
+
+
+def is_compiled_in_place(module: nn.Module) -> bool:
+    """Whether ``module.compile()`` was called, so that its hooks are not part of what is compiled.
+
+    Torch has no public way to ask for it.
+    """
+    return getattr(module, "_compiled_call_impl", None) is not None
 
 
 def is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:

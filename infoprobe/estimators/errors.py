@@ -7,16 +7,14 @@ sample depend on each other.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
-from infoprobe.estimators.protocols import Estimate, diagnosis, method_of
 from infoprobe.findings import Finding
 
 # From how many nats on a bias is worth a finding, and how many standard errors an interval of 95 %
@@ -24,8 +22,9 @@ from infoprobe.findings import Finding
 _BIAS = 0.1
 _INTERVAL = 1.96
 
-# Into how many groups samples are divided.
+# Into how many groups samples are divided, and about how many estimates from parts there are.
 GROUPS = 32
+_ESTIMATES = 16
 # As many samples are shuffled as a whole; more of them in parts, since the memory is not near.
 _SHUFFLED, _PART = 1 << 16, 1 << 13
 
@@ -120,10 +119,11 @@ def random_groups(n: int, groups: int = GROUPS) -> Tensor:
 
 def noise_of_parts(
     measure: Callable[..., Tensor],
-    samples: Sequence[Tensor],
-    arguments: Arguments,
-    parts: int,
-    repeats: int,
+    samples: Sequence[Any],
+    orders: Sequence[bool],
+    least: int,
+    *,
+    halves: bool,
 ) -> Tensor | None:
     r"""The standard deviation of estimates from fresh samples, by estimates from parts of them.
 
@@ -132,53 +132,43 @@ def noise_of_parts(
     variance falls like :math:`1 / n`: neighbours may depend on each other.
 
     Arguments:
-        measure: What estimates.
-        samples: Its arguments, samples along the first axis.
-        arguments: How they belong together.
-        parts: The number m of parts, at least 2.
-        repeats: How many times the samples are divided.
+        measure: What estimates, from the number of the part and then its samples: what is drawn
+            for an estimate should be drawn anew for each.
+        samples: Its arguments, samples along the first axis: tensors, or what has a length, a
+            device and parts as they do.
+        orders: Whether each is divided by itself, and not as the one before.
+        least: The least samples in a part. There are up to 32 parts, or else the samples are
+            divided several times.
+        halves: Whether there are two parts, always: for estimates that rest on counts of
+            neighbours.
 
     Returns:
-        The deviation, :func:`widened`, 0-dim float64; ``None`` where an estimate from a part is
-        refused, or is not finite, for it has too few samples.
+        The deviation, :func:`widened`, 0-dim float64; ``None`` where there are no two parts, or
+        an estimate from one is refused, or is not finite, for it has too few samples.
     """
+    n = min(map(len, samples))
+    parts = min(2 if halves else GROUPS, n // least)
+    if parts < 2:
+        return None
+    repeats = max(1, _ESTIMATES // parts)
     generator = torch.Generator().manual_seed(0)
-    variances = []
+    variances, number = [], itertools.count(1)
     with torch.no_grad():
         for _ in range(repeats):
             divided, order = [], None
-            for x in samples:
-                if order is None or arguments.independent:
+            for x, own in zip(samples, orders, strict=True):
+                if order is None or own:
                     order = torch.randperm(len(x), generator=generator, device="cpu")
                 divided.append([x[rows.to(x.device)] for rows in torch.tensor_split(order, parts)])
             try:
-                found = torch.stack([measure(*part) for part in zip(*divided, strict=True)])
+                found = torch.stack(
+                    [measure(next(number), *part) for part in zip(*divided, strict=True)]
+                )
             except ArgumentValueError:
                 return None
             variances.append(found.double().var() / parts)
     noise = widened(torch.stack(variances).mean().sqrt(), repeats * (parts - 1))
     return noise if bool(noise.isfinite()) else None
-
-
-def jackknifed(estimator: object, measure: str, *tensors: Any, groups: int = GROUPS) -> Estimate:
-    """The value of a measure, its standard error by :func:`jackknife`, and findings on it.
-
-    Arguments:
-        estimator: Any whose estimates change smoothly when samples are left out.
-        measure: The name of the method.
-        tensors: Its arguments.
-        groups: The number of groups, each of which costs another estimate.
-
-    Raises:
-        TypeError, ValueError: The method raises it, or there is no such measure.
-    """
-    arguments = arguments_of(measure, ARGUMENTS, tensors)
-    method = method_of(estimator, measure)
-    value = method(*tensors)
-    findings = diagnosis(estimator, measure, tensors, value)
-    given = zip(arguments.names, tensors, strict=True)
-    samples = [checks.as_tensor(x, name) for name, x in given]
-    return Estimate(value, stderr_without_groups(method, value, samples, groups), findings)
 
 
 def stderr_without_groups(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -13,21 +12,20 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import ARGUMENTS, ENTROPY
-from infoprobe.estimators.errors import jackknifed
+from infoprobe.estimators.arguments import ENTROPY, Arguments
+from infoprobe.estimators.covariance import Fit, ledoit_wolf
+from infoprobe.estimators.errors import GROUPS
+from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import atoms_of_features, feature_entropies
-from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 
-# A feature whose part that the others do not explain is below this many roundings is redundant.
-_ROUNDINGS = 64
-
-# From how many nats on it is worth a finding that a feature is not Gaussian.
-_EXCESS = 0.1
+# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of
+# an entropy, which is about 1 over the root of n.
+_EXCESS, _NOISE = 0.1, 4.0
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Estimator):
     r"""Joint estimates of continuous variables, under the assumption that they are Gaussian.
 
     A sample is a vector of d features. With the scatter matrix :math:`W` of n samples, whose
@@ -57,6 +55,10 @@ class Gaussian:
         For other than Gaussian data, an entropy is an upper bound (of all distributions with
         this covariance, the Gaussian has the largest entropy), and the other measures see linear
         dependence only. Invariant under any invertible linear map.
+
+    Standard error:
+        The delete-a-group jackknife with up to 32 groups of samples, which does not assume that
+        the data are Gaussian. It does not include the error of taking other data for Gaussian.
 
     References:
         | N. Misra, H. Singh & E. Demchuk (2005). Estimation of the entropy of a multivariate
@@ -184,47 +186,26 @@ class Gaussian:
             (whole.marginal(i).entropy() for i in torch.split(features, 1)), -whole.entropy()
         )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        """The value of a measure, its standard error and findings on it.
+    def _with_error(
+        self, arguments: Arguments, tensors: Sequence[Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        return self._jackknifed(arguments, tensors, GROUPS)
 
-        The standard error is that of the delete-a-group jackknife with up to 32 groups of samples,
-        which does not assume that the data are Gaussian. It does not include the error of taking
-        other data for Gaussian.
-
-        Arguments:
-            measure: The name of a method, such as ``"entropy"``.
-            tensors: Its arguments.
-
-        Returns:
-            The value in nats; its standard error, ``None`` where there are too few samples to do
-            without some; and the findings.
-
-        Raises:
-            TypeError, ValueError: The method raises it, or there is no such measure.
-        """
-        return jackknifed(self, measure, *tensors)
-
-    def diagnose(
-        self, measure: str, tensors: Sequence[Any], value: Tensor | None
-    ) -> list[Finding]:
-        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
-
-        Arguments:
-            measure: The name of the method that gave the value.
-            tensors: Its arguments.
-            value: What it returned, in nats; ``None`` if it raised an error.
-        """
-        arguments = ARGUMENTS[measure]
+    def _findings(
+        self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
+    ) -> Iterator[Finding]:
         samples = {
             name: checks.samples(tensor, name)
             for name, tensor in zip(arguments.names, tensors, strict=True)
         }
         if arguments is not ENTROPY and not arguments.independent:
-            return list(self._few_samples(samples, value))
-        found: list[Finding] = []
+            few = list(self._few_samples(samples, value))
+            yield from few
+            if few:
+                return
         for name, x in samples.items():
-            found += [*atoms_of_features(x, name), *self._unlike_gaussians(x, name)]
-        return found
+            yield from atoms_of_features(x, name)
+            yield from self._unlike_gaussians(x, name)
 
     def _few_samples(self, samples: dict[str, Tensor], value: Tensor | None) -> Iterator[Finding]:
         """Findings on an information from few samples, or few different ones."""
@@ -267,7 +248,7 @@ class Gaussian:
         missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
         finite = alone.isfinite()
         excess = float(missing[finite].amax()) if finite.any() else 0.0
-        if excess >= _EXCESS:
+        if excess >= max(_EXCESS, _NOISE / math.sqrt(n)):
             yield Finding(
                 "warning",
                 f"a feature has {excess:.2f} nats less entropy than a Gaussian as wide",
@@ -278,12 +259,12 @@ class Gaussian:
                 code="not-gaussian",
             )
 
-    def _two(self, p: Any, q: Any) -> tuple[_Fit, _Fit]:
+    def _two(self, p: Any, q: Any) -> tuple[Fit, Fit]:
         p, q = checks.continuous(p, "p"), checks.continuous(q, "q")
         checks.require_same_width(p=p, q=q)
         return self._fit(p, "p"), self._fit(q.to(p.device), "q")
 
-    def _blocks(self, **tensors: Tensor) -> tuple[list[_Fit], _Fit]:
+    def _blocks(self, **tensors: Tensor) -> tuple[list[Fit], Fit]:
         """Fits of each and of all together, which share one covariance."""
         device = next(iter(tensors.values())).device
         columns = [x.to(device).double() for x in tensors.values()]
@@ -293,7 +274,7 @@ class Gaussian:
         widths = [x.shape[1] for x in columns]
         return [whole.marginal(some) for some in torch.split(features, widths)], whole
 
-    def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> _Fit:
+    def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> Fit:
         """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
         x = checks.continuous(x, name)
         checks.require_spread(x, name)
@@ -305,117 +286,17 @@ class Gaussian:
         rounding = torch.finfo(dtype or x.dtype).eps ** 2 + torch.finfo(torch.float64).eps
         if self.shrinkage is None:
             checks.require_varying(x, name)
-            return _Fit(n, mean, scatter, True, name, rounding)
+            return Fit(n, mean, scatter, True, name, rounding)
         covariance = scatter / n
         weight = (
-            _ledoit_wolf(centred / centred.abs().max())
+            ledoit_wolf(centred / centred.abs().max())
             if isinstance(self.shrinkage, str)
             else torch.tensor(self.shrinkage, dtype=torch.float64, device=x.device)
         )
         target = torch.eye(d, dtype=torch.float64, device=x.device) * covariance.trace() / d
-        return _Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
+        return Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
 
 
 def require_independent_features(x: Tensor, name: str) -> None:
     """Raises a ValueError if a feature of (n, d) is a linear combination of others."""
     _ = Gaussian()._fit(x, name).log_det
-
-
-def rank_of(x: Tensor) -> int:
-    """How many dimensions samples (n, d) span up to rounding, if no feature is constant."""
-    centred = x.double() - x.double().mean(0)
-    singular: Tensor = torch.linalg.svdvals(centred / centred.norm(dim=0))
-    return int((singular > math.sqrt(_ROUNDINGS * x.shape[1]) * torch.finfo(x.dtype).eps).sum())
-
-
-def _ledoit_wolf(centred: Tensor) -> Tensor:
-    n, d = centred.shape
-    covariance = centred.T @ centred / n
-    distance = covariance.square().sum() - covariance.trace().square() / d
-    error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
-    # Where the covariance is the target, any weight will do.
-    given = distance > 0
-    weight = (error / torch.where(given, distance, 1.0)).clamp(max=1)
-    return torch.where(given, weight, 0.0)
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """A mean and a scatter matrix, for unbiased estimates; or a covariance to plug in."""
-
-    n: int
-    mean: Tensor
-    matrix: Tensor
-    unbiased: bool
-    name: str
-    rounding: float
-
-    @property
-    def d(self) -> int:
-        return len(self.mean)
-
-    def marginal(self, features: Tensor) -> _Fit:
-        """The fit of some of the features."""
-        matrix = self.matrix[features][:, features]
-        return replace(self, mean=self.mean[features], matrix=matrix)
-
-    def entropy(self) -> Tensor:
-        return (self.d * math.log(2 * math.pi * math.e) + self.log_det) / 2
-
-    def cross_entropy_of(self, p: _Fit) -> Tensor:
-        r"""The cross-entropy of this fit relative to another fit ``p``."""
-        constant = self.d * math.log(2 * math.pi)
-        shift = self.mean - p.mean
-        if not self.unbiased:
-            trace, distance = self._solve(p.matrix).trace(), shift @ self._solve(shift)
-            return (constant + self.log_det + trace + distance) / 2
-        degrees = self.n - self.d - 2
-        if degrees < 1:
-            raise ArgumentValueError(
-                self.name,
-                f"expected at least d + 3 = {self.d + 3:,} samples, got {self.n:,}. "
-                "Pass more of them, fewer features, or shrinkage='ledoit-wolf'.",
-            )
-        trace = degrees * self._solve(p.matrix / (p.n - 1)).trace()
-        # The errors of the two means add to the distance in expectation, which is taken off.
-        distance = degrees * (shift @ self._solve(shift)) - trace / p.n - self.d / self.n
-        return (constant + self.log_det + trace + distance) / 2
-
-    @property
-    def log_det(self) -> Tensor:
-        r""":math:`\ln |\Sigma|`."""
-        log_det = 2 * self._factor.diagonal().log().sum()
-        if self.unbiased:
-            degrees = self.n - torch.arange(1, self.d + 1, device=log_det.device)
-            half = degrees.to(torch.float64) / 2
-            log_det = log_det - torch.special.digamma(half).sum() - self.d * math.log(2)
-        return log_det
-
-    def _solve(self, matrix: Tensor) -> Tensor:
-        columns = matrix if matrix.dim() == 2 else matrix.unsqueeze(1)
-        return torch.cholesky_solve(columns, self._factor).view_as(matrix)
-
-    @cached_property
-    def _factor(self) -> Tensor:
-        """The Cholesky factor of the matrix."""
-        if self.unbiased and self.n <= self.d:
-            raise ArgumentValueError(
-                self.name,
-                f"expected more samples than features, got n={self.n:,} and "
-                f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
-            )
-        deviations = self.matrix.diagonal().sqrt()
-        factor, failed = torch.linalg.cholesky_ex(self.matrix / deviations.outer(deviations))
-        unexplained = factor.detach().diagonal().square()
-        redundant = int((~(unexplained > _ROUNDINGS * self.d * self.rounding)).sum())
-        if failed or redundant:
-            raise ArgumentValueError(
-                self.name,
-                f"expected linearly independent features, but at least "
-                f"{max(redundant, 1):,} of {self.d:,} is a linear combination of others (up to "
-                "rounding), so that the entropy is minus infinity, and an information it shares "
-                "infinite. Drop such features, add the noise that the measurement has, or use "
-                "shrinkage.",
-            )
-        root: Tensor = deviations.unsqueeze(1) * factor
-        return root

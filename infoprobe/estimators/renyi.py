@@ -12,10 +12,9 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION
+from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION, Arguments
 from infoprobe.estimators.ceilings import near_ceiling
-from infoprobe.estimators.errors import jackknifed
-from infoprobe.estimators.protocols import Estimate
+from infoprobe.estimators.estimator import Estimator
 from infoprobe.findings import Finding
 
 # How many groups of samples are left out in turn for a standard error: each costs an estimate.
@@ -31,7 +30,7 @@ _EXTREME = 0.95
 
 
 @dataclass(frozen=True)
-class MatrixRenyi:
+class MatrixRenyi(Estimator):
     r"""Matrix-based Rényi entropies of order :math:`\alpha`, without density estimation.
 
     From the samples :math:`x_1, \ldots, x_n \in \mathbb R^d` and a kernel width :math:`\sigma`,
@@ -92,6 +91,10 @@ class MatrixRenyi:
         Of a variable with itself, it is :math:`I(X; X) = 2 S(A) - S(A \circ A / \operatorname{tr}
         (A \circ A))`, at most :math:`S(A)` and in general less. (Conditional) mutual information
         and total correlation cannot be negative for :math:`\alpha = 1`; for other orders they can.
+
+    Standard error:
+        The delete-a-group jackknife with ten groups of samples. It is about the functional of
+        matrices of this size, whatever it would be for more samples.
 
     References:
         | L. G. Sanchez Giraldo, M. Rao & J. C. Príncipe (2015). Measures of entropy from data
@@ -214,43 +217,21 @@ class MatrixRenyi:
         checks.require_integer(n, 2, None, "n")
         return math.log(n)
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        """The value of a measure, its standard error and findings on it.
+    def _with_error(
+        self, arguments: Arguments, tensors: Sequence[Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        return self._jackknifed(arguments, tensors, _GROUPS)
 
-        The standard error is that of the delete-a-group jackknife: what is left out are the
-        samples of one of ten groups after the other. It is about the functional of matrices
-        of this size, whatever it would be for more samples.
-
-        Arguments:
-            measure: The name of a method, such as ``"entropy"``.
-            tensors: Its arguments.
-
-        Returns:
-            The value in nats; its standard error, ``None`` where there are too few samples to do
-            without some; and the findings.
-
-        Raises:
-            TypeError, ValueError: The method raises it, or there is no such measure.
-        """
-        return jackknifed(self, measure, *tensors, groups=_GROUPS)
-
-    def diagnose(
-        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    def _findings(
+        self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
     ) -> list[Finding]:
-        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
-
-        Arguments:
-            measure: The name of the method that gave the value.
-            tensors: Its arguments.
-            value: What it returned, in nats; ``None`` if it raised an error.
-        """
         if value is None:
             return []
         n = len(tensors[0])
-        if measure == MUTUAL_INFORMATION.measure:
+        if arguments is MUTUAL_INFORMATION:
             return list(near_ceiling(float(value), self.ceiling(n), n))
         share = float(value) / math.log(n)
-        if measure != ENTROPY.measure or 1 - _EXTREME < share < _EXTREME:
+        if arguments is not ENTROPY or 1 - _EXTREME < share < _EXTREME:
             return []
         narrow = share >= _EXTREME
         finding = Finding(

@@ -44,6 +44,8 @@ def per_sample(reported: Any, x: Tensor) -> Tensor:
     Raises:
         ValueError: It is neither one number nor one for each sample.
     """
+    if isinstance(reported, (int, float)):  # sent to a device, it would make the host wait
+        return torch.full((len(x),), float(reported), dtype=torch.float64, device=x.device)
     value = torch.as_tensor(reported, dtype=torch.float64, device=x.device).detach()
     if value.numel() not in (1, len(x)):
         raise ArgumentValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TypeVar
 
 from torch import nn
@@ -23,6 +24,19 @@ def unwrapped(module: T) -> T | nn.Module:
     while isinstance(found, nn.Module) and (inner := _inner(found)) is not None:
         found = inner
     return found
+
+
+def class_name(module: object) -> str:
+    """The name of a module's class, as the user knows it.
+
+    ``fully_shard`` derives a class from that of each module, as in ``FSDPLinear``.
+    """
+    kind = type(module)
+    # It is looked up where torch keeps it, since importing it takes time.
+    sharded = getattr(sys.modules.get("torch.distributed.fsdp"), "FSDPModule", None)
+    if sharded is not None and sharded in kind.__bases__:
+        kind = next(base for base in kind.__bases__ if base is not sharded)
+    return kind.__name__
 
 
 def _inner(module: nn.Module) -> nn.Module | None:

@@ -204,11 +204,11 @@ class _Tiles:
         distances. All terms of a product, added up, are at most :math:`2 (a^2 + b^2)`: with the
         greatest norm of all, that is less than :math:`2^{24}` steps squared.
         """
-        bits = 24
+        bits = 23  # differences of coordinates, which are at most 1, have one more
         if self.squared:
             norms = (rows[: len(x), -1] for rows, x in zip(self._all, self._samples, strict=True))
             largest = max(float(norm.max()) for norm in norms)
-            bits = math.floor((bits - 2 - math.log2(max(largest, _TINY))) / 2)
+            bits = math.floor((24 - 2 - math.log2(max(largest, _TINY))) / 2)
         step = self.scale * 2.0**bits
         for x in self._samples:
             for _, block in self._blocks(x.detach()):

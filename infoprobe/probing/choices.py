@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Hashable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import send, to_compute_with
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
+from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.probing.forks import forkable_lock
-from infoprobe.probing.kept.marks import marks_of
+from infoprobe.probing.kept.marks import marked_values, marks_of
+from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.projections import projected
 from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
 
 # A pass that holds more than one part in so many of all samples is cut into blocks.
 _PARTS = 12
+
+C = TypeVar("C", Counts, UnreadCounts)
 
 # As many neighbouring values at most are drawn together.
 _CHUNK = 64
@@ -44,7 +50,6 @@ class Choices:
         self.values_per_batch = values_per_batch
         self.generator = random_stream(seed)
         self.lock = forkable_lock()
-        self._projections: dict[tuple[int, int], Tensor] = {}
 
     def restart(self) -> None:
         """Starts again from the seed."""
@@ -54,7 +59,6 @@ class Choices:
         """Goes on from an earlier state."""
         self.seed = seed
         self.generator.set_state(generator_state)
-        self._projections.clear()
 
     def project(self, samples: Tensor, dimensions: int | None) -> Tensor:
         """Samples (n, ...) projected onto random directions, if they have more dimensions.
@@ -62,17 +66,9 @@ class Choices:
         The directions depend on the seed and on the number of dimensions alone, so they are the
         same in all processes, and lengths are kept in the mean.
         """
-        width = samples.shape[1:].numel()
-        if dimensions is None or width <= dimensions:
+        if dimensions is None or samples.shape[1:].numel() <= dimensions:
             return samples
-        key = width, dimensions
-        if key not in self._projections:
-            generator = torch.Generator().manual_seed(self.seed)
-            self._projections[key] = torch.randn(
-                key, generator=generator, dtype=torch.float32, device="cpu"
-            ).div_(math.sqrt(dimensions))
-        with torch.autocast("cpu", enabled=False):
-            return samples.flatten(1).to(torch.float32) @ self._projections[key]
+        return projected(samples, dimensions, self.seed)
 
 
 @dataclass
@@ -114,6 +110,9 @@ class Pass:
         reservoirs: For each way of keeping samples, which ones are kept.
         groups: The groups that get the pass's blocks of samples.
         tokens: Which tokens the pass's sequences have; ``None`` for samples without any.
+        make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
+            each that they do not fit into the memory.
+        number: The number of the pass, from 0.
     """
 
     def __init__(
@@ -122,14 +121,28 @@ class Pass:
         reservoirs: Mapping[Any, Reservoir],
         groups: Sequence[int] = (0,),
         tokens: Tokens | None = None,
+        make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
+        number: int = 0,
     ) -> None:
         self.choices = choices
+        self._make_room = make_room
         self.groups = groups
         self.tokens = Tokens() if tokens is None else tokens
+        self.number = number
         self._reservoirs = reservoirs
         self._admitted: dict[Hashable, Admitted] = {}
-        self._sums: dict[tuple[int, int], tuple[Counts, Counts, Counts]] = {}
+        self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
+
+    def fitting(self, sampling: Hashable, n: int, sample_bytes: int) -> Admitted:
+        """Which of the pass's samples are kept, now that each takes so many bytes.
+
+        Room is made before anything is copied, so that a copy never takes more than the memory.
+        """
+        admitted = self.admitted(sampling, n)
+        with self.choices.lock:
+            self._make_room(sampling, sample_bytes)
+            return self._reservoirs[sampling].still(admitted)
 
     def admit_all(self, x: Tensor) -> None:
         """Decides for every reservoir which of the pass's samples it keeps, and marks them.
@@ -147,7 +160,8 @@ class Pass:
                 sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():
-                    chosen = plain(x)[sequences.to(x.device)]
+                    values = marked_values(to_compute_with(plain(x)))
+                    chosen = values.index_select(0, send(sequences, values.device))
                     reservoir.mark(admitted, marks_of(chosen, places))
 
     def _known_count(self, select: Select) -> int | None:
@@ -163,16 +177,25 @@ class Pass:
                 self._admitted[sampling] = self._reservoirs[sampling].admit(n)
             return self._admitted[sampling]
 
-    def sum(self, before: Counts, counts: Counts) -> Counts:
+    def sum(self, before: C, counts: C) -> C:
         """The counts of earlier passes and those of this one.
 
         Layers that have seen the same tensors share their counts: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
-        key = id(before), id(counts)
+        added: C = self._once(operator.add, before, counts)
+        return added
+
+    def refused(self, before: Tensor | None, refused: Tensor) -> Tensor:
+        """What is known of the calls of earlier passes that were refused, and of this one."""
+        joined: Tensor = self._once(together, before, refused)
+        return joined
+
+    def _once(self, function: Callable[[Any, Any], Any], before: Any, later: Any) -> Any:
+        key = id(before), id(later)
         if key not in self._sums:
             # The terms are kept too, so that no other object gets their identities.
-            self._sums[key] = before + counts, before, counts
+            self._sums[key] = function(before, later), before, later
         return self._sums[key][0]
 
     def values_of(self, tensors: list[Tensor]) -> list[Tensor]:
@@ -203,5 +226,5 @@ class Pass:
                 )
             place += torch.arange(wanted, device="cpu")
             self._chunks[there, wanted] = place.mul_(there / wanted).long().clamp_(max=there - 1)
-        chunks = self._chunks[there, wanted].to(x.device)
+        chunks = send(self._chunks[there, wanted], x.device)
         return flat.view(there, length).index_select(0, chunks)

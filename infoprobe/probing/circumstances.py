@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from infoprobe.devices import is_here
 from infoprobe.probing.roles import Role
 from infoprobe.rows import LayerCall
 from infoprobe.torch_internals import dtype_of, outside_of_transforms, plain
@@ -30,11 +31,13 @@ class Circumstances:
         random: The roles from whose tensors a random number may have been drawn until the layer
             returned, in some pass: ``"input"`` for the model's and ``"previous"`` for the layer's.
         integers: The roles whose tensors held integers in every pass.
+        window: Whether the passes are one of several windows of a tracked training.
     """
 
     follows: LayerCall | None = None
     random: set[Role] = field(default_factory=set)
     integers: set[Role] = field(default_factory=set)
+    window: bool = False
 
     def add(self, other: Circumstances) -> None:
         """Takes in the circumstances of other passes."""
@@ -106,6 +109,8 @@ def hold_integers(tensors: Sequence[Tensor]) -> bool:
 def random_state(tensors: Iterable[Tensor]) -> bytes:
     """The state of the generators from which a layer with these tensors may draw."""
     with outside_of_transforms():
-        devices = {x.device for x in map(plain, tensors) if x.is_cuda}
-        states = [torch.get_rng_state(), *map(torch.cuda.get_rng_state, devices)]
+        devices = {x.device for x in map(plain, tensors) if not is_here(x)}
+        states = [torch.get_rng_state()]
+        # Devices that have no generator of their own say nothing of its state.
+        states += [torch.get_device_module(device).get_rng_state(device) for device in devices]
         return b"".join(state.numpy().tobytes() for state in states)

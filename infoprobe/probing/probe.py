@@ -87,11 +87,17 @@ def probe(
             training, each process chooses for itself.
 
     Limits: Activation checkpointing calls layers again during the backward pass; such calls are
-    not counted. Models that ``torch.compile`` compiled run uncompiled while they are probed.
+    not counted. A model that ``torch.compile`` compiled is compiled once more with the
+    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange` or
+    :class:`~infoprobe.Rate`, and after ``model.compile()``, everything that was compiled runs
+    uncompiled while the probe is attached. What is captured into a CUDA graph is not measured.
+    On other devices than the CPU, nothing is read until it is asked for, and only then are
+    there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy of a probed model has hooks that do
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
-    flow's ``inverse`` with the original. Nothing is measured before a flow's ``sample()`` has
+    flow's ``inverse`` with the original and, if anything was compiled in this process, its
+    ``forward``. Nothing is measured before a flow's ``sample()`` has
     drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
     be known, so it is counted at both. Hooks run in the order in which they were registered: what
     a hook that is registered after the probe makes of a layer's tensors is first seen by the
@@ -280,10 +286,11 @@ class Probe:
 
         Of each ``every`` passes, the first few are a window. It gives rows of its own in the
         report, whose ``step`` is the number of the window's first pass, counted from now. The
-        measures are computed at the end of the window; passes outside of windows cost next to
-        nothing, and memory grows by the rows alone. What was measured before is forgotten. The
-        entropies on dyadic bins are brought to one width for all layers and steps, so that they
-        can be compared; an explicit range keeps that width the same from report to report.
+        measures are computed in a thread after the window, and if the next window ends before
+        that, it waits. Passes outside of windows cost next to nothing, and memory grows by the
+        rows alone. What was measured before is forgotten. The entropies on dyadic bins are
+        brought to one width for all layers and steps, so that they can be compared; an explicit
+        range keeps that width the same from report to report.
 
         Arguments:
             every: The number of passes from the start of one window to the start of the next.
@@ -409,6 +416,9 @@ class Probe:
             group: The processes that share a measurement; ``None`` for all. With tensor
                 parallelism, pass the group of data parallelism.
 
+        Warns:
+            UserWarning: Two processes began with the same samples.
+
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised, or a process does not answer.
                 What was measured here remains.
@@ -421,10 +431,22 @@ class Probe:
                 "sync: expected an initialised torch.distributed, and there is none. Call "
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
+        self._recorder.settle()
         self._together = synchronised(self._recorder.record, Group(group))
+        if self._together.twins:
+            warnings.warn(
+                "sync: processes {} and {} began with the same samples, which are counted as "
+                "different ones. If they hold parts of one model (tensor parallelism), values and "
+                "errors are wrong: report without sync(), or pass a group of processes whose data "
+                "differ. If not, give each process its own share of the data.".format(
+                    *self._together.twins
+                ),
+                stacklevel=2,
+            )
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""
+        self._recorder.settle()
         own = self._recorder.record
         if self._together is None or self._together.own is not own:  # else it began anew
             return own

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor
 
+from infoprobe import devices
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances, Facts
-from infoprobe.probing.kept.base import Kept
+from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
@@ -24,10 +26,10 @@ from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
-from infoprobe.probing.roles import Role
+from infoprobe.probing.roles import ROLES, Role
 from infoprobe.rows import LayerCall
 
-_VERSION = 3
+_VERSION = 4
 
 # From which share of copies on they are worth a finding.
 _MANY_COPIES = 0.01
@@ -45,6 +47,7 @@ class Record:
         passes: The number of passes.
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
+        opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -62,6 +65,7 @@ class Record:
         self.passes = 0
         self.turns = Turns()
         self.seed = seed
+        self.opening: Tensor | None = None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -88,15 +92,21 @@ class Record:
                 if isinstance(of_need, KeptSamples) and need.reduction == reduction:
                     yield of_need
 
-    def shrink(self, memory: int) -> None:
+    def shrink(self, memory: int, least: Mapping[Hashable, int] | None = None) -> None:
         """Shrinks the reservoirs so that all samples fit into ``memory`` bytes.
 
         All reservoirs get the same size, unless they need less.
+
+        Arguments:
+            memory: The number of bytes.
+            least: How many bytes each sample of a reservoir will take at least.
         """
         widths = {
             reduction: sum(x.bytes_per_sample for x in self._samples(reduction))
             for reduction in self.reservoirs
         }
+        for reduction, width in (least or {}).items():
+            widths[reduction] = max(widths[reduction], width)
         if sum(widths[r] * reservoir.size for r, reservoir in self.reservoirs.items()) <= memory:
             return
         size = memory // sum(widths.values())
@@ -154,6 +164,33 @@ class Record:
                 "Give both probes the same seed.",
             )
 
+    def settle(self) -> Iterator[tuple[LayerCall, Kept[Any], str]]:
+        """Reads all that devices know, with one copy from each of them.
+
+        Yields:
+            Each call and what was kept of it where something was left out for the first time, and
+            the kind of the problem.
+        """
+        kept = [
+            (call, need, of_need)
+            for call, at_call in list(self.calls.items())
+            for need, of_need in at_call.items()
+        ]
+        unread = [of_need.unread for _, _, of_need in kept]
+        marks = [reservoir.unread for reservoir in self.reservoirs.values()]
+        parts = iter(devices.read([x for tensors in (*unread, *marks) for x in tensors]))
+        for (call, need, of_need), tensors in zip(kept, unread, strict=True):
+            refused = of_need.take(list(itertools.islice(parts, len(tensors))))
+            if refused is not None:
+                new = not of_need.left_out
+                reason = need.reduction.why_refused(refused.low, refused.high)
+                where = f"In pass {refused.number + 1}, {ROLES[need.role]}"
+                of_need.leave_out(Problem(reason), where, refused.calls)
+                if new:
+                    yield call, of_need, Problem(reason).kind
+        for reservoir, tensors in zip(self.reservoirs.values(), marks, strict=True):
+            reservoir.take(list(itertools.islice(parts, len(tensors))))
+
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
         found: dict[tuple[str, Direction, int], Counts] = {}
@@ -204,9 +241,9 @@ class Record:
             n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
-                findings += map(
-                    str, measure.remarks(self.circumstances.get(call, Circumstances()), *given)
-                )
+                known = self.circumstances.get(call, Circumstances())
+                circumstances = replace(known, window=step is not None)
+                findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
                 levels = measure.levels(reading, *given)

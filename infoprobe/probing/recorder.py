@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import to_compute_with
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.circumstances import Facts, hold_integers, random_state
@@ -25,11 +27,13 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import random_stream
 from infoprobe.probing.measures.base import Measure
-from infoprobe.probing.one_width import DraftRow, from_state, settled, state_of
+from infoprobe.probing.one_width import DraftRow, from_state, state_of
 from infoprobe.probing.record import Record
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.probing.run import Entered, Pieces, Returned, Run, Seen
 from infoprobe.probing.selection import DoesNotApplyError, Tokens
+from infoprobe.probing.shards import local, local_if_whole, opening_of
+from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
@@ -47,10 +51,10 @@ class Recorder:
     Attributes:
         measures: The measures to compute.
         record: What was measured; if steps are tracked, since the last window of them.
-        rows: The rows of the windows that are over.
         passes: The number of passes, measured or not.
         paused: Whether the passes that begin are ignored.
         wants_log_determinants: Whether layers are to be asked for their log|det J|.
+        wants_arguments: Whether events must have the arguments of the calls.
     """
 
     def __init__(
@@ -78,6 +82,7 @@ class Recorder:
         self.wants_log_determinants = any(
             reduction.wants_log_determinants for reduction in self._call_reductions.values()
         )
+        self.wants_arguments = bool(self._call_reductions)
         self._asks_for_sources = any(
             measure.never_rises or any(need.role == "unmeasured" for need in measure.needs)
             for measure in measures
@@ -97,7 +102,7 @@ class Recorder:
     def reset(self) -> None:
         """Forgets all that was measured."""
         self.record = Record(self.measures, self._choices.seed)
-        self.rows: list[DraftRow] = []
+        self._windows = Windows()
         self.passes = 0
         self._begun = 0
         self._target: list[Tensor] = []
@@ -141,14 +146,24 @@ class Recorder:
             self.passes += 1
             if self.tracking and number % self._every >= self._window:
                 return None
-            n = checks.length(inputs[0]) if inputs and not under_vmap() else 0
+            held = [local_if_whole(x) for x in inputs]
+            n = checks.length(held[0]) if held and not under_vmap() else 0
             groups = self.record.turns.take(n)
-            tokens = Tokens(mask, inputs[0] if n else None)
-            common = Pass(self._choices, self.record.reservoirs, groups, tokens)
+            tokens = Tokens(mask, held[0] if n else None)
+            common = Pass(
+                self._choices,
+                self.record.reservoirs,
+                groups,
+                tokens,
+                functools.partial(_make_room, self.record, self._memory),
+                number,
+            )
             run = Run(number, entrance, self.record, common, under_vmap())
+            if self.record.passes == 0 and n:
+                self.record.opening = opening_of(held[0])
             self.record.passes += 1
             if inputs and not run.under_vmap:
-                common.admit_all(inputs[0])
+                common.admit_all(held[0])
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)
@@ -161,8 +176,23 @@ class Recorder:
         with self._lock:
             last = self.tracking and run.number % self._every == self._window - 1
             if last and run.record is self.record:  # else it was reset meanwhile
-                self.rows += map(settled, self.record.rows(step=self.step))
+                self._windows.add(self.step, self.record)
                 self.record = Record(self.measures, self._choices.seed)
+
+    def settle(self) -> None:
+        """Makes the record and the rows complete: reads what devices know, and warns of it."""
+        self._windows.wait()
+        with self._lock:
+            warned = set[str]()
+            for call, kept, kind in self.record.settle():
+                if kind not in warned:
+                    warned.add(kind)
+                    _warn(call, kept)
+
+    @property
+    def rows(self) -> list[DraftRow]:
+        """The rows of the windows that are over, as far as they were computed."""
+        return self._windows.rows
 
     def enter(self, run: Run, inputs: list[Tensor]) -> Entered:
         """Reduces the layer's input, which the layer may overwrite."""
@@ -186,7 +216,7 @@ class Recorder:
             else entered.pieces,
             "input": run.input,
             "target": run.target,
-            "layer": {i: _reported(each, event) for i, each in self._call_reductions.items()},
+            "layer": {i: _reported(run, each, event) for i, each in self._call_reductions.items()},
             "unmeasured": {},
         }
         if entered is not None:
@@ -207,11 +237,12 @@ class Recorder:
                 if problem is not None:
                     # A measure must not stop somebody's training: it warns and goes on. A NaN
                     # spreads to all layers behind, so of each kind of problem it tells the first.
-                    kind = problem.reason.partition(" got ")[0]
-                    new = kind not in run.warned and not any(x.left_out for x in at_call.values())
+                    new = problem.kind not in run.warned and not any(
+                        x.left_out for x in at_call.values()
+                    )
                     kept.leave_out(problem, f"In pass {run.number + 1}, {ROLES[role]}")
                     if problem.applies and new:
-                        run.warned.add(kind)
+                        run.warned.add(problem.kind)
                         _warn(call, kept)
                 elif role == "input" and run.entrance is not None:
                     kept.entrances.add(run.entrance)
@@ -295,17 +326,20 @@ class Recorder:
                 f"expected a probe with the measures {self.measures}, got "
                 f"{other.measures}. Make both with the same measures.",
             )
+        self.settle()
+        other.settle()
         with self._lock:
             theirs = other.record
             if other is self:
                 theirs = Record.from_state_dict(theirs.state_dict(), self.measures)
             self.record.merge(theirs)
             self.record.shrink(self._memory)
-            self.rows += [row.copy() for row in other.rows]
+            self._windows.rows += [row.copy() for row in other.rows]
             self.passes += other.passes
 
     def state_dict(self) -> dict[str, Any]:
         """All that was measured, and the state of the random choices."""
+        self.settle()
         return {
             "record": self.record.state_dict(),
             "rows": [state_of(row) for row in self.rows],
@@ -339,7 +373,7 @@ class Recorder:
                 f"({type(error).__name__}: {error}). Load what was saved, as it was.",
             ) from error
         with self._lock:
-            self.record, self.rows = record, rows
+            self.record, self._windows = record, Windows(rows)
             self.record.shrink(self._memory)
             self.passes, self._begun = passes, begun
             self._every, self._window = every, window
@@ -353,7 +387,7 @@ def _reduced(
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
         with outside_of_transforms():
-            given = [plain(x) for x in tensors]
+            given = [to_compute_with(plain(local(x))) for x in tensors]
             if role == "target":
                 given = [run.common.tokens.target(reduction.select, x) for x in given]
             return reduction.reduce(given, run.common)
@@ -361,9 +395,13 @@ def _reduced(
         return _problem(error)
 
 
-def _reported(reduction: CallReduction, event: Event) -> Piece | Problem:
+def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
+    record.shrink(memory, {sampling: sample_bytes})
+
+
+def _reported(run: Run, reduction: CallReduction, event: Event) -> Piece | Problem:
     try:
-        return reduction.reduce(event)
+        return reduction.reduce(event, run.common)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return _problem(error)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import send
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 
@@ -306,7 +307,7 @@ class Tokens:
                 f"It does not apply: shape {tuple(x.shape)} does not have the {len(self._mask):,} "
                 "sequences of the mask.",
             )
-        return x.index_select(0, self._owners(select, self._mask.shape).to(x.device))
+        return x.index_select(0, send(self._owners(select, self._mask.shape), x.device))
 
     def _picked(self, select: Select, grid: torch.Size, flat: Tensor) -> Tensor:
         places = self._at(select, grid)
@@ -314,7 +315,7 @@ class Tokens:
             return flat
         key = select, grid, flat.device
         if key not in self._moved:
-            self._moved[key] = places.to(flat.device, non_blocking=True)
+            self._moved[key] = send(places, flat.device)
         return flat.index_select(0, self._moved[key])
 
     def _owners(self, select: Select, grid: torch.Size) -> Tensor:

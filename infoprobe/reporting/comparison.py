@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import comparison_plot
+from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, pivot
-from infoprobe.reporting.table import aligned, number
-from infoprobe.rows import LayerCall, Row
+from infoprobe.reporting.table import WIDTH_OF, aligned, number
+from infoprobe.rows import LayerCall, Row, label
 
 if TYPE_CHECKING:
     import pandas
@@ -72,10 +74,12 @@ class Comparison:
     Attributes:
         names: What the two reports are called.
         rows: Dictionaries with the keys of :class:`ComparedRow`.
+        notes: What to know before comparing them, such as entropies on bins of two widths.
     """
 
     names: tuple[str, str]
     rows: list[ComparedRow]
+    notes: list[str] = field(default_factory=list)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
@@ -91,7 +95,7 @@ class Comparison:
     def plot(
         self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
     ) -> Axes:
-        """Draws a measure of both reports over the layers, with the standard errors as bars.
+        """Draws a measure of both reports over the layers, with intervals of 95 % as bars.
 
         Where the two have other layers, each is drawn over its relative depth, from 0 for its
         first layer to 1 for its last. Needs the extra ``infoprobe[plot]``.
@@ -145,16 +149,22 @@ class Comparison:
             ]
             title = f"{column.label} in {rows[0]['unit']}, {column.estimator}"
             tables.append(f"{title}\n{aligned([head, *lines], left=2)}")
-        return "\n\n".join(tables)
+        return "\n\n".join(tables + ["\n".join(map(printable, self.notes))] * bool(self.notes))
 
 
-def compared(first: list[Row], second: list[Row], names: tuple[str, str]) -> Comparison:
+def compared(
+    first: list[Row],
+    second: list[Row],
+    names: tuple[str, str],
+    settings: tuple[Mapping[str, str], Mapping[str, str]],
+) -> Comparison:
     """The comparison of two reports.
 
     Arguments:
         first: The rows of the one report, of one step.
         second: The rows of the other report, of one step.
         names: What to call them.
+        settings: The settings of both reports.
     """
     cells = [_cells(first), _cells(second)]
     columns = dict.fromkeys(column for those in cells for column, _ in those)
@@ -165,7 +175,20 @@ def compared(first: list[Row], second: list[Row], names: tuple[str, str]) -> Com
         for line in lines
         if any((column, line) in those for those in cells)
     ]
-    return Comparison(names, rows)
+    return Comparison(names, rows, _notes_on_widths(names, settings))
+
+
+def _notes_on_widths(
+    names: tuple[str, str], settings: tuple[Mapping[str, str], Mapping[str, str]]
+) -> list[str]:
+    """A sentence for each estimator whose bins have another width in the other report."""
+    return [
+        f"{label('entropy', None)} is of bins of width {settings[0][key]} in {names[0]!r} and of "
+        f"{settings[1][key]} in {names[1]!r}, which alone changes it by up to the logarithm of "
+        "their ratio. To compare the two, give the histogram an explicit range=(low, high)."
+        for key in settings[0]
+        if key.startswith(WIDTH_OF) and settings[1].get(key, settings[0][key]) != settings[0][key]
+    ]
 
 
 def require_names(names: object) -> tuple[str, str]:

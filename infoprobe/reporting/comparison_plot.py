@@ -30,7 +30,7 @@ def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Ax
         label: What the measure is called.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = plot.new_axes() if ax is None else ax
+    ax = plot.new_axes(len(rows)) if ax is None else ax
     alike = all(row["first"] is not None and row["second"] is not None for row in rows)
     series: tuple[list[_Point], ...] = (
         [(row["first"], row["first_stderr"]) for row in rows],
@@ -43,7 +43,7 @@ def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Ax
             [i / last for i in range(len(own))],
             # Matplotlib leaves a gap at NaN, where a value is infinite.
             [y if math.isfinite(y) else math.nan for y, _ in own],
-            yerr=[error for _, error in own],
+            yerr=[plot.INTERVAL * error for _, error in own],
             label=plot.written(name),
             capsize=2,
             markersize=4,

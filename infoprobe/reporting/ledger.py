@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.findings import code_of
 from infoprobe.libraries.log_determinants import CONDITIONAL
+from infoprobe.reporting import ledger_plot
+from infoprobe.reporting.names import short_names
 from infoprobe.reporting.table import aligned, number
 from infoprobe.rows import LayerCall, Row, numbered
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
 
 
 class LedgerTotal(TypedDict):
@@ -74,8 +80,9 @@ class Ledger:
 
     def __repr__(self) -> str:
         """A table with a line for each layer and direction, and the totals."""
-        columns = list(self.totals and next(iter(self.totals.values()))["estimates"])
-        table = [["layer", "direction", "exact", "stderr", *columns]]
+        columns = self._estimators
+        names = short_names(columns)
+        table = [["layer", "direction", "exact", "stderr", *map(names.__getitem__, columns)]]
         for direction, total in self.totals.items():
             for row in self.rows:
                 if row["direction"] == direction:
@@ -87,6 +94,46 @@ class Ledger:
         if any(row["conditional"] for row in self.rows):
             notes.append("| c: given a condition, exact is h(output|c) - h(input|c)")
         return "\n".join([aligned(table, left=2), *notes])
+
+    @property
+    def _estimators(self) -> list[str]:
+        return list(self.totals and next(iter(self.totals.values()))["estimates"])
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``.
+
+        Each estimator has a column, headed by its short name.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_dataframe() needs pandas: pip install 'infoprobe[dataframe]'. "
+                "ledger.rows holds the same as a list of dictionaries."
+            ) from error
+        names = short_names(self._estimators)
+        lines = []
+        for row in self.rows:
+            line: dict[str, object] = {k: x for k, x in row.items() if k != "estimates"}
+            lines.append(line | {names[k]: x for k, x in row["estimates"].items()})
+        return pandas.DataFrame(lines)
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draws the exact change of entropy at every layer, and the estimates of the same change.
+
+        The bars at the exact values are the interval of 95 % that the standard errors give. Needs
+        the extra ``infoprobe[plot]``.
+
+        Arguments:
+            ax: The axes to draw on; ``None`` makes a new figure.
+
+        Returns:
+            The axes. The figure is neither shown nor saved.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return ledger_plot.draw(self.rows, short_names(self._estimators), ax)
 
 
 def ledger(rows: list[Row]) -> Ledger:

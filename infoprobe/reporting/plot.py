@@ -15,11 +15,15 @@ from infoprobe.rows import LayerCall, Row
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
 
 _LINE_STYLES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+# From how many layers on steps are a map, and how many names an axis has room for.
+_MANY, _NAMES = 30, 60
 _LARGEST = 1e300
 # How many standard errors an interval of 95 % reaches to each side.
-_INTERVAL = 1.96
+INTERVAL = 1.96
 # Names are no formulas: neither Matplotlib nor TeX reads what stands between dollar signs.
 AS_IT_IS: Any = {"parse_math": False, "usetex": False}
 
@@ -29,9 +33,9 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
 
     If the rows are of several steps, draws a line over the steps for each layer instead.
 
-    Bars show the interval of 95 % that the standard errors give. The inverse pass has a grey
-    background. Markers of values with findings are hollow, and
-    infinite values are triangles at the top.
+    From 30 layers on, their steps are a map of colours, if there is one measure. Bars show the
+    interval of 95 % that the standard errors give. The inverse pass has a grey background.
+    Markers of values with findings are hollow, and infinite values are triangles at the top.
     """
     chosen = [
         row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
@@ -43,8 +47,12 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
             f"no row has measure {measure!r} and reference {reference!r}. "
             f"The report has (measure, reference): {', '.join(map(str, there)) or 'no rows'}.",
         )
-    ax = new_axes() if ax is None else ax
+    ax = new_axes(len({LayerCall.of(row) for row in chosen})) if ax is None else ax
     if len({row["step"] for row in chosen}) > 1:
+        columns, lines = pivot(row for row in chosen if row["value"] is not None)
+        if len(columns) == 1 and len(lines) >= _MANY:
+            _as_map(ax, columns[0], lines, chosen)
+            return ax
         _over_steps(ax, chosen)
     else:
         _over_layers(ax, chosen)
@@ -79,8 +87,8 @@ def _over_layers(ax: Axes, chosen: list[Row]) -> None:
             series[column] = points
     names = [written(name) for name in column_names(list(series))]
     legend = _Legend()
-    for name, points in zip(names, series.values(), strict=True):
-        _draw(ax, points, name, legend)
+    for name, points, marker in zip(names, series.values(), itertools.cycle(_MARKERS)):
+        _draw(ax, points, name, legend, marker=marker)
     name_layers(ax, list(lines))
     # The axis names a single line, the legend several.
     _name_y(ax, names[0] if len(names) == 1 else chosen[0]["measure"], chosen)
@@ -89,9 +97,10 @@ def _over_layers(ax: Axes, chosen: list[Row]) -> None:
 
 
 def _over_steps(ax: Axes, chosen: list[Row]) -> None:
-    """A line for each layer, from dark for the first to light for the last."""
-    from matplotlib import colormaps
+    """A line for each layer, in the order of the user's colours for maps."""
+    from matplotlib import colormaps, rcParams
 
+    colors = colormaps[rcParams["image.cmap"]]
     columns, lines = pivot(row for row in chosen if row["value"] is not None)
     names = dict(zip(columns, column_names(columns), strict=True))
     legend = _Legend()
@@ -103,7 +112,8 @@ def _over_steps(ax: Axes, chosen: list[Row]) -> None:
                 _points((row["step"], row) for row in rows if row["step"] is not None),
                 written(name),
                 legend,
-                color=colormaps["viridis"](0.9 * i / max(1, len(lines) - 1)),
+                color=colors(0.9 * i / max(1, len(lines) - 1)),
+                marker=_MARKERS[i % len(_MARKERS)],
                 linestyle=_LINE_STYLES[columns.index(column) % len(_LINE_STYLES)],
             )
     ax.set_xlabel("step")
@@ -118,6 +128,32 @@ def _over_steps(ax: Axes, chosen: list[Row]) -> None:
     )
 
 
+def _as_map(
+    ax: Axes, column: Column, lines: dict[LayerCall, dict[Column, list[Row]]], chosen: list[Row]
+) -> None:
+    """A map of colours with a row for each layer, the first at the top, over the steps."""
+    steps = sorted({row["step"] for row in chosen if row["step"] is not None})
+    values = []
+    for line in lines.values():
+        at = {row["step"]: row["value"] for row in line[column]}
+        known = [at.get(step) for step in steps]
+        values.append([math.nan if y is None or _is_off_scale(y) else y for y in known])
+    drawn = ax.imshow(values, aspect="auto", interpolation="nearest")
+    _name_ticks(ax.yaxis, [call.tick for call in lines])
+    _name_ticks(ax.xaxis, list(map(str, steps)), room=8)
+    ax.set_xlabel("step")
+    bar = ax.figure.colorbar(drawn, ax=ax)
+    bar.set_label(f"{written(column.label)} ({written(chosen[0]['unit'])})", **AS_IT_IS)
+
+
+def _name_ticks(axis: Axis, names: list[str], room: int = _NAMES, **settings: Any) -> None:
+    """Names the places 0, 1, 2, … of an axis; beyond its room every second or third, and so on."""
+    each = -(-len(names) // room)
+    places = range(0, len(names), each)
+    size: dict[str, Any] = {"fontsize": "x-small"} if len(names) > room // 2 else {}
+    axis.set_ticks(places, [written(names[i]) for i in places], **size, **settings, **AS_IT_IS)
+
+
 def _is_off_scale(y: float) -> bool:
     """Whether a value is NaN, infinite, or too large for an axis, which computes in float64."""
     return not abs(y) < _LARGEST
@@ -126,9 +162,8 @@ def _is_off_scale(y: float) -> bool:
 def name_layers(ax: Axes, layer_calls: list[LayerCall]) -> None:
     """Names the layers at 0, 1, 2, … of the axis, and shades those of the inverse pass."""
     _shade_inverse(ax, [layer_call.direction == "inverse" for layer_call in layer_calls])
-    ticks = [written(layer_call.tick) for layer_call in layer_calls]
-    ax.set_xticks(range(len(ticks)), ticks, rotation=90, **AS_IT_IS)
-    ax.set_xlim(-0.5, len(ticks) - 0.5)
+    _name_ticks(ax.xaxis, [layer_call.tick for layer_call in layer_calls], rotation=90)
+    ax.set_xlim(-0.5, len(layer_calls) - 0.5)
 
 
 def written(text: str) -> str:
@@ -163,12 +198,13 @@ def _draw(
     legend: _Legend,
     color: tuple[float, float, float, float] | None = None,
     linestyle: str | None = None,
+    marker: str = "o",
 ) -> None:
     x = [point.x for point in points]
     # Matplotlib leaves a gap at NaN, so that no line suggests a finite value there.
     y = [math.nan if _is_off_scale(point.y) else point.y for point in points]
     (drawn,) = ax.plot(
-        x, y, marker="o", markersize=4, label=name, color=color, linestyle=linestyle
+        x, y, marker=marker, markersize=4, label=name, color=color, linestyle=linestyle
     )
     legend.lines[name] = drawn
     _draw_errors(ax, points, drawn.get_color())
@@ -176,7 +212,7 @@ def _draw(
     ax.plot(
         [x[i] for i in noted],
         [y[i] for i in noted],
-        marker="o",
+        marker=marker,
         markersize=5,
         linestyle="none",
         color=drawn.get_color(),
@@ -197,12 +233,12 @@ def _draw(
 
 def _draw_errors(ax: Axes, points: list[_Point], color: Any) -> None:
     """Draws the interval of 95 % of each finite value, where its standard error is known."""
-    known = [p for p in points if p.error and not _is_off_scale(p.y + _INTERVAL * p.error)]
+    known = [p for p in points if p.error and not _is_off_scale(p.y + INTERVAL * p.error)]
     if known:
         ax.errorbar(
             [point.x for point in known],
             [point.y for point in known],
-            [_INTERVAL * point.error for point in known],
+            [INTERVAL * point.error for point in known],
             linestyle="none",
             ecolor=color,
             elinewidth=1,
@@ -228,11 +264,13 @@ def _shade_inverse(ax: Axes, inverse: list[bool]) -> None:
             )
 
 
-def new_axes() -> Axes:
-    """The axes of a new figure, in which nothing overlaps."""
+def new_axes(layers: int = 0) -> Axes:
+    """The axes of a new figure, wide enough for so many layers, in which nothing overlaps."""
     try:
         from matplotlib import pyplot
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
-    _, ax = pyplot.subplots(layout="constrained")
+    width, height = pyplot.rcParams["figure.figsize"]
+    size = (max(width, min(14.0, 2 + 0.22 * layers)), height)
+    _, ax = pyplot.subplots(figsize=size, layout="constrained")
     return ax

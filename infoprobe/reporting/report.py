@@ -15,7 +15,7 @@ from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
-from infoprobe.rows import Row
+from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +108,31 @@ class Report:
         }
         return replace(self, rows=selected(self.rows, columns))
 
+    def head(self, n: int = 10) -> Report:
+        """The report of the first ``n`` calls of layers, in the order of their calls."""
+        n = checks.require_integer(n, 1, None, "n")
+        first = list(dict.fromkeys(map(LayerCall.of, self.rows)))[:n]
+        return replace(self, rows=[row for row in self.rows if LayerCall.of(row) in first])
+
+    def findings(self) -> dict[str, Report]:
+        """The report of the rows with each kind of finding, the most frequent kind first.
+
+        The keys are the codes of the findings, which ``docs/trust.md`` explains; a finding
+        without a code is under the empty text. If steps were tracked, all of them count.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(500, 3))
+            >>> {code: len(report.rows) for code, report in probe.report().findings().items()}
+            {'missing-support': 4}
+        """
+        kinds = table.findings_by_code(self.rows)
+        return {
+            code: replace(self, rows=list({id(row): row for row, _ in found}.values()))
+            for code, found in kinds.items()
+        }
+
     def compare(self, other: Report, names: Sequence[str] | None = None) -> Comparison:
         """Puts this report and another one side by side, with the differences and their errors.
 
@@ -132,7 +157,8 @@ class Report:
                 "ip.Report.load(path).",
             )
         two = require_names(("first", "second") if names is None else names)
-        return compared(self._latest().rows, other._latest().rows, two)
+        settings = self.settings, other.settings
+        return compared(self._latest().rows, other._latest().rows, two, settings)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.

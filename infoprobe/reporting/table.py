@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from infoprobe.findings import code_of
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
 from infoprobe.rows import LayerCall, Row, label
@@ -13,8 +14,10 @@ NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 HEADS = ("layer", "type", "direction", "n", "d")
 # The settings with the width of a histogram's bins, followed by its repr.
 WIDTH_OF = "bin width of "
-# How many findings a printed report spells out.
+# How many kinds of findings a printed report spells out, and how many lines it shows: of longer
+# tables the first and the last ones.
 _NOTES = 3
+_FIRST, _LAST = 40, 20
 
 
 def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
@@ -32,7 +35,12 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     columns, lines = pivot(rows)
     heads = [f"{column.label} {marks[column.estimator]}".strip() for column in columns]
     table = [[*HEADS, *heads]]
-    for layer_call, line in lines.items():
+    calls = list(lines)
+    hidden = calls[_FIRST:-_LAST]
+    for layer_call in calls[:_FIRST] + calls[max(_FIRST, len(calls) - _LAST) :]:
+        if hidden and layer_call == calls[-_LAST]:
+            table.append([f"… {len(hidden):,} more", *[""] * (len(table[0]) - 1)])
+        line = lines[layer_call]
         cells = [_cell(line.get(column)) for column in columns]
         (first, *_), *_ = line.values()
         table.append([*description(layer_call, first), *cells])
@@ -40,13 +48,38 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     units = ", ".join(dict.fromkeys(row["unit"] for row in rows))
     notes[0] = f"{units}; {notes[0]}"
     notes += width_notes(rows, settings)
-    noted = [row for row in rows if row["value"] is not None and row["findings"]]
-    notes += [f"* {scalar_key(row)}: {row['findings'][0]}" for row in noted[:_NOTES]]
-    if len(noted) > _NOTES:
-        notes.append(f"* and {len(noted) - _NOTES} more values with findings in report.rows")
+    if hidden:
+        notes.append("report.select(layer=...) and report.head(n) show other lines.")
+    notes += _finding_notes(rows)
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
     return "\n".join([aligned(table, left=3), *map(printable, notes)])
+
+
+def _finding_notes(rows: list[Row]) -> list[str]:
+    """The most frequent kinds of findings, each with the first sentence of its kind."""
+    kinds = findings_by_code(row for row in rows if row["value"] is not None)
+    without_code = [[found] for found in kinds.pop("", [])]
+    listed = [*kinds.values(), *without_code]
+    notes = []
+    for found in listed[:_NOTES]:
+        row, sentence = found[0]
+        others = len({id(row) for row, _ in found}) - 1
+        also = f" and {others:,} more" if others else ""
+        notes.append(f"* {scalar_key(row)}{also}: {sentence}")
+    left = sum(map(len, listed[_NOTES:]))
+    if left:
+        notes.append(f"* and {left:,} more findings of other kinds; report.findings() has all")
+    return notes
+
+
+def findings_by_code(rows: Iterable[Row]) -> dict[str, list[tuple[Row, str]]]:
+    """The findings of each kind with their rows, the most frequent kind first."""
+    kinds: dict[str, list[tuple[Row, str]]] = {}
+    for row in rows:
+        for sentence in row["findings"]:
+            kinds.setdefault(code_of(sentence), []).append((row, sentence))
+    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
 
 
 def width_notes(rows: Iterable[Row], settings: Mapping[str, str]) -> list[str]:

@@ -186,6 +186,17 @@ class Calls:
         """Whether layers should be asked for their log|det J|."""
         return self._sink.wants_log_determinants
 
+    @property
+    def wants_arguments(self) -> bool:
+        """Whether calls must be told with their arguments."""
+        return self._sink.wants_arguments
+
+    def end_all(self) -> None:
+        """Ends all calls of this thread, as if they had raised an error."""
+        stack = self._thread.stack
+        if stack:
+            self.leave(stack[0], None)
+
     def leave(
         self,
         call: Call,
@@ -296,13 +307,17 @@ class Calls:
             )
             self._sink.exit(run.token, event)
 
-    def point(self, tensor: Tensor, name: str) -> None:
-        """A tensor passes a point that the user has marked, inside the innermost call."""
+    def point(self, tensor: Tensor, name: str, in_compiled_code: bool = False) -> None:
+        """A tensor passes a point that the user has marked, inside the innermost call.
+
+        In compiled code, that is the innermost one with hooks.
+        """
         stack = [] if self._is_repetition() else self._stack()
         if not stack or stack[-1].run.token is None:
             return
         call = stack[-1]
-        known = (self._paths[m] for m in running_modules() if m in self._paths)
+        modules = () if in_compiled_code else running_modules()
+        known = (self._paths[m] for m in modules if m in self._paths)
         path = next(known, call.path)  # of the innermost module, whether it has hooks or not
         name = f"{path}.{name}" if path else name
         place = Place(f"{name} (tap)" if name in self._taken else name, TAP)

@@ -17,7 +17,7 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.adapter import Graph, Library
 from infoprobe.libraries.distributions import is_made_of_transforms, named_transforms
 from infoprobe.libraries.lookup import library_of
-from infoprobe.libraries.wrappers import is_wrapper, unwrapped
+from infoprobe.libraries.wrappers import class_name, is_wrapper, unwrapped
 from infoprobe.taps.sink import Place
 from infoprobe.taps.usual import End, UsualLayers, usual_transforms
 
@@ -153,7 +153,7 @@ def _layers_of_modules(
                 _join(full.get(parent, parent), last),
             )
         library = libraries[module]
-        layer = Layer(short[path] or MODEL, path, type(module).__name__, module, library)
+        layer = Layer(short[path] or MODEL, path, class_name(module), module, library)
         layers.append((full[path] or MODEL, layer))
         graph = graphs.get(module)
         if graph is None:

@@ -15,13 +15,14 @@ from infoprobe.errors import ArgumentTypeError
 from infoprobe.libraries.adapter import Library
 from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.taps import compiled
 from infoprobe.taps.calls import Call, Calls
 from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.usual import End
-from infoprobe.torch_internals import is_traced, outside_of_modes
+from infoprobe.torch_internals import is_compiled_in_place, is_traced, outside_of_modes
 
 
 class _Map(NamedTuple):
@@ -42,12 +43,14 @@ class _Site(NamedTuple):
     Attributes:
         name: The layer's name, if it was chosen.
         path: The module's name, empty for the model itself.
+        type: The name of its class.
         map: What there is to know if calls run it as a map; ``None`` if they do not.
         makes_transforms: Whether it returns a transform or a distribution.
     """
 
     name: str | None
     path: str
+    type: str = ""
     map: _Map | None = None
     makes_transforms: bool = False
 
@@ -67,6 +70,9 @@ class ModuleTap:
         layout: The model, with its chosen layers.
         calls: Where calls are told.
         transforms: Listens to the transforms that modules make.
+
+    Attributes:
+        can_be_compiled: Whether tensors alone tell what there is to know of a call.
     """
 
     def __init__(self, layout: Layout, calls: Calls, transforms: TransformTap) -> None:
@@ -81,6 +87,7 @@ class ModuleTap:
             layer.module: _Site(
                 layer.name if layout.is_chosen(layer) else None,
                 layer.prefix,
+                layer.type,
                 _Map(layer.library, Doubts.of(layer.module))
                 if layer.library.is_map(layer.module)
                 else None,
@@ -89,8 +96,13 @@ class ModuleTap:
             for layer in layout.layers
             if layer.end is None
         }
-        self._handles: list[RemovableHandle] = []
-        self._hooks: list[_Hook] = []
+        self._handles: list[tuple[nn.Module, list[RemovableHandle]]] = []
+        self._hooks: list[tuple[nn.Module, _Hook, _Hook]] = []
+        self.can_be_compiled = not (
+            calls.wants_arguments
+            or any(map(is_compiled_in_place, self._model.modules()))
+            or any(s.map is not None or s.makes_transforms for s in self._sites.values())
+        )
         try:
             for module in self._hooked():
                 self._attach(module)
@@ -119,22 +131,39 @@ class ModuleTap:
                 "hooks. Probe the module that it was made of, or choose other layers.",
             )
         site = self._sites.get(module, _CONTAINER)
-        before = _Hook(functools.partial(self._before, site))
-        after = _Hook(functools.partial(self._after, site))
-        self._hooks += [before, after]
-        self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
-        # Called also after an exception, which the model itself may catch.
-        self._handles.append(
-            module.register_forward_hook(after, with_kwargs=True, always_call=True)
-        )
+        number = compiled.number_of(module)
+        before = _Hook(functools.partial(self._before, site), number)
+        after = _Hook(functools.partial(self._after, site), number, ends=True)
+        if self.can_be_compiled:
+            before.tell = functools.partial(self._tensors_enter, site, module)
+            after.tell = functools.partial(self._tensors_leave, module)
+            compiled.listen(module, before, after)
+        self._hooks.append((module, before, after))
+        self._handles.append((module, compiled.registered(module, before, after)))
 
     def remove(self) -> None:
         """Takes every hook off the model again."""
         while self._handles:
-            self._handles.pop().remove()
-        for hook in self._hooks:
-            hook.act = None  # compiled code may still call it
+            compiled.removed(*self._handles.pop())
+        for module, *hooks in self._hooks:
+            if self.can_be_compiled:
+                compiled.forget(module, *hooks)
+            for hook in hooks:
+                hook.act = hook.tell = None  # compiled code may still call it
         self._hooks.clear()
+
+    def _tensors_enter(self, site: _Site, module: nn.Module, tensors: list[Tensor]) -> None:
+        """Compiled code calls a module."""
+        if module is self._model:
+            self._calls.end_all()  # what was interrupted in compiled code had nobody to tell of it
+        place = None if site.name is None else Place(site.name, type(module).__name__)
+        self._calls.enter(module, site.path, place, None, lambda: tensors, hooked=False)
+
+    def _tensors_leave(self, module: nn.Module, tensors: list[Tensor]) -> None:
+        """A module that compiled code has called returns."""
+        call = self._calls.running(module)
+        if call is not None:
+            self._calls.leave(call, tensors or None)
 
     def _before(
         self, site: _Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -148,7 +177,7 @@ class ModuleTap:
         def inputs() -> list[Tensor]:
             return own or main_tensor(args) or main_tensor(kwargs)
 
-        place = None if site.name is None else Place(site.name, type(module).__name__)
+        place = None if site.name is None else Place(site.name, site.type)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
         call = self._calls.enter(module, site.path, place, direction, given, hooked=True)
@@ -208,18 +237,38 @@ class ModuleTap:
 class _Hook:
     """A hook that acts on the model it was put on alone: copies and pickles of it do nothing.
 
+    In code that is compiled it leaves an operation behind, which calls it when the code runs.
+
+    Arguments:
+        act: The function that it calls.
+        number: What compiled code knows of its module.
+        ends: Whether it is called after the module.
+
     Attributes:
-        act: The function that it calls; ``None`` once the hook was removed.
+        act: As above; ``None`` once the hook was removed.
+        leads: Whether it is the one of a module's hooks that leaves the operation behind.
+        tell: The function that compiled code calls instead.
     """
 
-    def __init__(self, act: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, act: Callable[..., Any] | None = None, number: int = -1, ends: bool = False
+    ) -> None:
         self.act = act
+        self.leads = False
+        self.tell: Callable[[list[Tensor]], None] | None = None
+        self._number = number
+        self._ends = ends
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, module: nn.Module, *given: Any) -> Any:
+        if torch.compiler.is_compiling():
+            if self.leads and not torch.compiler.is_exporting():
+                value = given[-1] if self._ends else given
+                compiled.leave_operation(self._number, self._ends, value)
+            return None
         if self.act is None or is_traced():
             return None
         with outside_of_modes():
-            return self.act(*args)
+            return self.act(module, *given)
 
     @property
     def __name__(self) -> str:

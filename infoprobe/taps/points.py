@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
+from infoprobe.taps import compiled
 from infoprobe.taps.calls import running
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.torch_internals import is_traced, outside_of_modes
@@ -13,12 +15,23 @@ from infoprobe.torch_internals import is_traced, outside_of_modes
 T = TypeVar("T")
 
 
+@torch.library.custom_op("infoprobe::point_passes", mutates_args={"order"})
+def _point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
+    for tensor in tensors:
+        for calls in list(running.calls):
+            calls.point(tensor.detach(), name, in_compiled_code=True)
+
+
+@_point_passes.register_fake
+def _(order: Tensor, tensors: list[Tensor], name: str) -> None:
+    pass
+
+
 def tap(tensor: T, name: str) -> T:
     """Marks a tensor inside a forward pass, so that probes measure it like a layer's output.
 
     It is for tensors that no module returns: residual sums, attention weights,
-    ``torch.relu(x)``. It does nothing if no probe is on the model that is running, nor in
-    compiled code.
+    ``torch.relu(x)``. It does nothing if no probe is on the model that is running.
 
     Arguments:
         tensor: Any tensor; of a container, the first floating-point tensor in it is measured.
@@ -38,7 +51,10 @@ def tap(tensor: T, name: str) -> T:
         >>> sorted({row["layer"] for row in probe.report().rows})
         ['(model)', 'branch']
     """
-    if not torch.compiler.is_compiling() and running.calls and not is_traced():
+    if torch.compiler.is_compiling():
+        if compiled.anybody_listens and not torch.compiler.is_exporting():
+            torch.ops.infoprobe.point_passes(compiled.order, compiled.main_tensor(tensor), name)
+    elif running.calls and not is_traced():
         with outside_of_modes():
             for found in main_tensor(tensor):
                 for calls in list(running.calls):

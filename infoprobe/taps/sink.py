@@ -73,9 +73,11 @@ class Sink(Protocol):
 
     Attributes:
         wants_log_determinants: Whether layers should be asked for their log|det J|.
+        wants_arguments: Whether events must have the arguments of the calls.
     """
 
     wants_log_determinants: bool
+    wants_arguments: bool
 
     def begin(self, inputs: list[Tensor], entrance: str | None) -> Any:
         """A pass begins with these tensors.

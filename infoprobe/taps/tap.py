@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
+from typing import Any
 
 from torch import nn
 
@@ -34,10 +36,13 @@ class Tap:
         }
         self._calls = Calls(sink, paths, taken={layer.name for layer in layout.layers})
         transforms = TransformTap(self._calls)
+        can_be_compiled = False
         self._taps: list[ModuleTap | MethodTap | TransformTap] = [transforms]
         try:
             if isinstance(layout.model, nn.Module):
-                self._taps.append(ModuleTap(layout, self._calls, transforms))
+                modules = ModuleTap(layout, self._calls, transforms)
+                can_be_compiled = modules.can_be_compiled
+                self._taps.append(modules)
                 self._taps.append(MethodTap(layout, self._calls))
             else:
                 for layer in layout.layers:
@@ -45,9 +50,11 @@ class Tap:
         except BaseException:
             self._detach()
             raise
-        suspension.begin()
-        # A probe that nobody has removed ends with its model, whose hooks keep the calls alive.
-        self._resume = weakref.finalize(self._calls, suspension.end)
+        self._resume: Callable[[], Any] = lambda: None
+        if not can_be_compiled:
+            suspension.begin()
+            # A probe that nobody has removed ends with its model, whose hooks keep calls alive.
+            self._resume = weakref.finalize(self._calls, suspension.end)
         self.attached = True
 
     def _detach(self) -> None:

@@ -173,6 +173,15 @@ class TestTold:
         page = (tmp_path / "report.html").read_text(encoding="utf-8")
         assert "bin width of" in page
 
+    def test_reports_of_two_widths_say_so_side_by_side(self):
+        first, second, third = (
+            probed(scaled(1, c), batches(), None).report() for c in (3, 30, 3.01)
+        )
+        (note,) = first.compare(second, names=("a", "b")).notes
+        assert f"width {width_of(first)} in 'a' and of {width_of(second)} in 'b'" in note
+        assert note in repr(first.compare(second, names=("a", "b")))
+        assert first.compare(third).notes == []
+
     @pytest.mark.parametrize("width", [0.3, 2.0**-20, 0.0, math.inf])
     def test_counts_know_what_they_can_be_merged_into(self, width):
         counts = H.count(torch.randn(100))

@@ -421,3 +421,26 @@ class TestDoubts:
 
         _, (finding,) = self.value_and_findings(Doubled(), torch.randn(20, 3))
         assert "Doubled maps 3 numbers to 6" in finding
+
+
+def test_a_ledger_is_a_frame_and_a_figure():
+    transform = transforms.ComposeTransform(
+        [transforms.AffineTransform(0.0, 3.0), transforms.SigmoidTransform()]
+    )
+    measures = [ip.EntropyChange(), ip.Entropy(ip.KNN()), ip.Entropy(ip.KNN(k=5))]
+    with ip.probe(transform, measures=measures) as probe:
+        transform(torch.randn(300, 2))
+    ledger = probe.report().ledger()
+    assert repr(ledger).splitlines()[0].split() == [
+        *("layer", "direction", "exact", "stderr", "KNN(k=3)", "KNN(k=5)")
+    ]
+    frame = ledger.to_dataframe()
+    assert list(frame["exact"]) == [row["exact"] for row in ledger.rows]
+    assert list(frame["KNN(k=5)"]) == [row["estimates"][repr(ip.KNN(k=5))] for row in ledger.rows]
+    ax = ledger.plot()
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        *("KNN(k=3)", "KNN(k=5)", "exact")
+    ]
+    assert [text.get_text() for text in ax.get_xticklabels()] == [
+        row["layer"] for row in ledger.rows
+    ]

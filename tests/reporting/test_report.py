@@ -121,7 +121,7 @@ def test_table(report):
         "* layer1/forward/entropy: look here",
     ]
     many = repr(made(*range(9), findings=["look here"]))
-    assert many.endswith("* and 6 more values with findings in report.rows")
+    assert many.endswith("* and 6 more findings of other kinds; report.findings() has all")
     assert repr(ip.Report([])) == "Report: nothing measured"
 
 
@@ -276,6 +276,32 @@ class TestSteps:
         assert ip.Report.load(tmp_path / "report.json").rows == tracked.rows
 
 
+class TestManyLayers:
+    def test_each_second_name_is_shown_where_there_is_no_room_for_all(self):
+        ax = made(*map(float, range(100))).plot()
+        names = [text.get_text() for text in ax.get_xticklabels()]
+        assert names == [f"layer{i}" for i in range(0, 100, 2)]
+        assert ax.figure.get_figwidth() == 14
+
+    def test_their_steps_are_a_map(self):
+        rows = [
+            line | {"step": step, "value": line["value"] + step}
+            for step in (0, 10, 20)
+            for line in made(*map(float, range(30))).rows
+        ]
+        rows[31]["value"] = None
+        ax = ip.Report(rows).plot()
+        (image,) = ax.get_images()
+        shown = image.get_array()
+        assert shown.shape == (30, 3)
+        assert shown[2, 2] == 22
+        assert shown.mask.sum() == 1
+        assert shown.mask[1, 1]
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["0", "10", "20"]
+        bar = ax.figure.axes[1]
+        assert bar.get_ylabel() == "H(output) (nats)"
+
+
 class TestPage:
     def test_it_holds_everything(self, report, tmp_path):
         report.to_html(tmp_path / "report.html", title="a < b")
@@ -339,6 +365,37 @@ class TestNotebook:
 
     def test_nothing_measured(self):
         assert ip.Report([])._repr_html_() == "<p>Report: nothing measured</p>"
+
+
+def test_findings_of_one_kind_are_one_note():
+    odd = "Something is odd. Look at it. [odd-thing]"
+    other = "Something else is odd. Look. [other-thing]"
+    rows = made(1.0, 2.0, 3.0, findings=[odd]).rows
+    rows[2]["findings"] = [other]
+    report = ip.Report(rows)
+    assert repr(report).splitlines()[-2:] == [
+        f"* layer0/forward/entropy and 1 more: {odd}",
+        f"* layer2/forward/entropy: {other}",
+    ]
+    kinds = report.findings()
+    assert list(kinds) == ["odd-thing", "other-thing"]
+    assert kinds["odd-thing"].rows == rows[:2]
+
+
+def test_a_long_table_shows_its_first_and_last_lines():
+    report = made(*map(float, range(200)))
+    lines = repr(report).splitlines()
+    assert len(lines) == 1 + 40 + 1 + 20 + 2
+    assert [lines[i].split()[0] for i in (1, 40, 42, 61)] == [
+        "layer0",
+        "layer39",
+        "layer180",
+        "layer199",
+    ]
+    assert lines[41] == "… 140 more"
+    assert lines[-1] == "report.select(layer=...) and report.head(n) show other lines."
+    assert len(repr(report.head(60)).splitlines()) == 1 + 60 + 1
+    assert [row["layer"] for row in report.head(2).rows] == ["layer0", "layer1"]
 
 
 def test_a_report_says_what_it_was_made_with(tmp_path):

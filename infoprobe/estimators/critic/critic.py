@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import KL_DIVERGENCE, MUTUAL_INFORMATION, arguments_of
+from infoprobe.estimators.arguments import Arguments
 from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.critic.bounds import Bound, Roles, roles_of
+from infoprobe.estimators.critic.diagnosis import below_gaussians, out_of_reach
 from infoprobe.estimators.critic.networks import (
     Pair,
     SampleCritic,
@@ -24,8 +25,8 @@ from infoprobe.estimators.critic.networks import (
 )
 from infoprobe.estimators.critic.preparation import Split, sizes, split, standardised
 from infoprobe.estimators.errors import stderr_without_groups
+from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.pairs import paired
-from infoprobe.estimators.protocols import Estimate
 from infoprobe.estimators.training import batches_of, drawing_weights, train
 from infoprobe.findings import Finding
 
@@ -37,7 +38,7 @@ _CHECK = 50  # training steps from one look at the validation samples to the nex
 
 
 @dataclass(frozen=True)
-class Critic:
+class Critic(Estimator):
     r"""Lower bounds of mutual information and relative entropy by a trained critic (Deep InfoMax).
 
     A network :math:`f`, the critic, is trained to score samples of the joint distribution
@@ -112,6 +113,11 @@ class Critic:
         with the truth, and no lower bound that holds with confidence whatever the distribution
         can exceed about :math:`\ln n` (McAllester & Stratos, 2020). Above some 5 nats, take
         values for no more than a sign that there is much.
+
+    Standard error:
+        That of the held-out samples: the delete-a-group jackknife leaves some of them out in
+        turn, from the critic as it is. Other training samples would give another critic, and a
+        bound that is more or less tight.
 
     References:
         | R. D. Hjelm et al. (2019). Learning deep representations by mutual information
@@ -246,30 +252,16 @@ class Critic:
         parts = [(p[i], q[j]) for i, j in zip(split_p, split_q, strict=True)]
         return self._trained(critic, parts, batches)
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        """The value of a measure, its standard error and findings on it.
-
-        The standard error is that of the held-out samples: the delete-a-group jackknife leaves
-        some of them out in turn, from the critic as it is. Other training samples would give
-        another critic, and a bound that is more or less tight.
-
-        Arguments:
-            measure: The name of a method, such as ``"mutual_information"``.
-            tensors: Its arguments.
-
-        Raises:
-            TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
-                measure.
-        """
-        offered = (MUTUAL_INFORMATION.measure, KL_DIVERGENCE.measure)
-        if arguments_of(measure, offered, tensors).independent:
+    def _with_error(
+        self, arguments: Arguments, tensors: Sequence[Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        if arguments.independent:
             self._require_bound_of_divergences()
             trained = self._trained_on_two(*tensors)
         else:
             trained = self._trained_on_pairs(*tensors)
         value = self._value(trained)
-        stderr = stderr_without_groups(trained.value, value, trained.held_out, _GROUPS)
-        return Estimate(value, stderr, self.diagnose(measure, tensors, value))
+        return value, stderr_without_groups(trained.value, value, trained.held_out, _GROUPS)
 
     def ceiling(self, n: int) -> float:
         r"""What the mutual information of :math:`n` samples cannot exceed, whatever the truth.
@@ -287,23 +279,21 @@ class Critic:
             return math.log(held_out)
         return 1 + pair_cap(held_out) if self.bound in ("nwj", "jsd") else math.inf
 
-    def diagnose(
-        self, measure: str, tensors: Sequence[Any], value: Tensor | None
-    ) -> list[Finding]:
-        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
-
-        Arguments:
-            measure: The name of the method that gave the value.
-            tensors: Its arguments.
-            value: What it returned, in nats; ``None`` if it raised an error.
-        """
+    def _findings(
+        self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
+    ) -> Iterator[Finding]:
         if value is None:
-            return []
-        if measure != MUTUAL_INFORMATION.measure:
+            return
+        if arguments.independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
-            return list(paired(p, q))
+            yield from paired(p, q)
+            held_out = sizes(len(q), self.validation, self.held_out, "q")[-1]
+            yield from out_of_reach(float(value), held_out)
+            return
         n = len(tensors[0])
-        return list(near_ceiling(float(value), self.ceiling(n), n))
+        yield from near_ceiling(float(value), self.ceiling(n), n)
+        x, y = (checks.samples(x, name) for x, name in zip(tensors, "xy", strict=True))
+        yield from below_gaussians(x, y, float(value))
 
     def _require_bound_of_divergences(self) -> None:
         if self.bound not in ("dv", "nwj"):

@@ -48,7 +48,13 @@ def diagnose(
         return found
     if measure == MUTUAL_INFORMATION.measure:
         x, y = tensors
-        return list(undersampling(estimator, x, y, value))
+        found = list(undersampling(estimator, x, y, value))
+        if estimator.over == "values" and not counted:
+            for name, tensor in (("x", x), ("y", y)):
+                found += squeezed(
+                    estimator, tensor, name, *counts_of_all(estimator._binning, x=tensor)
+                )
+        return found
     return []
 
 

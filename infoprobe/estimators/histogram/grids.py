@@ -22,9 +22,9 @@ from torch import Tensor
 from infoprobe import checks
 
 # The exponent of the narrowest bin. Its inverse is still a finite float64.
-_FINEST = -1022
+FINEST = -1022
 # Bin numbers stay below 2**52 in magnitude, so that floor() is exact in float64.
-_INDEX_BITS = 52
+INDEX_BITS = 52
 # Within these limits, powers of two (and their inverses) and bin numbers are exact in float32.
 _FLOAT32_EXPONENT = 126
 _FLOAT32_INDEX = 1 << 24
@@ -62,9 +62,9 @@ class DyadicGrid:
     def spanning(cls, low: float, high: float, bins: int) -> DyadicGrid:
         """The finest grid with at most ``bins`` bins that covers ``low`` and ``high``."""
         magnitude = max(abs(low), abs(high))
-        exponent = _FINEST
+        exponent = FINEST
         if magnitude > 0:
-            exponent = max(exponent, math.frexp(magnitude)[1] - _INDEX_BITS)
+            exponent = max(exponent, math.frexp(magnitude)[1] - INDEX_BITS)
         # Halved before subtracting: the difference of two float64 extremes overflows.
         half_width = (high / 2 - low / 2) / bins
         if half_width > 0:

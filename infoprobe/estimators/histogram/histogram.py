@@ -3,6 +3,7 @@ r"""Entropies, divergences and mutual information of the bin that a value falls 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal
@@ -30,6 +31,7 @@ from infoprobe.estimators.histogram.tabulation import (
     tabulate,
     tabulate_pairs,
 )
+from infoprobe.estimators.histogram.unread import Unread, count_unread, why_refused
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
 
@@ -329,6 +331,28 @@ class Histogram:
         binning = self._binning
         binning.require_streaming()
         return counts_of_blocks(binning, x, "x", blocks)
+
+    def count_unread(
+        self, tensors: Sequence[Tensor], blocks: int, of_samples: Sequence[Tensor] | None = None
+    ) -> Unread:
+        """The counts of some tensors on one device, which stay there until they are read.
+
+        Arguments:
+            tensors: The tensors, with samples along the first axis.
+            blocks: The number of blocks of neighbouring samples that are counted apart.
+            of_samples: The block of each sample, on the CPU, for each tensor; ``None`` for blocks
+                of about the same size.
+        """
+        return count_unread(self._binning, tensors, blocks, of_samples)
+
+    def why_refused(self, low: float, high: float) -> str:
+        """Why values with these extremes are not counted."""
+        if isinstance(self.range, str) or not math.isfinite(low + high):
+            return why_refused(low, high)
+        return (
+            f"expected values within range={self.range}, got values from {low!r} to {high!r}. "
+            "Widen the range, or pass outside='clip' or outside='drop'."
+        )
 
     def estimate(self, measure: str, *tensors: Any) -> Estimate:
         """The value of a measure, its standard error and findings on it.

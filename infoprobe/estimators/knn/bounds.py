@@ -7,20 +7,27 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.arguments import ENTROPY, TOTAL_CORRELATION, Arguments
 from infoprobe.estimators.features import feature_entropies
-from infoprobe.estimators.gaussian import Gaussian
+from infoprobe.estimators.gaussian import Gaussian, require_independent_features
+from infoprobe.estimators.hermite import moments
+from infoprobe.estimators.knn import student
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
 
-# From how many nats on a value is worth a finding, beyond this many times its noise.
-_NATS, _NOISE = 0.1, 4.0
+# From how many nats on a value is worth a finding, beyond this many times its noise; and a bias.
+_NATS, _NOISE, _LITTLE = 0.1, 4.0, 0.05
+# From how many nats of such moments on the surrogates are meaningless.
+_MUCH = 1.0
+# In so few dimensions, neighbours are near enough without a calibration.
+_FEW = 4
 
 
 def checks_of(
@@ -39,12 +46,35 @@ def checks_of(
     yield from found
     if found:
         return
+    noise = _NOISE * math.sqrt((1 + d / 25) / n)
     if arguments is not ENTROPY:
-        slack = _NATS + _NOISE * math.sqrt((1 + d / 25) / n)
+        slack = _NATS + noise
     if knn.calibration == "gaussian":
-        yield from _disagreement(knn, arguments, tensors, value, slack)
+        found += _disagreement(knn, arguments, tensors, value, slack)
     if knn.calibration == "copula" or (knn.calibration is None and arguments is not ENTROPY):
-        yield from _bias(knn, arguments, tensors, slack)
+        found += _bias(knn, arguments, tensors, max(_LITTLE, noise))
+    if not found and (knn.calibration is not None or (arguments is not ENTROPY and d > _FEW)):
+        found += _unlike_surrogates(knn, arguments, tensors)
+    yield from found
+
+
+def correction_of(knn: KNN, samples: Mapping[str, Tensor]) -> Iterator[Finding]:
+    """A finding if a divergence is corrected by much, as of Gaussian data, which these are not."""
+    if knn.calibration is None:
+        return
+    correction = float(replace(knn, repeats=1).bias("kl_divergence", *samples.values()).value)
+    for name, x in samples.items():
+        beyond = moments(x).significant
+        if beyond > _NATS and abs(correction) > _NATS:
+            yield Finding(
+                "warning",
+                f"{correction:+.2f} nats are taken off, as of Gaussian data, but moments of third "
+                f"and fourth order make these differ by {beyond:.2f} nats",
+                beyond,
+                "Take the correction for the uncertainty; compare with ip.Gaussianization().",
+                name,
+                code="unlike-surrogates",
+            )
 
 
 def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[Finding]:
@@ -147,4 +177,27 @@ def _bias(
             "Half as much may still be missing: pass more samples, or fewer features.",
             arguments.all_names,
             code="extrapolated",
+        )
+
+
+def _unlike_surrogates(knn: KNN, arguments: Arguments, tensors: list[Tensor]) -> Iterator[Finding]:
+    """A finding if moments tell the data from the surrogates that they are calibrated on."""
+    scores = [normal_scores(x.double()) for x in tensors]
+    try:
+        require_independent_features(torch.cat(scores, 1), arguments.all_names)
+        drawn = next(student.fit(scores).draw(1, knn.seed))
+    except ArgumentError:
+        return
+    ours, theirs = (moments(torch.cat(each, 1)) for each in (scores, drawn))
+    beyond = ours.beyond(theirs)
+    if beyond > _NATS:
+        yield Finding(
+            "error" if beyond >= _MUCH else "warning",
+            "moments of third and fourth order show about "
+            f"{beyond:.2f} nats of dependence that surrogates do not have",
+            beyond,
+            "Neighbours and surrogates may miss it or double it: compare with ip.KNN(), ip.Flow() "
+            "or ip.Critic(), and take the difference for the uncertainty.",
+            arguments.all_names,
+            code="unlike-surrogates",
         )

@@ -10,17 +10,17 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators.arguments import (
-    ARGUMENTS,
     ENTROPY,
     MUTUAL_INFORMATION,
     TOTAL_CORRELATION,
+    Arguments,
 )
 from infoprobe.estimators.ceilings import near_ceiling
+from infoprobe.estimators.covariance import rank_of
 from infoprobe.estimators.features import atoms_of_features
-from infoprobe.estimators.gaussian import rank_of
 from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
+from infoprobe.estimators.knn.doubts import of_copies, of_dimension, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
@@ -33,11 +33,10 @@ if TYPE_CHECKING:
 _BIAS, _FAR = 0.1, 1.0
 
 
-def diagnose(
-    estimator: KNN, measure: str, tensors: Sequence[Any], value: Tensor | None
+def findings(
+    estimator: KNN, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
 ) -> Iterator[Finding]:
     """The findings on a measure of tensors; ``value`` is ``None`` where it was refused."""
-    arguments = ARGUMENTS[measure]
     samples = {
         name: checks.samples(x, name)
         for name, x in zip(arguments.names, tensors, strict=True)
@@ -53,6 +52,8 @@ def diagnose(
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)
     if value is not None and not arguments.independent and len(samples) == len(tensors):
+        if arguments in (ENTROPY, MUTUAL_INFORMATION, TOTAL_CORRELATION):
+            yield from of_dimension(arguments, samples)
         yield from bounds.checks_of(estimator, arguments, samples, float(value))
     if arguments is ENTROPY or arguments.independent:
         way_out = "gaussian" if arguments.independent else "copula"
@@ -65,6 +66,7 @@ def diagnose(
         yield from _twins(samples["p"], samples["q"])
         if value is not None:
             yield from of_distance(samples["p"], samples["q"], estimator.k, estimator.metric)
+            yield from bounds.correction_of(estimator, samples)
         yield from paired(samples["p"], samples["q"])
 
 

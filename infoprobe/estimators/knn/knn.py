@@ -2,54 +2,33 @@ r"""Estimates from the distances to nearest neighbours."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import arguments_of
-from infoprobe.estimators.errors import GROUPS, noise_of_parts
+from infoprobe.estimators.arguments import Arguments, arguments_of
+from infoprobe.estimators.errors import noise_of_parts
+from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import feature_entropies
-from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn import diagnosis, drift, measures, student, surrogates
-from infoprobe.estimators.knn.atoms import require_no_atoms, require_no_copies
+from infoprobe.estimators.knn import diagnosis, measures
+from infoprobe.estimators.knn.calibration import STANDARD, Bias, bias_of
 from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
 from infoprobe.estimators.knn.measures import KNNMeasure
-from infoprobe.estimators.protocols import Estimate
+from infoprobe.estimators.knn.preparation import prepared
 from infoprobe.estimators.special import digamma
 from infoprobe.findings import Finding
 from infoprobe.neighbors import METRICS, Metric
 
-# The least samples in a part from which a standard error is found, and about how many estimates.
+# The least samples in a part from which a standard error is found.
 _PART = 25
-_ESTIMATES = 16
-
-# The entropy of a standard Gaussian.
-_STANDARD = math.log(2 * math.pi * math.e) / 2
-
-
-class Bias(NamedTuple):
-    """A bias as measured on surrogates, 0-dim float64 tensors in nats.
-
-    Attributes:
-        value: The mean error over the surrogates, and what is extrapolated beyond it.
-        stderr: Its standard error over the surrogates; NaN with a single one.
-        extrapolated: What the data do not share with the surrogates, from how the estimate changes
-            with k; only with ``calibration="copula"``.
-    """
-
-    value: Tensor
-    stderr: Tensor
-    extrapolated: Tensor
 
 
 @dataclass(frozen=True)
-class KNN:
+class KNN(Estimator):
     r"""Estimates from the distances to nearest neighbours, for jointly continuous variables.
 
     A sample is a vector of d features, and :math:`\varepsilon_i` the distance of the i-th of n
@@ -133,6 +112,13 @@ class KNN:
         discrete there (:func:`~infoprobe.estimators.knn.atoms.copies` says how they are told
         apart): of independent data that come twice, the estimate would be 0.8 nats.
 
+    Standard error:
+        It comes from estimates by parts of the samples, divided at random: up to 32 parts for
+        entropies and divergences; halves, eight times, for information, whose counts of
+        neighbours grow with n. It includes that neighbours depend on each other, by which the
+        errors of their mean are up to twice as large as for independent terms, and the noise of
+        the surrogates.
+
     References:
         | L. Kozachenko & N. Leonenko (1987). Sample estimate of the entropy of a random vector.
           Probl. Inf. Transm. 23(2), 95-101.
@@ -188,7 +174,7 @@ class KNN:
         # The scores are standard Gaussian, feature by feature.
         alone = checks.continuous(x, "x").detach()
         features = feature_entropies(alone, self.k)
-        return value + (features - _STANDARD).sum()
+        return value + (features - STANDARD).sum()
 
     def cross_entropy(self, p: Any, q: Any) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q = h(P) + KL(P \| Q)`.
@@ -297,139 +283,41 @@ class KNN:
                 "expected 'gaussian' or 'copula', got None, which knows no bias. "
                 "Set it on the estimator.",
             )
-        samples = self._prepare(found, tensors)
-        return self._bias(found, samples, found.raw(self, *samples))
+        samples = prepared(self, found, tensors)
+        return bias_of(self, found, samples, found.raw(self, *samples))
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
-        r"""The value of a measure, its standard error and findings on it.
+    def with_other_surrogates(self, number: int) -> KNN:
+        """The same estimator with other surrogates, whose noise is independent of these."""
+        return replace(self, seed=(self.seed + 2 * number) % 2**62)
 
-        The standard error comes from estimates by parts of the samples, divided at random:
-        up to 32 parts for entropies and divergences; halves, eight times, for information, whose
-        counts of neighbours grow with n. It includes that neighbours depend on each other, by
-        which the errors of their mean are up to twice as large as for independent terms. It does
-        not include bias.
-
-        Arguments:
-            measure: The name of a method, such as ``"entropy"``.
-            tensors: Its arguments.
-
-        Returns:
-            The value in nats; its standard error, ``None`` where a part has too few samples; and
-            the findings.
-
-        Raises:
-            TypeError, ValueError: The method raises it, or there is no such measure.
-        """
-        arguments = arguments_of(measure, measures.MEASURES, tensors)
-        method = getattr(self, measure)
-        value = method(*tensors)
+    def _with_error(
+        self, arguments: Arguments, tensors: Sequence[Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        measure = arguments.measure
         samples = [
             checks.as_tensor(x, name) for name, x in zip(arguments.names, tensors, strict=True)
         ]
-        n = min(map(len, samples))
         least = max(_PART, 8 * self.k)
         if self.calibration is not None:
             least = max(least, 2 * sum(x[:1].numel() for x in samples))
-        parts = min(GROUPS, n // least) if measures.MEASURES[measure].differentiable else 2
-        stderr = None
-        if parts >= 2:
-            repeats = max(1, _ESTIMATES // parts)
-            stderr = noise_of_parts(method, samples, arguments, parts, repeats)
-        return Estimate(value, stderr, self.diagnose(measure, tensors, value))
 
-    def diagnose(
-        self, measure: str, tensors: Sequence[Any], value: Tensor | None
-    ) -> list[Finding]:
-        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+        def of_part(number: int, *part: Tensor) -> Tensor:
+            estimated: Tensor = getattr(self.with_other_surrogates(number), measure)(*part)
+            return estimated
 
-        Arguments:
-            measure: The name of the method that gave the value.
-            tensors: Its arguments.
-            value: What it returned, in nats; ``None`` if it raised an error.
-        """
-        return list(diagnosis.diagnose(self, measure, tensors, value))
+        value: Tensor = getattr(self, measure)(*tensors)
+        orders = [arguments.independent] * len(samples)
+        halves = not measures.MEASURES[measure].differentiable
+        return value, noise_of_parts(of_part, samples, orders, least, halves=halves)
+
+    def _findings(
+        self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
+    ) -> Iterator[Finding]:
+        return diagnosis.findings(self, arguments, tensors, value)
 
     def _estimate(self, measure: KNNMeasure, *tensors: Any) -> Tensor:
-        samples = self._prepare(measure, tensors)
+        samples = prepared(self, measure, tensors)
         value = measure.raw(self, *samples)
         if self.calibration is None:
             return value
-        return value - self._bias(measure, samples, value).value
-
-    def _bias(self, measure: KNNMeasure, samples: list[Tensor], value: Tensor) -> Bias:
-        """The bias of the ``value`` of samples, as prepared."""
-        if self.calibration == "copula":
-            copula = student.fit(samples)
-            truth = self._of_copula(measure, copula)
-            drawn = copula.draw(self.repeats, self.seed)
-        else:
-            truth = measure.of_gaussians(*samples)
-            draw = surrogates.separate if measure.arguments.independent else surrogates.paired
-            drawn = draw(samples, self.repeats, self.seed)
-        first, *others = drawn
-        of_first = measure.raw(self, *first)
-        errors = torch.stack([of_first, *(measure.raw(self, *each) for each in others)]) - truth
-        spread = errors.std() if self.repeats > 1 else errors.new_tensor(math.nan)
-        excess = 0.0
-        if self.calibration == "copula":
-            excess = drift.excess_bias(self, measure, (samples, value), (first, of_first))
-        stderr = spread / math.sqrt(self.repeats)
-        return Bias(errors.mean() + excess, stderr, errors.new_tensor(excess))
-
-    def _of_copula(self, measure: KNNMeasure, copula: student.Copula) -> Tensor:
-        """What the measure would be, had the samples exactly this copula."""
-        if measure is measures.ENTROPY:
-            # Of standard Gaussian features, whatever the variance of their scores.
-            (x,) = copula.samples
-            correlation = Gaussian().total_correlation(x) + copula.excess_information()
-            return x.shape[1] * _STANDARD - correlation
-        return measure.of_gaussians(*copula.samples) + copula.excess_information()
-
-    def _prepare(self, measure: KNNMeasure, tensors: Sequence[Any]) -> list[Tensor]:
-        samples = measure.arguments.samples(tensors)
-        names = measure.arguments.all_names
-        if not measure.differentiable:
-            samples = {name: x.detach() for name, x in samples.items()}
-        if measure.arguments.independent:
-            checks.require_spread(samples["p"], names, samples["q"])
-        else:
-            self._require_enough(names, *samples.values())
-        for name, x in samples.items():
-            self._require_enough(name, x)
-            self._require_continuous(x, name, measure)
-        if measure.arguments.of_pairs:
-            require_no_copies(list(samples.values()), self.k, names)
-        if self.calibration != "copula":
-            return list(samples.values())
-        if measure.arguments.independent:
-            raise ArgumentValueError(
-                "calibration",
-                "expected None or 'gaussian' for two samples, got 'copula': no "
-                "ranks are common to both. Use calibration='gaussian'.",
-            )
-        return [surrogates.normal_scores(x) for x in samples.values()]
-
-    def _require_enough(self, name: str, *samples: Tensor) -> None:
-        n, d = len(samples[0]), sum(x.shape[1] for x in samples)
-        if n <= self.k:
-            raise ArgumentValueError(
-                name,
-                f"expected more than k={self.k} samples, got {n}. Pass more samples, or "
-                "a smaller k.",
-            )
-        if self.calibration is not None and n < d + 3:
-            raise ArgumentValueError(
-                name,
-                f"expected at least d + 3 = {d + 3:,} samples for a calibration, got "
-                f"{n:,}. Pass more samples, fewer features, or calibration=None.",
-            )
-
-    def _require_continuous(self, x: Tensor, name: str, measure: KNNMeasure) -> None:
-        if measure.differentiable or self.calibration == "gaussian":
-            checks.require_spread(x, name)
-        if not measure.arguments.of_pairs:
-            checks.require_varying(x, name)
-        if measure is measures.TOTAL_CORRELATION:
-            require_no_copies(torch.split(x, 1, 1), self.k, name)
-        elif measure is measures.ENTROPY and self.calibration == "copula":
-            require_no_atoms(torch.split(x, 1, 1), self.k, name)
+        return value - bias_of(self, measure, samples, value).value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -41,3 +42,17 @@ def spreads(x: Tensor) -> Tensor:
     logs = torch.where(apart, widths, 1.0).log().sum(0) / apart.sum(0).clamp(min=1)
     spread: Tensor = torch.where(apart.any(0), logs.exp(), 0.0)
     return spread
+
+
+def spreads_within(x: Tensor, groups: Sequence[Tensor]) -> Tensor:
+    """The geometric mean of the spreads of features within groups of samples, (d,) float64.
+
+    A feature that is constant within each group tells them apart: its unit is the n-th part of
+    its spread among all samples, or 1 if it has none.
+    """
+    each = torch.stack([spreads(x[members]) for members in groups])
+    sizes = torch.tensor([len(members) for members in groups], device=x.device).unsqueeze(1)
+    shares = sizes * (each > 0)
+    logs = (torch.where(each > 0, each, 1.0).log() * shares).sum(0) / shares.sum(0).clamp(min=1)
+    whole = spreads(x)
+    return torch.where(shares.any(0), logs.exp(), torch.where(whole > 0, whole / len(x), 1.0))

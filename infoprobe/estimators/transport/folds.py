@@ -1,4 +1,4 @@
-"""Folds of samples, and what maps that were fitted to the others make of each."""
+"""Folds of samples, and means over them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,14 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from infoprobe.estimators.splits import split_apart
+from infoprobe.estimators.transport.carried import standard_nll
 from infoprobe.estimators.transport.report import UpperBound
 
 # One in eight of the samples that are not measured tells when to stop fitting.
 _STOP = 8
-# The most numbers that go through a map at a time.
-_BLOCK = 1 << 20
-
-
-class Part(NamedTuple):
-    """The samples of a fold, carried by a map.
-
-    Attributes:
-        z: The carried samples, (n, d), in the type of the data.
-        nll: The negative log-likelihood of each by the map, (n,), float64, in nats.
-        reference: Their negative log-likelihood by a Gaussian, (n,), float64, in nats.
-    """
-
-    z: Tensor
-    nll: Tensor
-    reference: Tensor
 
 
 class Fold(NamedTuple):
@@ -53,26 +38,6 @@ def split(factors: Sequence[Tensor], folds: int, seed: int) -> list[Fold]:
         stop, fit = split_apart(others, [few, len(others) - few], factors)
         found.append(Fold(fit, stop, part))
     return found
-
-
-def through(fitted: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What a map makes of samples (n, d), and its log-determinants (n,), both float64."""
-    rows = max(1, _BLOCK // x.shape[1])
-    blocks = [fitted(block.double()) for block in torch.split(x, rows)]
-    z, log_det = (torch.cat(part).double() for part in zip(*blocks, strict=True))
-    bad = int((~(z.isfinite().all(1) & log_det.isfinite())).sum())
-    if bad:
-        raise FloatingPointError(
-            f"x: expected a map that carries all samples to finite values, got {bad:,} of "
-            f"{len(x):,} that are not: the fit diverged, or samples lie far beyond those it was "
-            "fitted to. Remove outliers, or rescale."
-        )
-    return z, log_det
-
-
-def standard_nll(z: Tensor) -> Tensor:
-    """The negative log-likelihood of each sample (n, d) of a standard Gaussian, (n,)."""
-    return (z.square().sum(1) + z.shape[1] * math.log(2 * math.pi)) / 2
 
 
 def gaussian_nll(x: Tensor, known: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from infoprobe.findings import Finding
 
 # From how many nats on what a map left, or made worse, is worth a finding.
 _LEFT = 0.1
+# From how many nats of moments on; they are beyond doubt, and show a small part of what there is.
+_CURVED = 0.02
 
 
 class UpperBound(NamedTuple):
@@ -46,7 +48,10 @@ class Transported:
             estimator finds: by how much mean and covariance of f(X) are off, and by its
             negentropy.
         negentropy: How much less entropy f(X) has than a Gaussian with its covariance, in nats,
-            as far as the residual estimator sees it. Near 0, nothing is left to find.
+            as far as the residual estimator sees it.
+        curvature: How many nats of dependence moments of third and fourth order show in f(X),
+            of those orders where it is beyond chance (:mod:`~infoprobe.estimators.hermite`).
+            Where both are near 0, nothing is left to find.
     """
 
     maps: tuple[nn.Module, ...]
@@ -59,19 +64,28 @@ class Transported:
     gain_stderr: float
     entropy: Tensor
     negentropy: float
+    curvature: float
 
     def findings(self, name: str) -> list[Finding]:
         """What stands in the way of trusting a number that was measured after this transport."""
         found = []
-        if self.negentropy >= _LEFT + 2 * float(self.bound.stderr):
+        seen = self.negentropy >= _LEFT + 2 * float(self.bound.stderr)
+        if seen or self.curvature >= _CURVED:
+            more = ""
+            if self.curvature >= _CURVED:
+                more = (
+                    f", while moments of third and fourth order show about {self.curvature:.2f} "
+                    "nats of dependence"
+                )
             found.append(
                 Finding(
                     "warning",
-                    f"the map left at least {self.negentropy:.2f} nats of negentropy, and the "
-                    "residual estimator sees only a part, in many dimensions a small one",
-                    self.negentropy,
-                    "The entropy may be too high by several times as much: pass more samples, or "
-                    "compare with ip.KNN(calibration='copula') and ip.Flow().",
+                    f"of what the map left, the residual estimator sees {self.negentropy:.2f} "
+                    f"nats{more}",
+                    max(self.negentropy, self.curvature),
+                    "The entropy may be too high by several times as much, and nothing bounds by "
+                    "how much: compare with ip.KNN(calibration='copula') and ip.Flow(), and take "
+                    "the difference for the uncertainty.",
                     name,
                     code="negentropy-left",
                 )
@@ -96,7 +110,7 @@ class Transported:
             f"fitted to {self.n_fit:,} samples and stopped by {self.n_stop:,}, "
             f"measured on {self.n:,}: bound {float(self.bound.value):.4f} "
             f"± {float(self.bound.stderr):.4f}, gain {self.gain:+.4f} ± {self.gain_stderr:.4f}, "
-            f"negentropy left {self.negentropy:+.4f})"
+            f"negentropy left {self.negentropy:+.4f}, curvature {self.curvature:.4f})"
         )
 
 
@@ -109,15 +123,40 @@ class TransportReport:
         value: What the method returns: a 0-dim float64 tensor in nats.
         transported: The variables that were carried, by the names of the arguments.
         findings: Reasons not to trust the value; empty where none was found.
+        stderr: Its standard error, 0-dim float64 in nats, given the maps: from parts of the
+            carried samples of each fold. ``None`` where these are too few.
     """
 
     measure: str
     value: Tensor
     transported: dict[str, Transported]
     findings: list[Finding]
+    stderr: Tensor | None
 
     def __repr__(self) -> str:
         lines = [f"{self.measure}: {float(self.value):.4f} nats"]
         lines += [f"  {name}: {variable!r}" for name, variable in self.transported.items()]
         lines += [f"  {finding}" for finding in self.findings]
         return "\n".join(lines)
+
+
+def curved_between(left: float) -> list[Finding]:
+    """A finding if carried variables depend on each other as Gaussian ones cannot.
+
+    Arguments:
+        left: How many nats of dependence the moments of both together show.
+    """
+    if left < _CURVED:
+        return []
+    return [
+        Finding(
+            "warning",
+            f"moments of third and fourth order show about {left:.2f} nats of dependence that "
+            "Gaussian variables do not have",
+            left,
+            "Neighbours may see a part of it only: compare with ip.KNN(calibration='copula') or "
+            "ip.Critic(), and take the difference for the uncertainty.",
+            "x, y",
+            code="unlike-surrogates",
+        )
+    ]

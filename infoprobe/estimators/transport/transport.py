@@ -11,12 +11,11 @@ was fitted, as long as it is measured on samples that it was not fitted to.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,29 +25,42 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.ceilings import HasCeiling, near_ceiling
+from infoprobe.estimators.errors import noise_of_parts
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
+from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
+from infoprobe.estimators.knn.doubts import of_distance
 from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
-from infoprobe.estimators.protocols import (
-    CrossEntropyEstimator,
-    EntropyEstimator,
-    Estimate,
-    InformationEstimator,
-    offers,
+from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
+from infoprobe.estimators.transport.carried import (
+    Carried,
+    by_itself,
+    cross_entropy_of,
+    divergence_of,
+    entropy_of,
+    information_of,
+    through,
 )
 from infoprobe.estimators.transport.folds import (
     Fold,
-    Part,
     bound_of,
     gaussian_nll,
     split,
-    standard_nll,
-    through,
     weighted_mean,
 )
-from infoprobe.estimators.transport.report import Transported, TransportReport, UpperBound
+from infoprobe.estimators.transport.report import (
+    Transported,
+    TransportReport,
+    UpperBound,
+    curved_between,
+)
+
+# The least samples of a part by which a standard error is found.
+_PART = 25
+# Which neighbours tell whether two samples lie far apart.
+_NEAR = 3
 
 # A feature counts as discrete if this share of its values is one and the same.
 _ATOM = 0.01
@@ -172,7 +184,7 @@ class Transport(ABC):
         """
         found = _MEASURES[arguments_of(measure, _MEASURES, tensors).measure]
         self.require_measure(measure)
-        with _by_itself():
+        with by_itself():
             return found.report(self, *self._prepare(found.arguments, tensors))
 
     def require_measure(self, measure: str) -> None:
@@ -197,9 +209,10 @@ class Transport(ABC):
             tensors: Its arguments.
 
         Returns:
-            The value in nats; the standard error of an entropy, ``None`` of other measures; and
-            the findings of the :meth:`report`, or that mutual information is near its ceiling or
-            that the samples of a divergence belong in pairs.
+            The value in nats; its standard error, given the maps, from parts of the carried
+            samples of each fold; and the findings of the :meth:`report`, or that mutual
+            information is near its ceiling, or that the samples of a divergence belong in pairs
+            or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -207,9 +220,6 @@ class Transport(ABC):
         """
         report = self.report(measure, *tensors)
         findings = list(report.findings)
-        stderr = None
-        if measure == arguments.ENTROPY.measure:
-            stderr = report.transported["x"].bound.stderr
         if measure == arguments.MUTUAL_INFORMATION.measure:
             # Each fold is measured by itself.
             n = report.transported["x"].n // self.folds
@@ -217,60 +227,96 @@ class Transport(ABC):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
-            findings += paired(p, q)
-        return Estimate(report.value, stderr, findings)
+            findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
+        return Estimate(report.value, report.stderr, findings)
 
     def _entropy(self, x: Tensor) -> TransportReport:
-        carried, _ = self._carry(x, split([x], self.folds, self.seed))
-        return _report("entropy", carried.entropy, x=carried)
+        variable, xs = self._carry(x, split([x], self.folds, self.seed))
+        stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
+        return _report("entropy", variable.entropy, stderr, x=variable)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
         of_all = self._entropy(normal_scores(x))
         value = x.shape[1] * math.log(2 * math.pi * math.e) / 2 - of_all.value
-        return _report("total_correlation", value, **of_all.transported)
+        return replace(of_all, measure="total_correlation", value=value)
 
     def _mutual_information(self, x: Tensor, y: Tensor) -> TransportReport:
         folds = split([x, y], self.folds, self.seed)
-        (x_carried, xs), (y_carried, ys) = self._carry(x, folds), self._carry(y, folds)
-        residual = cast("InformationEstimator", self.residual)
-        values = [residual.mutual_information(a.z, b.z) for a, b in zip(xs, ys, strict=True)]
-        value = weighted_mean(values, [len(part.z) for part in xs])
-        return _report("mutual_information", value, x=x_carried, y=y_carried)
+        (of_x, xs), (of_y, ys) = self._carry(x, folds), self._carry(y, folds)
+        value = self._mean(information_of, xs, ys)
+        d = x.shape[1] + y.shape[1]
+        stderr = self._noise(information_of, [xs, ys], [True, False], d, halves=True)
+        report = _report("mutual_information", value, stderr, x=of_x, y=of_y)
+        pairs = [torch.cat([a.z, b.z], 1) for a, b in zip(xs, ys, strict=True)]
+        report.findings.extend(curved_between(mean_of(list(map(moments, pairs))).significant))
+        return report
 
     def _cross_entropy(self, p: Tensor, q: Tensor) -> TransportReport:
-        carried, parts = self._carry(q, split([q], self.folds, self.seed))
-        residual = cast("CrossEntropyEstimator", self.residual)
-        values, weights = [], []
-        for fitted, fold, part in zip(
-            carried.maps, split([p], self.folds, self.seed), parts, strict=True
-        ):
-            z, log_det = through(fitted, p[fold.measure])
-            values.append(residual.cross_entropy(z.to(p.dtype), part.z) - log_det.mean())
-            weights.append(len(z))
-        return _report("cross_entropy", weighted_mean(values, weights), q=carried)
+        of_q, qs = self._carry(q, split([q], self.folds, self.seed))
+        ps = self._carried_by(of_q, p)
+        stderr = self._noise(cross_entropy_of, [ps, qs], [True, True], p.shape[1])
+        return _report("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
 
     def _kl_divergence(self, p: Tensor, q: Tensor) -> TransportReport:
-        entropy, cross_entropy = self._entropy(p), self._cross_entropy(p, q)
-        value = cross_entropy.value - entropy.value
-        both = {"p": entropy.transported["x"], **cross_entropy.transported}
-        return _report("kl_divergence", value, **both)
+        of_p, own = self._carry(p, split([p], self.folds, self.seed))
+        of_q, qs = self._carry(q, split([q], self.folds, self.seed))
+        ps = self._carried_by(of_q, p)
+        value = self._mean(cross_entropy_of, ps, qs) - of_p.entropy
+        stderr = self._noise(divergence_of, [own, ps, qs], [True, False, True], p.shape[1])
+        return _report("kl_divergence", value, stderr, p=of_p, q=of_q)
 
-    def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Part]]:
+    def _mean(self, measure: Callable[..., Tensor], *samples: Sequence[Carried]) -> Tensor:
+        """The mean over folds of a measure of the samples in each."""
+        values = [measure(self.residual, *fold) for fold in zip(*samples, strict=True)]
+        return weighted_mean(values, [len(fold) for fold in samples[0]])
+
+    def _noise(
+        self,
+        measure: Callable[..., Tensor],
+        samples: Sequence[Sequence[Carried]],
+        orders: Sequence[bool],
+        d: int,
+        *,
+        halves: bool = False,
+    ) -> Tensor | None:
+        """The standard error of that mean, from parts of the samples of each fold."""
+
+        def of_part(number: int, *part: Carried) -> Tensor:
+            return measure(self._residual(number), *part)
+
+        least = max(_PART, 2 * d)
+        sizes = torch.tensor([len(fold) for fold in samples[0]], dtype=torch.float64)
+        squares = torch.zeros_like(sizes[0])
+        for fold, share in zip(zip(*samples, strict=True), sizes / sizes.sum(), strict=True):
+            noise = noise_of_parts(of_part, fold, orders, least, halves=halves)
+            if noise is None:
+                return None
+            squares = squares.to(noise.device) + (share.to(noise.device) * noise).square()
+        return squares.sqrt()
+
+    def _residual(self, number: int) -> EntropyEstimator:
+        """The residual estimator for a part of the samples, with surrogates of its own."""
+        if isinstance(self.residual, KNN):
+            return self.residual.with_other_surrogates(number)
+        return self.residual
+
+    def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Carried]]:
         """Every sample once, through the map of its fold."""
-        maps, parts, entropies, negentropies = [], [], [], []
+        maps, parts, entropies, negentropies, likelihoods, references = [], [], [], [], [], []
         for i, fold in enumerate(folds):
             fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
-            z, log_det = through(fitted, x[fold.measure])
+            part = through(fitted, x[fold.measure])
             reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
-            part = Part(z.to(x.dtype), standard_nll(z) - log_det, reference)
             residual = self.residual.entropy(part.z)
             maps.append(fitted)
             parts.append(part)
-            entropies.append(residual - log_det.mean())
+            likelihoods.append(part.nll)
+            references.append(reference)
+            entropies.append(residual - part.log_det.mean())
             negentropies.append(Gaussian().entropy(part.z) - residual)
-        nll = torch.cat([part.nll for part in parts])
-        gain = bound_of(torch.cat([part.reference for part in parts]) - nll)
-        sizes = [len(part.z) for part in parts]
+        nll = torch.cat(likelihoods)
+        gain = bound_of(torch.cat(references) - nll)
+        sizes = [len(part) for part in parts]
         transported = Transported(
             maps=tuple(maps),
             n_fit=min(len(fold.fit) for fold in folds),
@@ -282,8 +328,17 @@ class Transport(ABC):
             gain_stderr=float(gain.stderr),
             entropy=weighted_mean(entropies, sizes),
             negentropy=float(weighted_mean(negentropies, sizes)),
+            curvature=mean_of([moments(part.z) for part in parts]).significant,
         )
         return transported, parts
+
+    def _carried_by(self, variable: Transported, x: Tensor) -> list[Carried]:
+        """The samples of folds by the maps that were fitted to another variable."""
+        folds = split([x], self.folds, self.seed)
+        return [
+            through(fitted, x[fold.measure])
+            for fitted, fold in zip(variable.maps, folds, strict=True)
+        ]
 
     def _prepare(self, of: Arguments, tensors: Sequence[Any]) -> list[Tensor]:
         # Copies, since tensors made in inference mode cannot be trained with.
@@ -306,21 +361,11 @@ class Transport(ABC):
         return list(samples.values())
 
 
-@contextlib.contextmanager
-def _by_itself() -> Iterator[None]:
-    """Outside of the caller's graph, in full precision, and where modules may be trained."""
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        torch.autocast("cpu", enabled=False),
-        torch.autocast("cuda", enabled=False),
-    ):
-        yield
-
-
-def _report(measure: str, value: Tensor, **transported: Transported) -> TransportReport:
+def _report(
+    measure: str, value: Tensor, stderr: Tensor | None, **transported: Transported
+) -> TransportReport:
     found = [f for name, variable in transported.items() for f in variable.findings(name)]
-    return TransportReport(measure, value, transported, found)
+    return TransportReport(measure, value, transported, found, stderr)
 
 
 class _Measure(NamedTuple):

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.unread import why_refused
 from infoprobe.estimators.protocols import configuration
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.damage import count_of
+from infoprobe.probing.kept.refused import Refused
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, everyone, total
 from infoprobe.probing.processes.survivors import Survivors
@@ -35,6 +37,11 @@ class Problem(NamedTuple):
     reason: str
     applies: bool = True
 
+    @property
+    def kind(self) -> str:
+        """What problems with the same cause have in common."""
+        return self.reason.partition(" got ")[0]
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
@@ -43,10 +50,13 @@ class Piece:
     Attributes:
         n: The number of samples, along the first axis.
         values: The number of scalars.
+        refused: Where only a device knows whether the call could be measured, what is known of
+            it there; ``None`` where it could.
     """
 
     n: int
     values: int
+    refused: Tensor | None = field(default=None, kw_only=True)
 
 
 P = TypeVar("P", bound=Piece)
@@ -65,6 +75,7 @@ class Kept(ABC, Generic[P]):
         inapplicable: The number of calls to which the measure does not apply.
         why_inapplicable: Why it does not apply to the first of them.
         entrances: The parts of the model by which passes entered, instead of the model itself.
+        refused: What a device knows of the calls that could not be measured, until it is read.
     """
 
     n: int = 0
@@ -74,6 +85,7 @@ class Kept(ABC, Generic[P]):
     inapplicable: int = 0
     why_inapplicable: str = ""
     entrances: set[str] = field(default_factory=set)
+    refused: Tensor | None = None
 
     @property
     @abstractmethod
@@ -97,17 +109,40 @@ class Kept(ABC, Generic[P]):
         widened = self._add(piece, run)
         self.n += piece.n
         self.values += piece.values
+        if piece.refused is not None:
+            self.refused = run.refused(self.refused, piece.refused)
         return widened
 
-    def leave_out(self, problem: Problem, where: str) -> None:
-        """Counts a call that could not be measured.
+    @property
+    def unread(self) -> list[Tensor]:
+        """What is on a device and was not read yet."""
+        return [] if self.refused is None else [self.refused, *self._unread()]
+
+    def take(self, read: Sequence[Tensor]) -> Refused | None:
+        """Takes what :attr:`unread` was, read by the host, and returns which calls do not count.
+
+        Only the device knew that they could not be measured.
+        """
+        if not read:
+            return None
+        first, *others = read
+        refused = Refused.of(first)
+        self.refused = None
+        self.n -= refused.n
+        self.values -= refused.values
+        self._take(others, refused)
+        return refused if refused.calls else None
+
+    def leave_out(self, problem: Problem, where: str, calls: int = 1) -> None:
+        """Counts calls that could not be measured.
 
         Arguments:
-            problem: What was wrong with it.
+            problem: What was wrong with the first of them.
             where: What could not be measured, and when: ``"In pass 3 the output"``.
+            calls: The number of calls.
         """
         if problem.applies:
-            self.left_out += 1
+            self.left_out += calls
             self.why_left_out = (
                 self.why_left_out or f"{where} could not be measured: {problem.reason}"
             )
@@ -195,6 +230,13 @@ class Kept(ABC, Generic[P]):
         elif self.inapplicable:
             yield f"{_calls(self.inapplicable)} left out. {self.why_inapplicable}"
 
+    def _unread(self) -> list[Tensor]:
+        """What is on a device besides, wherever something was."""
+        return []
+
+    def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
+        """Takes what that was."""
+
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         """Why something that some processes have is left out; empty if nothing is."""
         return ""
@@ -257,6 +299,10 @@ class Reduction(ABC):
     def empty(self) -> Kept[Any]:
         """Nothing kept yet."""
 
+    def why_refused(self, low: float, high: float) -> str:
+        """Why something with this least and this greatest value could not be measured."""
+        return why_refused(low, high)
+
     @abstractmethod
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
@@ -308,5 +354,5 @@ class CallReduction(Reduction):
         return False
 
     @abstractmethod
-    def reduce(self, event: Event) -> Piece | Problem:
-        """What is kept of one call."""
+    def reduce(self, event: Event, run: Pass) -> Piece | Problem:
+        """What is kept of one call, in a pass."""

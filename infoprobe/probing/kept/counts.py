@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +11,17 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import is_here, send
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.reach import grid_of, reach_of
+from infoprobe.estimators.histogram.unread import CountsUnread, UnreadCounts
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import count_of, require_counts
+from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, most, total
 from infoprobe.probing.processes.survivors import Survivors
@@ -34,7 +38,7 @@ class CountsPiece(Piece):
         counted: The number of values that were counted; fewer where random ones stand for all.
     """
 
-    groups: Mapping[int, Counts]
+    groups: Mapping[int, Counts | UnreadCounts]
     counted: int
 
 
@@ -45,15 +49,17 @@ class KeptCounts(Kept[CountsPiece]):
     Attributes:
         groups: For each group of samples, how many of its values fell into each bin.
         counted: The number of values that were counted.
+        unread_groups: The same of values that were counted on a device, until they are read.
     """
 
     groups: dict[int, Counts] = field(default_factory=dict)
     counted: int = 0
+    unread_groups: dict[int, UnreadCounts] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether no call could be measured yet."""
-        return not self.groups
+        return not self.groups and not self.unread_groups
 
     @property
     def counts(self) -> GroupedCounts | None:
@@ -66,10 +72,27 @@ class KeptCounts(Kept[CountsPiece]):
 
     def _add(self, piece: CountsPiece, run: Pass) -> bool:
         for group, counts in piece.groups.items():
-            before = self.groups.get(group)
-            self.groups[group] = counts if before is None else run.sum(before, counts)
+            if isinstance(counts, Counts):
+                before = self.groups.get(group)
+                self.groups[group] = counts if before is None else run.sum(before, counts)
+            else:
+                unread = self.unread_groups.get(group)
+                self.unread_groups[group] = counts if unread is None else run.sum(unread, counts)
         self.counted += piece.counted
         return False
+
+    def _unread(self) -> list[Tensor]:
+        return [x for counts in self.unread_groups.values() for x in counts.tensors]
+
+    def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
+        self.counted -= refused.counted
+        parts = iter(read)
+        for group, unread in self.unread_groups.items():
+            counts = unread.counts(*itertools.islice(parts, len(unread.tensors)))
+            before = self.groups.get(group)
+            if counts is not None and self.n:  # else no call was measured
+                self.groups[group] = counts if before is None else before + counts
+        self.unread_groups = {}
 
     def _merge(self, other: KeptCounts, merging: Merging | None) -> None:
         for group, counts in other.groups.items():
@@ -149,7 +172,9 @@ class Counting(TensorReduction):
         return KeptCounts()
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
-        """The counts of some tensors together, on the CPU."""
+        """The counts of some tensors together; on a device they stay there."""
+        if not is_here(tensors[0]) and isinstance(self.estimator, CountsUnread):
+            return self._reduce_there(self.estimator, tensors, run)
         if self.select is not None or run.tokens.padded:
             return self._selected(tensors, run)
         chosen = run.values_of(tensors)
@@ -162,11 +187,7 @@ class Counting(TensorReduction):
 
     def _selected(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
         """The counts of some samples only, in blocks of whole sequences."""
-        samples = []
-        for x in tensors:
-            whole = checks.as_tensor(x, "x")
-            select = run.tokens.padding(whole) if self.select is None else self.select
-            samples.append(run.tokens.samples(select, whole))
+        samples, select = self._samples(tensors, run)
         n = checks.length(tensors[0] if self.select is None else samples[0])
         counted = run.values_of(samples)
         groups: dict[int, Counts] = {}
@@ -177,6 +198,49 @@ class Counting(TensorReduction):
                     counts = self.estimator.count(part)
                     groups[group] = groups[group] + counts if group in groups else counts
         return _piece(n, samples, counted, groups)
+
+    def _samples(self, tensors: list[Tensor], run: Pass) -> tuple[list[Tensor], Select]:
+        """The samples in some tensors, and how they were chosen."""
+        samples = []
+        for x in tensors:
+            whole = checks.as_tensor(x, "x")
+            select = run.tokens.padding(whole) if self.select is None else self.select
+            samples.append(run.tokens.samples(select, whole))
+        return samples, select
+
+    def _reduce_there(
+        self, estimator: CountsUnread, tensors: list[Tensor], run: Pass
+    ) -> CountsPiece:
+        device = tensors[0].device
+        given = [send(x, device) for x in tensors]
+        select: Select = None
+        selects = self.select is not None or run.tokens.padded
+        if selects:
+            samples, select = self._samples(given, run)
+        else:
+            samples = [checks.as_tensor(x, "x") for x in given]
+        n = checks.length(given[0] if self.select is None else samples[0]) or 1
+        values = sum(map(Tensor.numel, samples))
+        chosen = run.values_of(samples)
+        blocks, of_samples = len(run.groups), None
+        if selects:
+            sizes = (run.tokens.sizes(select, len(x), blocks) for x in chosen)
+            of_samples = [_labels(s) for s in sizes]
+        unread = estimator.count_unread(chosen, blocks, of_samples)
+        counted = sum(map(Tensor.numel, chosen))
+        return CountsPiece(
+            n=n,
+            values=values,
+            groups=dict(zip(run.groups, unread.blocks, strict=True)),
+            counted=counted,
+            refused=refused_call(unread.refused, unread.ends, n, values, counted, run.number),
+        )
+
+    def why_refused(self, low: float, high: float) -> str:
+        """Why values with these extremes are not counted."""
+        if isinstance(self.estimator, CountsUnread):
+            return self.estimator.why_refused(low, high)
+        return super().why_refused(low, high)
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
@@ -200,10 +264,16 @@ class Counting(TensorReduction):
             )
 
 
+def _labels(sizes: Sequence[int]) -> Tensor:
+    """The number of each sample's block, on the CPU."""
+    numbers = torch.arange(len(sizes), device="cpu")
+    return numbers.repeat_interleave(torch.tensor(sizes, device="cpu"))
+
+
 def _piece(
     n: int, tensors: list[Tensor], counted: list[Tensor], groups: Mapping[int, Counts]
 ) -> CountsPiece:
-    if tensors[0].is_cuda:
+    if not is_here(tensors[0]):
         groups = {group: counts.to("cpu") for group, counts in groups.items()}
     return CountsPiece(
         n=n,

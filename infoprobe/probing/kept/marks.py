@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+from infoprobe.devices import send
 
 # The mark of a sample of which nothing is known.
 UNKNOWN = 0
@@ -20,29 +23,41 @@ _PLACE = 0x1E3779B97F4A7C15
 _ROUNDING = 1e-4
 
 
+def marked_values(x: Tensor) -> Tensor:
+    """The values of samples (n, ...) of which their marks are made: (n, d)."""
+    values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
+    return values[:, :: -(-values.shape[1] // _VALUES)]
+
+
 def marks_of(x: Tensor, places: Tensor) -> Tensor:
-    """A number for each of the samples (n, ...): (n,), int64, on the CPU.
+    """A number for each of the samples (n, ...): (n,), int64, on their device.
 
     Equal samples have equal marks, and others have other marks, unless they differ only in
     values that are left out.
 
     Arguments:
-        x: What the model was given for each sample, (n, ...): the whole sequence for a token.
+        x: What the model was given for each sample, (n, ...): the whole sequence for a token; or
+            the :func:`marked_values` of that.
         places: Which of its tokens each sample is, (n,), int64; 0 for the first.
     """
-    values = x.detach().flatten(1) if x.dim() > 1 else x.detach().unsqueeze(1)
-    values = values[:, :: -(-values.shape[1] // _VALUES)]
+    values = marked_values(x)
     if values.is_complex():
         values = torch.view_as_real(values).flatten(1)
     # Adding 0 makes one of the two zeros.
     bits = (values.double() + 0.0).view(torch.int64)
-    generator = torch.Generator().manual_seed(0)
-    weights = torch.randint(
-        -_LARGEST, _LARGEST, (bits.shape[1],), generator=generator, device="cpu"
-    )
-    mixed = (bits ^ (bits >> 32)) * (weights.to(x.device) | 1)
-    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1).cpu() + places * _PLACE
+    mixed = (bits ^ (bits >> 32)) * _weights(bits.shape[1], bits.device)
+    hashed: Tensor = (mixed ^ (mixed >> 29)).sum(1)
+    hashed += send(places * _PLACE, hashed.device)
     return torch.where(hashed == UNKNOWN, 1, hashed)
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(number: int, device: torch.device) -> Tensor:
+    """Odd random numbers, always the same ones."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode(False):  # a tensor made in that mode cannot leave it
+        weights = torch.randint(-_LARGEST, _LARGEST, (number,), generator=generator, device="cpu")
+        return send(weights | 1, device)
 
 
 def copies(marks: Tensor, samples: Sequence[Tensor]) -> Tensor:

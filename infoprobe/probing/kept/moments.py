@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import extremes, is_here, send, to_compute_with
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
+from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, most, total
 from infoprobe.probing.processes.survivors import Survivors
@@ -92,11 +94,11 @@ class MomentsPiece(Piece):
     """The moments of the numbers that a layer reported at one call.
 
     Attributes:
-        moments: The moments.
+        moments: The moments; on a device, what :func:`unread_moments` made.
         doubt: Why not to believe what the layer reports; empty if all is well.
     """
 
-    moments: Moments
+    moments: Moments | Tensor
     doubt: str = ""
 
 
@@ -107,15 +109,17 @@ class KeptMoments(Kept[MomentsPiece]):
     Attributes:
         moments: The moments; ``None`` before the first call.
         doubt: Why not to believe what the layer reports; empty if all is well.
+        unread_moments: The moments that are on a device, until they are read.
     """
 
     moments: Moments | None = None
     doubt: str = ""
+    unread_moments: Tensor | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether no call could be measured yet."""
-        return self.moments is None
+        return self.moments is None and self.unread_moments is None
 
     def remarks(self) -> Iterator[str]:
         """What a reader should know of the calls, and of what the layer reports."""
@@ -124,10 +128,27 @@ class KeptMoments(Kept[MomentsPiece]):
             yield self.doubt
 
     def _add(self, piece: MomentsPiece, run: Pass) -> bool:
-        before = Moments() if self.moments is None else self.moments
-        self.moments = before + piece.moments
+        if isinstance(piece.moments, Moments):
+            before = Moments() if self.moments is None else self.moments
+            self.moments = before + piece.moments
+        else:
+            unread = self.unread_moments
+            self.unread_moments = (
+                piece.moments if unread is None else _joined(unread, piece.moments)
+            )
         self.doubt = self.doubt or piece.doubt
         return False
+
+    def _unread(self) -> list[Tensor]:
+        return [] if self.unread_moments is None else [self.unread_moments]
+
+    def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
+        for found in read:
+            n, mean, squares, singular = found.tolist()
+            moments = Moments(int(n), mean, squares, int(singular))
+            if self.n:  # some call was measured
+                self.moments = moments if self.moments is None else self.moments + moments
+        self.unread_moments = None
 
     def _merge(self, other: KeptMoments, merging: Merging | None) -> None:
         if other.moments is not None:
@@ -173,6 +194,31 @@ class KeptMoments(Kept[MomentsPiece]):
         moments = state["moments"]
         self.moments = None if moments is None else Moments.from_state_dict(moments)
         self.doubt = state["doubt"]
+
+
+def unread_moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The moments of values on a device, and whether some are NaN or plus infinity.
+
+    Returns:
+        The fields of :class:`Moments`, (4,), float64, all zero if they are; and a 0-dim bool.
+    """
+    finite = values.isfinite()
+    singular = values == -math.inf
+    refused = ~(finite | singular).all()
+    n = finite.sum().to(torch.float64)
+    mean = torch.where(finite, values, 0.0).sum() / n.clamp(min=1)
+    squares = torch.where(finite, values - mean, 0.0).square().sum()
+    found = torch.stack([n, mean, squares, singular.sum().to(torch.float64)])
+    return torch.where(refused, 0.0, found), refused
+
+
+def _joined(a: Tensor, b: Tensor) -> Tensor:
+    """The moments of the values of both: (4,), float64, as :meth:`Moments.__add__`."""
+    b = send(b, a.device)
+    n = a[0] + b[0]
+    apart, share = b[1] - a[1], b[0] / n.clamp(min=1)
+    mean, squares = a[1] + apart * share, a[2] + b[2] + apart.square() * a[0] * share
+    return torch.stack([n, mean, squares, a[3] + b[3]])
 
 
 def _float(number: float) -> Tensor:
@@ -227,7 +273,7 @@ class Averaging(CallReduction):
         """Nothing kept yet."""
         return KeptMoments()
 
-    def reduce(self, event: Event) -> MomentsPiece | Problem:
+    def reduce(self, event: Event, run: Pass) -> MomentsPiece | Problem:
         """The moments of what a layer reported at one call."""
         if under_vmap():
             return Problem("Under torch.func.vmap tensors have no values.", applies=False)
@@ -241,12 +287,13 @@ class Averaging(CallReduction):
                 f"expected one number for each of {n:,} samples, got shape "
                 f"{tuple(numbers.values.shape)}.",
             )
-        return MomentsPiece(
-            n=n,
-            values=sum(x.numel() for x in event.outputs),
-            moments=Moments.of(numbers.values.double()),
-            doubt=numbers.doubt,
-        )
+        values = sum(x.numel() for x in event.outputs)
+        reported = to_compute_with(numbers.values).double()
+        if is_here(reported):
+            return MomentsPiece(n, values, Moments.of(reported), numbers.doubt)
+        moments, doubtful = unread_moments(reported)
+        refused = refused_call(doubtful, extremes([reported]), n, values, 0, run.number)
+        return MomentsPiece(n, values, moments, numbers.doubt, refused=refused)
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None

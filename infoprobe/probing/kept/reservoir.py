@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from infoprobe.devices import is_here, send
 from infoprobe.probing.kept.damage import count_of, counts_of, numbers_of, priorities_of
 from infoprobe.probing.kept.marks import UNKNOWN
+
+# How many times as many marks as samples may wait to be read.
+_MOST_UNREAD = 2
 
 
 @dataclass(eq=False)
@@ -68,6 +73,8 @@ class Reservoir:
         self._priorities = torch.empty(0, dtype=torch.float64, device="cpu")
         self._generator = random_stream(seed)
         self._admitted: weakref.WeakSet[Admitted] = weakref.WeakSet()
+        # The numbers of samples, and their marks, which a device has and nobody has read yet.
+        self._marked: list[tuple[Tensor, Tensor]] = []
 
     @torch.inference_mode(False)  # what is made in that mode could not be changed outside of it
     def admit(self, n: int) -> Admitted:
@@ -96,7 +103,49 @@ class Reservoir:
     @torch.inference_mode(False)
     def mark(self, admitted: Admitted, marks: Tensor) -> None:
         """Notes the marks (m,) of the samples that were just admitted."""
-        self.marks[admitted.slots] = marks
+        if is_here(marks):
+            self.marks[admitted.slots] = marks
+            return
+        self._marked.append((admitted.numbers, marks))
+        if sum(len(numbers) for numbers, _ in self._marked) > _MOST_UNREAD * self.size:
+            # Most of them are of samples that are no longer kept.
+            numbers = torch.cat([numbers for numbers, _ in self._marked])
+            there = torch.isin(numbers, self.numbers).nonzero().squeeze(1)
+            unread = torch.cat([send(some, marks.device) for _, some in self._marked])
+            kept = unread.index_select(0, send(there, unread.device))
+            self._marked = [(numbers[there], kept)]
+
+    @property
+    def unread(self) -> list[Tensor]:
+        """The marks that are on a device and were not read yet."""
+        return [marks for _, marks in self._marked]
+
+    @torch.inference_mode(False)
+    def take(self, read: Sequence[Tensor]) -> None:
+        """Takes what :attr:`unread` was, read by the host."""
+        if not read:
+            return
+        slots = {number: slot for slot, number in enumerate(self.numbers.tolist())}
+        for (numbers, _), marks in zip(self._marked, read, strict=True):
+            for number, mark in zip(numbers.tolist(), marks.tolist(), strict=True):
+                if number in slots:
+                    self.marks[slots[number]] = mark
+        self._marked = []
+
+    def still(self, admitted: Admitted) -> Admitted:
+        """Those of the admitted samples that are still kept."""
+        there = admitted.slots >= 0
+        if bool(there.all()):
+            return admitted
+        left = Admitted(
+            admitted.n,
+            admitted.indices[there],
+            admitted.slots[there],
+            admitted.numbers[there],
+            admitted.size,
+        )
+        self._admitted.add(left)
+        return left
 
     def shrink(self, size: int) -> Tensor:
         """Keeps at most ``size`` samples from now on, and returns the slots that remain."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,34 +11,43 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.devices import extremes, is_here, send
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.histogram.unread import are_fine
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
+from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import ROLES, Role
 from infoprobe.probing.selection import Select, require_select
 
+# About how many values of samples that are to be projected are there at once.
+_BLOCK = 1 << 22
+
 
 class Samples:
-    """What one layer had for the samples that a reservoir keeps, on the CPU.
+    """What one layer had for the samples that a reservoir keeps, on the device of the layer.
 
     Attributes:
         values: The sample in each slot: (slots, ...).
-        numbers: The number in the stream of each of them: (slots,), int64; -1 in an empty slot.
+        numbers: The number in the stream of each of them: (slots,), int64, on the CPU; -1 in an
+            empty slot.
+        refused: Where only the device knows, which of them must not be kept: (slots,), int64.
     """
 
     def __init__(self, values: Tensor, numbers: Tensor) -> None:
         self.values = values
         self.numbers = numbers
+        self.refused: Tensor | None = None
 
     @classmethod
     def none_like(cls, x: Tensor) -> Samples:
         """No samples yet, of the shape and type of those in ``x`` (n, ...)."""
-        none = torch.empty((0, *x.shape[1:]), dtype=x.dtype, device="cpu")
+        none = torch.empty((0, *x.shape[1:]), dtype=x.dtype, device=x.device)
         return cls(none, torch.empty(0, dtype=torch.int64, device="cpu"))
 
     @property
@@ -46,21 +56,38 @@ class Samples:
         return self.values.element_size() * self.values.shape[1:].numel()
 
     @torch.inference_mode(False)
-    def add(self, admitted: Admitted, x: Tensor) -> None:
-        """Keeps the samples ``x`` (m, ...) that were admitted."""
+    def add(self, admitted: Admitted, x: Tensor, refused: Tensor | None = None) -> None:
+        """Keeps the samples ``x`` (m, ...) that were admitted.
+
+        Arguments:
+            admitted: Where they are to be kept.
+            x: The samples.
+            refused: Where only their device knows, whether they must not be kept: 0-dim, bool.
+        """
         if x.shape[1:] != self.values.shape[1:]:
             raise ArgumentValueError(
                 "x",
                 f"expected samples of shape {tuple(self.values.shape[1:])} as before, got "
                 f"{tuple(x.shape[1:])}. Pad the data to one shape, or choose other layers.",
             )
+        self.values = send(self.values, x.device)
         self.values = self.values.to(torch.promote_types(self.values.dtype, x.dtype))
-        there = admitted.slots >= 0
+        there = (admitted.slots >= 0).nonzero().squeeze(1)
         slots = admitted.slots[there]
         if len(slots):
             self._grow(int(slots.max()) + 1, admitted.size)
-            self.values[slots] = x[there].to(self.values.dtype)
+            places = send(slots, x.device)
+            if len(there) < len(x):
+                x = x.index_select(0, send(there, x.device))
+            self.values.index_copy_(0, places, x.to(self.values.dtype))
             self.numbers[slots] = admitted.numbers[there]
+            if refused is not None:
+                marked = torch.zeros(len(self.numbers), dtype=torch.int64, device=x.device)
+                if self.refused is not None:
+                    marked[: len(self.refused)] = send(self.refused, x.device)
+                self.refused = marked.index_copy_(
+                    0, places, refused.to(torch.int64).expand(len(slots))
+                )
 
     def at(self, slots: Tensor) -> Samples:
         """What there is in these slots, some of which may be empty."""
@@ -74,25 +101,30 @@ class Samples:
     def keep(self, slots: Tensor) -> None:
         """Drops all slots but these."""
         there = slots[slots < len(self.numbers)]
-        self.values, self.numbers = self.values[there], self.numbers[there]
+        places = send(there, self.values.device)
+        self.values, self.numbers = self.values.index_select(0, places), self.numbers[there]
+        if self.refused is not None:
+            self.refused = self.refused.index_select(0, places)
 
     def merge(self, other: Samples, merging: Merging) -> None:
         """Takes in samples of another stream and the same shape, as the reservoirs were merged.
 
         The slots that remain here must have been chosen before, by :meth:`keep`.
         """
+        self.values = self.values.to("cpu")
         there = merging.added[merging.added < len(other.numbers)]
         numbers = other.numbers[there]
         start = len(merging.remaining)
         end = start + len(there)
         self.values = self.values.to(torch.promote_types(self.values.dtype, other.values.dtype))
         self._grow(end, end)
-        self.values[start:end] = other.values[there].to(self.values.dtype)
+        self.values[start:end] = other.values.to("cpu")[there].to(self.values.dtype)
         self.numbers[start:end] = numbers + merging.seen * (numbers >= 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the whole state as tensors."""
-        return {"values": self.values.clone(), "numbers": self.numbers.clone()}
+        values = self.values.clone() if is_here(self.values) else self.values.to("cpu")
+        return {"values": values, "numbers": self.numbers.clone()}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Samples:
@@ -113,7 +145,7 @@ class Samples:
 def together(reservoir: Reservoir, samples: Sequence[Samples]) -> list[Tensor]:
     """The samples that all of them have, sample for sample."""
     there = _shared(reservoir, samples)
-    return [each.values[: len(there)][there] for each in samples]
+    return [each.values[: len(there)].to("cpu")[there] for each in samples]
 
 
 def _shared(reservoir: Reservoir, samples: Sequence[Samples]) -> Tensor:
@@ -130,12 +162,14 @@ class SamplesPiece(Piece):
     """The samples of one call that are kept.
 
     Attributes:
-        x: The samples, (m, ...), on the CPU.
+        x: The samples, (m, ...).
         admitted: Where they are to be kept.
+        doubtful: Where only their device knows, whether they must not be kept: 0-dim, bool.
     """
 
     x: Tensor
     admitted: Admitted
+    doubtful: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -166,9 +200,22 @@ class KeptSamples(Kept[SamplesPiece]):
     def _add(self, piece: SamplesPiece, run: Pass) -> bool:
         samples = Samples.none_like(piece.x) if self.samples is None else self.samples
         before = self.bytes_per_sample
-        samples.add(piece.admitted, piece.x)
+        samples.add(piece.admitted, piece.x, piece.doubtful)
         self.samples = samples
         return self.bytes_per_sample != before
+
+    def _unread(self) -> list[Tensor]:
+        refused = None if self.samples is None else self.samples.refused
+        return [] if refused is None else [refused]
+
+    def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
+        samples = self.samples
+        for marked in read:
+            assert samples is not None
+            samples.numbers[: len(marked)][marked > 0] = -1
+            samples.refused = None
+            if not self.n:  # no call was measured
+                self.samples = None
 
     def _merge(self, other: KeptSamples, merging: Merging | None) -> None:
         if other.samples is None or merging is None:
@@ -206,7 +253,7 @@ class KeptSamples(Kept[SamplesPiece]):
         numbers = torch.zeros(survivors.number, dtype=torch.int64, device="cpu")
         if self.samples is not None and not self._is_odd(agreed):
             mine = self.samples.at(survivors.slots)
-            values[survivors.places] = mine.values.to(dtype)
+            values[survivors.places] = mine.values.to("cpu", dtype)
             numbers[survivors.places] = mine.numbers + 1
             numbers[survivors.places] += survivors.seen * (mine.numbers >= 0)
         # All but one process have zeros in each place: so sums of the bits are exact.
@@ -277,16 +324,47 @@ class Sampling(TensorReduction):
                 f"{tuple(parts[0].shape)}: which row belongs to which sample is unknown. Choose "
                 "layers that keep samples along the first axis, or a measure that streams.",
             )
-        for x in parts:
-            checks.extent(checks.exact_float(x, "x"), "x")
-        kept = [x[admitted.indices.to(x.device)].to("cpu") for x in parts]
-        joined = kept[0] if len(kept) == 1 else torch.cat([x.flatten(1) for x in kept], 1)
+        device = parts[0].device
+        parts = [send(x, device) for x in parts]
+        values = sum(x.numel() for x in parts)
+        doubtful: Tensor | None = None
+        refused: Tensor | None = None
+        if is_here(parts[0]):
+            for x in parts:
+                checks.extent(checks.exact_float(x, "x"), "x")
+        else:
+            ends = extremes(parts)
+            doubtful = ~are_fine(parts, ends)
+            refused = refused_call(doubtful, ends, n, values, 0, run.number)
+        admitted = run.fitting(self, n, self._sample_bytes(parts))
         return SamplesPiece(
             n=n,
-            values=sum(x.numel() for x in parts),
-            x=run.choices.project(joined, self.project),
+            values=values,
+            x=self._kept_of(parts, admitted.indices, run),
             admitted=admitted,
+            doubtful=doubtful,
+            refused=refused,
         )
+
+    def _sample_bytes(self, parts: Sequence[Tensor]) -> int:
+        """How many bytes are kept of each sample of some tensors (n, ...)."""
+        width = sum(x.shape[1:].numel() for x in parts)
+        if self.project is not None and width > self.project:
+            return self.project * torch.float32.itemsize
+        return width * functools.reduce(torch.promote_types, [x.dtype for x in parts]).itemsize
+
+    def _kept_of(self, parts: Sequence[Tensor], indices: Tensor, run: Pass) -> Tensor:
+        """Some samples of all parts side by side, projected if they are to be."""
+        width = sum(x.shape[1:].numel() for x in parts)
+        projects = self.project is not None and width > self.project
+        # What is projected takes more memory before than it does afterwards.
+        at_once = max(1, _BLOCK // width) if projects else max(1, len(indices))
+        found = []
+        for some in torch.split(indices, at_once):
+            kept = [x.index_select(0, send(some, x.device)) for x in parts]
+            joined = kept[0] if len(kept) == 1 else torch.cat([x.flatten(1) for x in kept], 1)
+            found.append(run.choices.project(joined, self.project))
+        return found[0] if len(found) == 1 else torch.cat(found)
 
     def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
         """The samples that were kept of all, sample for sample."""

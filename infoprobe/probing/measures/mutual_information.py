@@ -22,6 +22,8 @@ from infoprobe.probing.roles import ROLES
 
 # An output with fewer different values than this share of the samples is discrete.
 _DISCRETE = 0.5
+# With fewer samples, labels may be in order by chance.
+_SORTED = 16
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,8 @@ class MutualInformation(EstimatedMeasure):
         reference, output = kept
         if self.reference == "target":
             yield from _constant_target(reference)
+            if circumstances.window:
+                yield from _sorted_target(reference)
         elif self.reference not in circumstances.random | circumstances.integers:
             yield from _deterministic(output, ROLES[self.reference])
         yield from _constant_units(reference, ROLES[self.reference])
@@ -115,6 +119,23 @@ def _constant_target(target: Tensor) -> Iterator[Finding]:
             float(len(target)),
             "Shuffle the data, or measure more passes together.",
             code="constant-target",
+        )
+
+
+def _sorted_target(target: Tensor) -> Iterator[Finding]:
+    """A finding if the labels come class by class, which other windows then have others of."""
+    if target.dim() != 1 or target.is_floating_point() or len(target) < _SORTED:
+        return
+    classes = len(torch.unique(target))
+    if 1 < classes == 1 + int((target[1:] != target[:-1]).sum()) <= len(target) // 2:
+        yield Finding(
+            "warning",
+            f"the samples come sorted by their target, so this window has {classes} of its "
+            "classes, each in one piece, and other windows have others: the information is about "
+            "these classes alone",
+            float(classes),
+            "Shuffle the data, or measure without windows.",
+            code="sorted-target",
         )
 
 

@@ -38,12 +38,14 @@ class Together:
         extent: How far it went then.
         whole: What all processes had measured.
         rest: What all but this one had measured.
+        twins: Two processes that began with the same samples; none if there are none.
     """
 
     own: Record
     extent: tuple[int, ...]
     whole: Record
     rest: Record
+    twins: tuple[int, ...] = ()
 
     def now(self) -> Record:
         """What this process has measured until now, and the others until then."""
@@ -83,6 +85,7 @@ def synchronised(own: Record, group: Group) -> Together:
     ]
     found = side_by_side(group, works)
     (numbers,) = side_by_side(group, [_numbers(own)])
+    (twins,) = side_by_side(group, [_twins(own, group)])
     records = []
     for i in range(2):
         record = Record(own.measures, own.seed)
@@ -96,7 +99,8 @@ def synchronised(own: Record, group: Group) -> Together:
         for reduction, (*reservoir, _) in zip(own.reservoirs, reservoirs, strict=True):
             record.reservoirs[reduction] = reservoir[i]
         records.append(record)
-    return Together(own, extent, *records)
+    whole, rest = records
+    return Together(own, extent, whole, rest, twins)
 
 
 def _agreed(own: Record, group: Group) -> Outline:
@@ -132,6 +136,18 @@ def _agreed(own: Record, group: Group) -> Outline:
             "Give all probes the same seed: each process chooses its samples for itself.",
         )
     return group.joined(outline, joined) if outlines else outline
+
+
+def _twins(own: Record, group: Group) -> Answered[tuple[int, ...]]:
+    """Two processes that began with the same samples, the first ones that did."""
+    table = torch.zeros(group.world, dtype=torch.int64, device="cpu")
+    if own.opening is not None:
+        table[group.rank] = signature(own.opening.tolist()) + 1
+    openings = (yield total(table)).tolist()
+    for rank, opening in enumerate(openings):
+        if opening and opening in openings[:rank]:
+            return openings.index(opening), rank
+    return ()
 
 
 def _numbers(own: Record) -> Answered[list[tuple[int, Turns]]]:

@@ -32,19 +32,34 @@ class TestCompiledModels:
         report = probe.report()
         assert torch.equal(y, expected)
         assert_measured(report, "3", x, model[:3](x), y)
-        assert (counting.compiled, counting.ran) == (1, 1)
-        compiled(x)  # goes on with what was compiled
-        assert (counting.compiled, counting.ran) == (1, 2)
+        assert (counting.compiled, counting.ran) == (2, 2)
+        compiled(x)  # goes on with what was compiled first
+        assert (counting.compiled, counting.ran) == (2, 3)
         assert {row["n"] for row in probe.report().rows} == {50}
+
+    def test_modules_keep_their_attributes_unless_something_was_compiled(self, counting):
+        torch._dynamo.reset()
+        model, x = small_model(), torch.randn(50, 6)
+        before = [set(vars(module)) for module in model.modules()]
+        optimizer = torch.optim.Adam(model.parameters())  # imports the compiler
+        with ip.probe(model):
+            model(x).sum().backward()
+            optimizer.step()
+            assert [set(vars(module)) for module in model.modules()] == before
+        torch.compile(model, backend=counting)(x)
+        with ip.probe(model):
+            assert "forward" in vars(model)
+        assert not any("forward" in vars(module) for module in model.modules())
 
     def test_compiled_while_probed(self, counting):
         model, x = small_model(), torch.randn(50, 6)
         with ip.probe(model, measures=MEASURES) as probe:
             compiled = torch.compile(model, backend=counting, fullgraph=True)
             y = compiled(x)
+        assert (counting.compiled, counting.ran) == (1, 1)
         assert_measured(probe.report(), "3", x, model[:3](x), y)
         compiled(x)
-        assert (counting.compiled, counting.ran) == (1, 1)
+        assert (counting.compiled, counting.ran) == (2, 2)
 
     @pytest.mark.parametrize("ran", [False, True])
     def test_compiled_in_place(self, counting, ran):
@@ -71,7 +86,7 @@ class TestCompiledModels:
         assert_measured(report, "0.1", x, block[0](x), block(x))
         assert_measured(report, "1", x, block(x), y)
         model(x)
-        assert (counting.compiled, counting.ran) == (1, 1 + ran)
+        assert (counting.compiled, counting.ran) == (2, 2 + ran)
 
     def test_a_compiled_function_around_a_plain_model(self, counting):
         model, x = small_model(), torch.randn(50, 6)
@@ -81,7 +96,7 @@ class TestCompiledModels:
             step(x)
         assert_output(probe.report(), "3", model(x))
         step(x)
-        assert counting.ran == 2
+        assert (counting.compiled, counting.ran) == (2, 3)
 
     def test_two_probes_in_any_order_of_removal(self, counting):
         model, x = small_model(), torch.randn(50, 6)
@@ -93,7 +108,65 @@ class TestCompiledModels:
         second.remove()
         compiled(x)
         assert {row["n"] for row in second.report().rows} == {50}
+        assert (counting.compiled, counting.ran) == (2, 3)
+
+    def test_probed_again_it_is_not_compiled_again(self, counting):
+        model, x = small_model(), torch.randn(50, 6)
+        compiled = torch.compile(model, backend=counting, fullgraph=True)
+        compiled(x)
+        for _ in range(3):
+            with ip.probe(model, measures=MEASURES) as probe:
+                y = compiled(x)
+            assert_measured(probe.report(), "3", x, model[:3](x), y)
+        assert (counting.compiled, counting.ran) == (2, 4)
+
+    def test_two_probes_at_once(self, counting):
+        model, x = small_model(), torch.randn(50, 6)
+        compiled = torch.compile(model, backend=counting, fullgraph=True)
+        with ip.probe(model, measures=MEASURES) as first, ip.probe(compiled) as second:
+            compiled(x)
+            with ip.probe(model, layers="1") as third:
+                compiled(x)
+        for probe, n in ((first, 100), (second, 100), (third, 50)):
+            assert {row["n"] for row in probe.report().rows} == {n}
+
+    def test_while_tracking_all_steps_run_compiled(self, counting):
+        model, x = small_model(), torch.randn(50, 6)
+        compiled = torch.compile(model, backend=counting, fullgraph=True)
+        with ip.probe(model, measures=MEASURES).track(every=5) as probe:
+            for _ in range(10):
+                compiled(x)
+        assert (counting.compiled, counting.ran) == (1, 10)
+        assert {row["step"] for row in probe.report().rows} == {0, 5}
+
+    def test_other_models_and_the_users_stance_are_left_alone(self, counting):
+        model, other, x = small_model(), small_model(), torch.randn(50, 6)
+        compiled = torch.compile(other, backend=counting, fullgraph=True)
+        compiled(x)
+        with ip.probe(model), torch.compiler.set_stance("fail_on_recompile"):
+            model(x)
+            compiled(x)
+            with pytest.raises(RuntimeError, match="recompile"):
+                compiled(x[:7].double())
         assert (counting.compiled, counting.ran) == (1, 2)
+
+    def test_a_pass_that_raises(self, counting):
+        model, x = small_model(), torch.randn(50, 6)
+        compiled = torch.compile(model, backend=counting)
+        with ip.probe(model, measures=MEASURES) as probe:
+            with pytest.raises(RuntimeError):
+                compiled(torch.randn(50, 5))
+            y = compiled(x)
+        assert_measured(probe.report(), "3", x, model[:3](x), y)
+
+    def test_the_same_layer_twice_in_a_pass(self, counting):
+        layer, x = nn.Linear(6, 6), torch.randn(50, 6)
+        model = nn.Sequential(layer, nn.Tanh(), layer)
+        compiled = torch.compile(model, backend=counting, fullgraph=True)
+        with ip.probe(model, measures=MEASURES) as probe:
+            compiled(x)
+        calls = {row["call"] for row in probe.report().rows if row["layer"] == "0"}
+        assert calls == {0, 1}
 
     def test_training(self, counting):
         gradients = []
@@ -108,6 +181,23 @@ class TestCompiledModels:
             compiled(x).sum().backward()
             gradients.append([p.grad for p in model.parameters()])
         assert all(map(torch.equal, *gradients))
+
+    def test_training_through_the_whole_compiler(self):
+        gradients = []
+        x = torch.randn(50, 6)
+        for probed in (False, True):
+            torch.manual_seed(0)
+            model = small_model()
+            compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+            with (
+                ip.probe(model, measures=MEASURES) if probed else contextlib.nullcontext() as probe
+            ):
+                for _ in range(3):
+                    compiled(x).square().sum().backward()
+            gradients.append([p.grad for p in model.parameters()])
+        assert all(map(torch.equal, *gradients))
+        assert {row["n"] for row in probe.report().rows} == {150}
+        assert_output(probe.report(), "3", torch.cat([model(x)] * 3))
 
     @pytest.mark.parametrize("fullgraph", [False, True])
     def test_a_compiler_that_comes_into_the_process_while_probed(self, fullgraph):

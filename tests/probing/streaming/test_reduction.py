@@ -32,7 +32,7 @@ class Together:
 
     def __init__(self, world):
         self.world = world
-        self.barrier = threading.Barrier(world, timeout=10)
+        self.barrier = threading.Barrier(world, timeout=30)
         self.told = [None] * world
 
     def all_of(self, rank, thing):
@@ -83,7 +83,6 @@ def in_threads(function, parts):
             found[rank] = function(members[rank], parts[rank])
         except Exception as error:
             found[rank] = error
-            together.barrier.abort()
 
     threads = [threading.Thread(target=work, args=(rank,)) for rank in range(len(parts))]
     for thread in threads:
@@ -120,6 +119,13 @@ def rows_of(record):
         {**row, "findings": [re.sub("seed [0-9]+", "seed", found) for found in row["findings"]]}
         for row in record.rows()
     ]
+
+
+def sizes_of(record):
+    return {
+        call: [(x.n, x.values, x.left_out) for x in kept.values()]
+        for call, kept in record.calls.items()
+    }
 
 
 class Sometimes(nn.Module):
@@ -164,7 +170,7 @@ def some_probes(world, seed, model=None, measures=MEASURES, **options):
 
 class TestReduction:
     @pytest.mark.filterwarnings("ignore:layer")
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=6, deadline=None)
     @given(WORLDS, SEEDS)
     def test_it_is_what_merging_gives(self, world, seed):
         measures = [m for m in MEASURES if not getattr(m, "project", None)]
@@ -172,7 +178,7 @@ class TestReduction:
         before = [probe.state_dict() for probe in probes]
         expected = rows_of(merged(probes))
         found, _ = synced(probes)
-        for one in found:
+        for one in found[:: max(1, world - 1)]:  # the first and the last
             assert rows_of(one.whole) == expected
         for rank, one in enumerate(found):
             others = [probe for i, probe in enumerate(probes) if i != rank]
@@ -180,12 +186,7 @@ class TestReduction:
             again.merge(one.rest)
             again.merge(one.own)
             assert one.rest.passes == sum(record_of(probe).passes for probe in others)
-            by_name = {
-                (row["layer"], row["call"], row["estimator"]): row for row in rows_of(again)
-            }
-            for row in expected:
-                mine = by_name[row["layer"], row["call"], row["estimator"]]
-                assert (mine["n"], mine["d"]) == (row["n"], row["d"])
+            assert sizes_of(again) == sizes_of(one.whole)
         assert all(
             torch.equal(a, b)
             for old, probe in zip(before, probes, strict=True)

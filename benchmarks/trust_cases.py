@@ -1,0 +1,126 @@
+"""Estimates where the truth is known and an estimator fails: is the number right, or does it say?
+
+pip install -e .
+python benchmarks/trust_cases.py --out docs/trust/cases.json
+
+A case is told if a finding comes with the value, or if the estimator refuses the data; it is right
+if the value is within 0.1 nats and three standard errors of the truth. What is
+neither is silent. The clean cases must be quiet: of 30 draws, at most one with a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from trust_bins import BINS
+from trust_clean import CLEAN
+from trust_copies import COPIES
+from trust_data import Case
+from trust_entropies import ENTROPIES
+from trust_information import INFORMATION
+
+from infoprobe.estimators.protocols import estimate
+from infoprobe.trust.choose import choose
+
+HARD = [*INFORMATION, *ENTROPIES, *BINS, *COPIES]
+DRAWS = 30
+
+
+def measured(case: Case, seed: int = 0) -> dict[str, Any]:
+    """Makes one estimate, with the codes of what is found on it."""
+    tensors = case.draw(torch.Generator().manual_seed(seed))
+    start = time.process_time()
+    try:
+        estimator = case.estimator or choose(case.measure, *tensors).estimator
+        found = estimate(estimator, case.measure, *tensors)
+    except ValueError as error:
+        return {"value": None, "refused": str(error), "verdict": "told", "codes": ["refused"]}
+    value = float(found.value)
+    stderr = None if found.stderr is None else float(found.stderr)
+    within = abs(value - case.truth) <= 0.1 + 3 * (stderr or 0.0) and math.isfinite(case.truth)
+    codes = [finding.code for finding in found.findings]
+    verdict = "right" if within else "told" if codes else "SILENT"
+    seconds = round(time.process_time() - start, 2)
+    return {
+        "value": value,
+        "stderr": stderr,
+        "verdict": verdict,
+        "codes": codes,
+        "seconds": seconds,
+    }
+
+
+def hard(case: Case) -> dict[str, Any]:
+    row = measured(case)
+    about = {"kind": case.kind, "case": case.name, "truth": case.truth}
+    rounded = {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}
+    return {**about, **rounded}
+
+
+def clean(case: Case, draws: int) -> dict[str, Any]:
+    rows = [measured(case, seed) for seed in range(draws)]
+    codes = sorted({code for row in rows for code in row["codes"]})
+    found = sum(bool(row["codes"]) for row in rows)
+    wrong = sum(row["verdict"] == "SILENT" for row in rows)
+    return {"case": case.name, "draws": draws, "found": found, "wrong": wrong, "codes": codes}
+
+
+def line(row: dict[str, Any]) -> str:
+    if "draws" in row:
+        return f"{row['case']:58} {row['found']:3} of {row['draws']} {' '.join(row['codes'])}"
+    value = math.nan if row["value"] is None else row["value"]
+    stderr = row.get("stderr")
+    error = "" if stderr is None else f"± {stderr:.3f}"
+    name = f"{row['kind']}: {row['case']}"
+    return (
+        f"{row['verdict']:6} {name:70.70} {row['truth']:9.3f} {value:9.3f} {error:8} "
+        f"{' '.join(dict.fromkeys(row['codes']))} ({row.get('seconds', 0)} s)"
+    )
+
+
+def run(
+    cases: list[Case], only: str, make: Callable[[Case], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    rows = []
+    for case in cases:
+        if only in f"{case.kind}: {case.name}":
+            rows.append(make(case))
+            print(line(rows[-1]), flush=True)
+    return rows
+
+
+def main() -> None:
+    """Prints each case and a summary, and writes them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", default="", help="only the cases whose name contains this")
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of each clean case")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = run(HARD, arguments.only, hard)
+    quiet = run(CLEAN, arguments.only, lambda case: clean(case, arguments.draws))
+    counts = dict.fromkeys(("right", "told", "SILENT"), 0)
+    for row in rows:
+        counts[row["verdict"]] += 1
+    print(counts)
+    if arguments.out:
+        lines = [
+            '{"hard": [',
+            ",\n".join(map(json.dumps, rows)),
+            '], "clean": [',
+            ",\n".join(map(json.dumps, quiet)),
+            "]}",
+        ]
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

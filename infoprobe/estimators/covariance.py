@@ -1,0 +1,118 @@
+r"""Means and covariances, and unbiased estimates of what depends on them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from infoprobe.errors import ArgumentValueError
+
+# A feature whose part that the others do not explain is below this many roundings is redundant.
+_ROUNDINGS = 64
+
+
+def rank_of(x: Tensor) -> int:
+    """How many dimensions samples (n, d) span up to rounding, if no feature is constant."""
+    centred = x.double() - x.double().mean(0)
+    singular: Tensor = torch.linalg.svdvals(centred / centred.norm(dim=0))
+    return int((singular > math.sqrt(_ROUNDINGS * x.shape[1]) * torch.finfo(x.dtype).eps).sum())
+
+
+def ledoit_wolf(centred: Tensor) -> Tensor:
+    """The weight that minimises the expected squared error of a shrunk covariance."""
+    n, d = centred.shape
+    covariance = centred.T @ centred / n
+    distance = covariance.square().sum() - covariance.trace().square() / d
+    error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
+    # Where the covariance is the target, any weight will do.
+    given = distance > 0
+    weight = (error / torch.where(given, distance, 1.0)).clamp(max=1)
+    return torch.where(given, weight, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A mean and a scatter matrix, for unbiased estimates; or a covariance to plug in."""
+
+    n: int
+    mean: Tensor
+    matrix: Tensor
+    unbiased: bool
+    name: str
+    rounding: float
+
+    @property
+    def d(self) -> int:
+        """The number of features."""
+        return len(self.mean)
+
+    def marginal(self, features: Tensor) -> Fit:
+        """The fit of some of the features."""
+        matrix = self.matrix[features][:, features]
+        return replace(self, mean=self.mean[features], matrix=matrix)
+
+    def entropy(self) -> Tensor:
+        """The entropy of a Gaussian with this covariance."""
+        return (self.d * math.log(2 * math.pi * math.e) + self.log_det) / 2
+
+    def cross_entropy_of(self, p: Fit) -> Tensor:
+        r"""The cross-entropy of this fit relative to another fit ``p``."""
+        constant = self.d * math.log(2 * math.pi)
+        shift = self.mean - p.mean
+        if not self.unbiased:
+            trace, distance = self._solve(p.matrix).trace(), shift @ self._solve(shift)
+            return (constant + self.log_det + trace + distance) / 2
+        degrees = self.n - self.d - 2
+        if degrees < 1:
+            raise ArgumentValueError(
+                self.name,
+                f"expected at least d + 3 = {self.d + 3:,} samples, got {self.n:,}. "
+                "Pass more of them, fewer features, or shrinkage='ledoit-wolf'.",
+            )
+        trace = degrees * self._solve(p.matrix / (p.n - 1)).trace()
+        # The errors of the two means add to the distance in expectation, which is taken off.
+        distance = degrees * (shift @ self._solve(shift)) - trace / p.n - self.d / self.n
+        return (constant + self.log_det + trace + distance) / 2
+
+    @property
+    def log_det(self) -> Tensor:
+        r""":math:`\ln |\Sigma|`."""
+        log_det = 2 * self._factor.diagonal().log().sum()
+        if self.unbiased:
+            degrees = self.n - torch.arange(1, self.d + 1, device=log_det.device)
+            half = degrees.to(torch.float64) / 2
+            log_det = log_det - torch.special.digamma(half).sum() - self.d * math.log(2)
+        return log_det
+
+    def _solve(self, matrix: Tensor) -> Tensor:
+        columns = matrix if matrix.dim() == 2 else matrix.unsqueeze(1)
+        return torch.cholesky_solve(columns, self._factor).view_as(matrix)
+
+    @cached_property
+    def _factor(self) -> Tensor:
+        """The Cholesky factor of the matrix."""
+        if self.unbiased and self.n <= self.d:
+            raise ArgumentValueError(
+                self.name,
+                f"expected more samples than features, got n={self.n:,} and "
+                f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
+            )
+        deviations = self.matrix.diagonal().sqrt()
+        factor, failed = torch.linalg.cholesky_ex(self.matrix / deviations.outer(deviations))
+        unexplained = factor.detach().diagonal().square()
+        redundant = int((~(unexplained > _ROUNDINGS * self.d * self.rounding)).sum())
+        if failed or redundant:
+            raise ArgumentValueError(
+                self.name,
+                f"expected linearly independent features, but at least "
+                f"{max(redundant, 1):,} of {self.d:,} is a linear combination of others (up to "
+                "rounding), so that the entropy is minus infinity, and an information it shares "
+                "infinite. Drop such features, add the noise that the measurement has, or use "
+                "shrinkage.",
+            )
+        root: Tensor = deviations.unsqueeze(1) * factor
+        return root

@@ -1,0 +1,170 @@
+"""Models that are spread over processes, and processes that die: each runs this file."""
+
+import os
+import subprocess
+import sys
+import warnings
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import infoprobe as ip
+from tests.probing.helpers import H, but_errors
+from tests.probing.streaming.helpers import data
+
+
+def model_of():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4))
+
+
+def expected(*batches):
+    with ip.probe(model := model_of(), measures=ip.Entropy(H)) as probe:
+        for batch in batches:
+            model(batch)
+    return but_errors(probe.report())
+
+
+def assert_close(rows, others):
+    """Equal but for rounding, which may differ where weights were gathered."""
+    for row, other in zip(rows, others, strict=True):
+        assert row["value"] == pytest.approx(other["value"], abs=0.05)
+        assert [row[key] for key in ("layer", "type", "n", "d")] == [
+            other[key] for key in ("layer", "type", "n", "d")
+        ]
+
+
+def fully_sharded(rank):
+    from torch.distributed.fsdp import fully_shard
+
+    model = model_of()
+    fully_shard(model[0])
+    fully_shard(model)
+    with ip.probe(model, measures=ip.Entropy(H)) as probe:
+        model(data(50, 6, seed=rank)).sum().backward()
+    probe.sync()
+    assert_close(but_errors(probe.report()), expected(data(50, 6), data(50, 6, seed=1)))
+
+
+def sharded_by_features(rank):
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor.parallel import (
+        ColwiseParallel,
+        RowwiseParallel,
+        parallelize_module,
+    )
+    from torch.distributed.tensor.placement_types import Replicate, Shard
+
+    mesh = init_device_mesh("cpu", (2,))
+    plan = {"0": ColwiseParallel(use_local_output=False), "2": RowwiseParallel()}
+    model, x = parallelize_module(model_of(), mesh, plan), data(50, 6)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with ip.probe(model, measures=ip.Entropy(H)) as probe:
+            model(x)
+        rows = but_errors(probe.report())
+        probe.sync()
+    assert_close(rows[2:], expected(x)[2:])
+    for row in rows[:2]:
+        assert row["value"] is None
+        assert "with the placements" in row["findings"][0]
+        assert "ip.tap(x.full_tensor()" in row["findings"][0]
+    assert "processes 0 and 1 began with the same samples" in str(caught[-1].message)
+    for placement, there in ((Replicate(), x), (Shard(0), x.chunk(2)[rank])):
+        spread = distribute_tensor(x, mesh, [placement])
+        with ip.probe(same := nn.Identity(), measures=ip.Entropy(H)) as probe:
+            same(spread)
+        ((value, n),) = ((row["value"], row["n"]) for row in probe.report().rows)
+        assert (value, n) == (float(H.entropy(there)), len(there))
+
+
+def in_stages(rank):
+    """A pipeline: each process has some of the layers."""
+    model, x = model_of(), data(50, 6)
+    stage = nn.Sequential(model[0]) if rank == 0 else nn.Sequential(model[1], model[2])
+    with ip.probe(stage, measures=ip.Entropy(H)) as probe:
+        stage(x if rank == 0 else model[0](x))
+    alone = but_errors(probe.report())
+    probe.sync()
+    assert len(alone) == 1 + rank
+    assert len(probe.report().rows) == 3
+
+
+def other_seeds(rank):
+    measure = ip.Entropy(ip.Gaussian(), project=2)
+    with ip.probe(model := model_of(), measures=measure, seed=rank) as probe:
+        model(data(50, 6, seed=rank))
+    before = probe.report().rows
+    with pytest.raises(ValueError, match=r"seed: expected samples .* got seeds from 0 to 1"):
+        probe.sync()
+    assert probe.report().rows == before
+
+
+def one_dies(rank):
+    with ip.probe(model := model_of(), measures=ip.Entropy(H)) as probe:
+        model(data(50, 6, seed=rank))
+    if rank == 1:
+        os._exit(0)
+    with pytest.raises(RuntimeError, match=r"process 0 waited for 1 others, and at least one did"):
+        probe.sync()
+    assert but_errors(probe.report()) == expected(data(50, 6))
+
+
+def work(rank, folder):
+    torch.distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/store",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
+    )
+    for scenario in (fully_sharded, sharded_by_features, in_stages, other_seeds, one_dies):
+        scenario(rank)
+        Path(folder, f"{scenario.__name__}-{rank}").touch()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What the processes have finished, and what they have said."""
+    if not torch.distributed.is_available():
+        pytest.skip("needs torch.distributed")
+    folder = tmp_path_factory.mktemp("processes")
+    roots = [Path(ip.__file__).parents[1], Path(__file__).parents[3]]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")]),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(folder)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = "\n".join(worker.communicate(timeout=120)[0] for worker in workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+    return {path.name for path in folder.iterdir()}, said
+
+
+@pytest.mark.parametrize(
+    "scenario", ["fully_sharded", "sharded_by_features", "in_stages", "other_seeds", "one_dies"]
+)
+def test_spread_over_processes(finished, scenario):
+    done, said = finished
+    ranks = [0] if scenario == "one_dies" else [0, 1]
+    assert all(f"{scenario}-{rank}" in done for rank in ranks), said
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), Path(sys.argv[2]))
