@@ -87,7 +87,7 @@ class KeptPairs(KeptSamples):
         if self.samples is None:
             raise ArgumentValueError("x", "expected a first view, but there was none here.")
         second = Samples.none_like(self.samples.values) if self.second is None else self.second
-        second.add(piece.admitted, piece.x)
+        second.add(piece.admitted, piece.x, piece.doubtful)
         self.second = second
         return self.bytes_per_sample != before
 
