@@ -31,7 +31,8 @@ class PredictionEntropy(Measure):
     the vocabulary in float64. Only averages remain. The standard error takes the prompts for
     independent, and the positions of one prompt not.
 
-    Choose the blocks by ``layers=`` of :func:`probe`, such as ``"transformer.h.*"``. A layer that
+    Choose the blocks by ``layers=`` of :func:`probe`, such as ``[*model.transformer.h]``; a glob
+    such as ``"transformer.h.*"`` would choose the modules within them. A layer that
     the read-out does not fit has no value. Of a pass that raises an error nothing is read out.
 
     A read-out that was trained for the last layer may misread earlier ones: a high entropy can
