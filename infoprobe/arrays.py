@@ -34,7 +34,8 @@ def as_tensor(x: Any, name: str) -> Tensor:
         ValueError: It is empty, or some of its values are masked.
     """
     tensor = x if isinstance(x, Tensor) else _from_array(x, name)
-    _require_whole(tensor, name)
+    if type(tensor) is not Tensor:
+        _require_whole(tensor, name)
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     if tensor.is_nested:

@@ -46,6 +46,16 @@ def read(tensors: Sequence[Tensor]) -> list[Tensor]:
     return found
 
 
+def cumsum(x: Tensor, dim: int) -> Tensor:
+    """The sums of floating-point values up to each place along an axis.
+
+    CUDA has no deterministic way to find them, so where one is demanded, the CPU finds them.
+    """
+    if is_here(x) or not torch.are_deterministic_algorithms_enabled():
+        return x.cumsum(dim)
+    return x.cpu().cumsum(dim).to(x.device)
+
+
 def extremes(tensors: Sequence[Tensor]) -> Tensor:
     """The least and the greatest value of some tensors, NaN if there are any: (2,), float64."""
     device = tensors[0].device

@@ -80,9 +80,10 @@ _INVERSE_CALL = _Private(
 )
 _DISPATCH_MODES = _Private("torch._C._len_torch_dispatch_stack", "see modes that are at work")
 _FUNCTION_MODES = _Private("torch._C._len_torch_function_stack", "see modes that are at work")
-_MODES_OF_TRACES = _Private(
-    "torch._ops._len_torch_dispatch_stack_pre_dispatch", "see modes that are at work"
+_IS_KEY_AT_WORK = _Private(
+    "torch._C._dispatch_tls_is_dispatch_key_included", "see modes that are at work"
 )
+_KEY_OF_TRACES = _Private("torch._C.DispatchKey.PreDispatch", "see modes that are at work")
 _ALL_DISPATCH_MODES = _Private(
     "torch.utils._python_dispatch._get_current_dispatch_mode_stack", "recognise a trace"
 )
@@ -106,15 +107,21 @@ def version(tensor: Tensor) -> int | None:
     Torch has no public way to ask for it, and none to ask a tensor of a subclass that refuses
     all functions.
     """
+    if type(tensor) is Tensor:
+        return _version(tensor)
     with _DISABLED.value():
-        if tensor.is_inference():
-            return None
-        try:
-            return tensor._version
-        except AttributeError:
-            raise TorchChangedError(
-                "Tensor._version", "see that a tensor was changed in place"
-            ) from None
+        return _version(tensor)
+
+
+def _version(tensor: Tensor) -> int | None:
+    if tensor.is_inference():
+        return None
+    try:
+        return tensor._version
+    except AttributeError:
+        raise TorchChangedError(
+            "Tensor._version", "see that a tensor was changed in place"
+        ) from None
 
 
 def dtype_of(tensor: Tensor) -> torch.dtype:
@@ -153,6 +160,8 @@ def _in_dual_level() -> bool:
 
 # What runs around us.
 
+_NOTHING_TO_LEAVE = contextlib.nullcontext()  # made once, since every hook asks for it
+
 
 def in_backward() -> bool:
     """Whether this thread is in a backward pass.
@@ -177,7 +186,7 @@ def outside_of_transforms() -> contextlib.AbstractContextManager[object]:
     Torch has no public way to leave them for a while.
     """
     if _TOP.value() is None:
-        return contextlib.nullcontext()
+        return _NOTHING_TO_LEAVE
     block: contextlib.AbstractContextManager[object] = _CLEARED.value()
     return block
 
@@ -195,11 +204,11 @@ def is_traced() -> bool:
     cuda: Any = torch.cuda
     if cuda.is_initialized() and cuda.is_current_stream_capturing():
         return True
-    if _MODES_OF_TRACES.value() or _is_followed_by_fx():
+    if _IS_KEY_AT_WORK.value(_KEY_OF_TRACES.value) or _is_followed_by_fx():
         return True
-    return bool(_DISPATCH_MODES.value()) and any(
-        mode.is_infra_mode() for mode in _ALL_DISPATCH_MODES.value()
-    )
+    if not _DISPATCH_MODES.value():
+        return False
+    return any(mode.is_infra_mode() for mode in _ALL_DISPATCH_MODES.value())
 
 
 # Until torch 2.7 one function stood for both.
@@ -235,7 +244,7 @@ def outside_of_modes() -> contextlib.AbstractContextManager[object]:
     """
     if _DISPATCH_MODES.value() or _FUNCTION_MODES.value():
         return _outside_of_modes()
-    return contextlib.nullcontext()
+    return _NOTHING_TO_LEAVE
 
 
 @contextlib.contextmanager

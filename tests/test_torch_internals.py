@@ -253,7 +253,7 @@ def in_a_mode(internals, popped=None, functions=1):
 # What to delete from torch, and a call that then has to say so.
 VANISHED = {
     "torch._C._current_graph_task_id": lambda internals: internals.in_backward(),
-    "torch._C.DisableTorchFunctionSubclass": lambda internals: internals.version(torch.ones(1)),
+    "torch._C.DisableTorchFunctionSubclass": lambda i: i.version(nn.Parameter(torch.ones(1))),
     "torch._C._functorch.peek_interpreter_stack": lambda i: i.outside_of_transforms(),
     "torch._C._functorch.get_interpreter_stack": lambda internals: internals.under_vmap(),
     "torch._C._functorch.TransformType": lambda internals: torch.func.vmap(
@@ -269,7 +269,8 @@ VANISHED = {
     "torch.nn.Module._call_impl": lambda internals: internals.module_call(),
     "torch._C._len_torch_dispatch_stack": lambda internals: internals.outside_of_modes(),
     "torch._C._len_torch_function_stack": lambda internals: internals.outside_of_modes(),
-    "torch._ops._len_torch_dispatch_stack_pre_dispatch": lambda i: i.is_traced(),
+    "torch._C._dispatch_tls_is_dispatch_key_included": lambda i: i.is_traced(),
+    "torch._C.DispatchKey": lambda i: i.is_traced(),
     "torch.utils._python_dispatch._get_current_dispatch_mode_stack": lambda i: in_a_mode(
         i
     ).is_traced(),

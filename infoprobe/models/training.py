@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.devices import is_here, send
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.models.checkpoints import Checkpoint, Position
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 Model = TypeVar("Model", bound=nn.Module)
+# On other devices than the CPU, the losses of so many steps are read at once.
+_AT_ONCE = 64
 _Model_contra = TypeVar("_Model_contra", bound=nn.Module, contravariant=True)
 
 
@@ -112,7 +115,9 @@ def fit(
             schedule was published for them, no parameter requires gradients, or the checkpoint is
             damaged or belongs to another training.
         FloatingPointError: The loss, a weight or a gradient became NaN or infinite; the message
-            says when. The checkpoint then still holds an earlier, finite state.
+            says when. The checkpoint then still holds an earlier, finite state. On the CPU, a
+            loss that is not finite is seen before the weights change. On other devices, for which
+            the training waits only now and then, it is seen up to 64 steps later.
     """
     if not isinstance(model, nn.Module):
         raise ArgumentTypeError("model", f"expected a torch.nn.Module, got {checks.shown(model)}.")
@@ -191,31 +196,28 @@ def fit(
                 continue
             for group in optimizer.param_groups:
                 group["lr"] = schedule.learning_rate_in(epoch)
+            unread: dict[int, Tensor] = {}
             for step in range(position.step, batches):
                 start = step * schedule.batch_size
-                batch = images[order[start : start + schedule.batch_size]].to(device)
+                batch = send(images[order[start : start + schedule.batch_size]], device)
                 x = (batch / 255 if batch.dtype == torch.uint8 else batch).to(dtype)
                 with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                     value = loss(model, x)
-                current = value.item()
-                if not math.isfinite(current):
-                    raise FloatingPointError(
-                        f"the loss became {current} in epoch {epoch + 1}, step {step + 1}. "
-                        "Check that the images are finite, lower the learning rate, or train "
-                        "without autocast."
-                    )
+                unread[step] = value.detach()
+                if is_here(value) or len(unread) == _AT_ONCE:
+                    position.total += _read(unread, epoch)
+                    mean = position.total / (step + 1)
+                    bar.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}", refresh=False)
                 optimizer.zero_grad()
                 value.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 position.step += 1
-                position.total += current
-                bar.set_postfix(
-                    epoch=epoch + 1, loss=f"{position.total / position.step:.4f}", refresh=False
-                )
                 bar.update()
                 if file is not None and file.is_due():
+                    position.total += _read(unread, epoch)
                     _require_finite(optimizer, f"by epoch {epoch + 1}, step {position.step}")
                     file.save(position)
+            position.total += _read(unread, epoch)
             _require_finite(optimizer, f"by epoch {epoch + 1}, step {position.step}")
             position.history.append(position.total / batches)
             position = Position(epoch + 1, history=position.history)
@@ -230,6 +232,25 @@ def _default_loss(model: nn.Module) -> Loss[nn.Module]:
     if isinstance(model, InvertibleAutoencoder):
         return InvertibleAutoencoderLoss()
     return reconstruction_loss
+
+
+def _read(losses: dict[int, Tensor], epoch: int) -> float:
+    """Returns the sum of the losses of some steps of an epoch, and empties them.
+
+    Raises:
+        FloatingPointError: One of them is not finite.
+    """
+    if not losses:
+        return 0.0
+    values = torch.stack([loss.reshape(()) for loss in losses.values()]).tolist()
+    for step, value in zip(losses, values, strict=True):
+        if not math.isfinite(value):
+            raise FloatingPointError(
+                f"the loss became {value} in epoch {epoch + 1}, step {step + 1}. Check that the "
+                "images are finite, lower the learning rate, or train without autocast."
+            )
+    losses.clear()
+    return float(sum(values))
 
 
 def _require_finite(optimizer: torch.optim.Optimizer, when: str) -> None:

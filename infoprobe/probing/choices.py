@@ -170,7 +170,10 @@ class Pass:
             n = self._known_count(sampling.select)
             if n is None:
                 continue
-            admitted = self.admitted(sampling, n)
+            try:
+                admitted = self.admitted(sampling, n)
+            except Exception:  # raised again where a tensor is reduced, and told on its row
+                continue
             origins = self.tokens.origins(sampling.select, admitted.indices)
             if x.dim() and origins is not None and len(admitted.indices):
                 sequences, places = origins
@@ -243,7 +246,8 @@ class Pass:
         Layers that have seen the same tensors share them: the output of one is the input
         of the next, and all refer to the same input of the model. So each tensor is added once.
         """
-        added: C = self._once(operator.add, before, counts)
+        known = self._sums.get((id(before), id(counts)))
+        added: C = self._once(operator.add, before, counts) if known is None else known[0]
         return added
 
     def refused(self, before: Tensor | None, refused: Tensor) -> Tensor:

@@ -85,6 +85,10 @@ class Recorder:
                 self._tensor_reductions[as_role][number] = reduction
             elif isinstance(reduction, CallReduction):
                 self._call_reductions[number] = reduction
+        # Of a point, which has no input of its own.
+        self._nothing_before: Pieces = dict.fromkeys(
+            self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN
+        )
         self.wants_log_determinants = any(
             reduction.wants_log_determinants for reduction in self._call_reductions.values()
         )
@@ -233,8 +237,10 @@ class Recorder:
         """The rows of the windows that are over, as far as they were computed."""
         return self._windows.rows
 
-    def enter(self, run: Run, inputs: list[Tensor]) -> Entered:
+    def enter(self, run: Run, inputs: list[Tensor]) -> Entered | None:
         """Reduces the layer's input, which the layer may overwrite."""
+        if not self._sources:
+            return None
         return Entered(
             self._reduce(run, "previous", inputs),
             run.source(inputs) if self._asks_for_sources else None,
@@ -244,24 +250,22 @@ class Recorder:
 
     def exit(self, run: Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
+        if not self._sources:
+            return
         call = LayerCall(*event.place, event.direction, event.call)
         entered: Entered | None = event.entered
         source = None if entered is None else entered.source
         pieces: dict[Role, Pieces] = {
             # A layer may change a tensor behind our back and return it.
             "output": self._reduce(run, "output", event.outputs, afresh=not event.unchanged),
-            "previous": dict.fromkeys(self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN)
-            if entered is None
-            else entered.pieces,
+            "previous": self._nothing_before if entered is None else entered.pieces,
             "input": run.input,
             "target": run.target,
             "layer": {i: _reported(run, each, event) for i, each in self._call_reductions.items()},
             "unmeasured": {},
-            **{
-                role_of(layer): run.named[layer].pieces if layer in run.named else missing
-                for layer, missing in self._named.items()
-            },
         }
+        for layer, missing in self._named.items():
+            pieces[role_of(layer)] = run.named[layer].pieces if layer in run.named else missing
         if call.layer in self._named:
             run.named[call.layer] = self._named_layer(event, pieces["output"])
         if entered is not None:
@@ -310,6 +314,13 @@ class Recorder:
             "input" in run.integers,
             hold_integers(event.outputs),
             entered is not None and entered.integers,
+            *(self._facts_of_named(run, now) if self._named else ()),
+        )
+
+    def _facts_of_named(
+        self, run: Run, now: bytes | None
+    ) -> tuple[frozenset[Role], frozenset[Role]]:
+        return (
             frozenset(role_of(x) for x in self._named if run.noise_since(x, now)),
             frozenset(role_of(x) for x, named in run.named.items() if named.integers),
         )

@@ -26,7 +26,7 @@ def local(x: Tensor) -> Tensor:
         TypeError: It has parts of samples, or parts of a sum. A probe starts no communication of
             its own, for which all processes would have to wait, so it cannot put them together.
     """
-    placements = _placements(x)
+    placements = None if type(x) is Tensor else _placements(x)
     if placements is None:
         return x
     if all(one.is_replicate() or one.is_shard(0) for one in placements):

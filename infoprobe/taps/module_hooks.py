@@ -42,16 +42,14 @@ class _Site(NamedTuple):
     """What the hooks of a module must know of it.
 
     Attributes:
-        name: The layer's name, if it was chosen.
+        place: Where the layer's tensors are reported, if it was chosen.
         path: The module's name, empty for the model itself.
-        type: The name of its class.
         map: What there is to know if calls run it as a map; ``None`` if they do not.
         makes_transforms: Whether it returns a transform or a distribution.
     """
 
-    name: str | None
+    place: Place | None
     path: str
-    type: str = ""
     map: _Map | None = None
     makes_transforms: bool = False
 
@@ -90,9 +88,8 @@ class ModuleTap:
                 self._ends.setdefault((layer.module, layer.end), []).append(layer)
         self._sites = {
             layer.module: _Site(
-                layer.name if layout.is_chosen(layer) else None,
+                Place(layer.name, layer.type) if layout.is_chosen(layer) else None,
                 layer.prefix,
-                layer.type,
                 _Map(layer.library, Doubts.of(layer.module))
                 if layer.library.is_map(layer.module)
                 else None,
@@ -119,7 +116,7 @@ class ModuleTap:
     def _hooked(self) -> Iterable[nn.Module]:
         """The model, its layers, all maps and makers of transforms, and all that hold these."""
         needed = [self._model]
-        needed += [module for module, site in self._sites.items() if site.name is not None]
+        needed += [module for module, site in self._sites.items() if site.place is not None]
         needed += [
             module
             for module, site in self._sites.items()
@@ -162,7 +159,7 @@ class ModuleTap:
         """Compiled code calls a module."""
         if module is self._model:
             self._calls.end_all()  # what was interrupted in compiled code had nobody to tell of it
-        place = None if site.name is None else Place(site.name, type(module).__name__)
+        place = site.place and site.place._replace(type=type(module).__name__)
         self._calls.enter(module, site.path, place, None, lambda: tensors, hooked=False)
 
     def _tensors_leave(self, module: nn.Module, tensors: list[Tensor]) -> None:
@@ -186,10 +183,9 @@ class ModuleTap:
             return own or main_tensor(args) or main_tensor(kwargs)
 
         several = "" if own or module is not self._model else self._given.others(args, kwargs)
-        place = None if site.name is None else Place(site.name, site.type)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
-        call = self._calls.enter(module, site.path, place, direction, given, True, several)
+        call = self._calls.enter(module, site.path, site.place, direction, given, True, several)
         if call is None:
             return None
         if own:
@@ -218,13 +214,12 @@ class ModuleTap:
         if output is None:  # the call raised, or returns nothing
             self._calls.leave(call, None)
             return
-        listens = site.makes_transforms or (
-            site.name is not None and not isinstance(output, Tensor)
-        )
-        conditional = any(value is not None for value in (*args, *kwargs.values()))
-        if listens and self._transforms.made(output, call.path, site.name, conditional):
-            self._calls.leave(call, None)
-            return
+        if site.makes_transforms or (site.place is not None and not isinstance(output, Tensor)):
+            name = site.place and site.place.name
+            conditional = any(value is not None for value in (*args, *kwargs.values()))
+            if self._transforms.made(output, call.path, name, conditional):
+                self._calls.leave(call, None)
+                return
         own: list[Tensor] | None = None
         reported: LogDeterminant | None = None
         if site.map is not None:

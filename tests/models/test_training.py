@@ -289,6 +289,40 @@ def test_a_gradient_that_is_not_finite_in_the_last_step():
         fit(MNISTAutoencoder(5), images(), QUICK, loss=loss, progress=False)
 
 
+class TestWhereReadingALossMeansWaiting:
+    """Elsewhere than on the CPU, the losses of several steps are read at once."""
+
+    @pytest.fixture(autouse=True)
+    def elsewhere(self, monkeypatch):
+        monkeypatch.setattr("infoprobe.models.training.is_here", lambda x: False)
+        monkeypatch.setattr("infoprobe.models.training._AT_ONCE", 3)
+
+    def test_the_mean_losses_are_the_same(self, monkeypatch):
+        def losses():
+            torch.manual_seed(0)
+            return fit(MNISTAutoencoder(5), images(), QUICK, progress=False)
+
+        together = losses()
+        monkeypatch.undo()
+        assert together == pytest.approx(losses(), rel=1e-12)
+
+    @pytest.mark.parametrize(("bad", "seen"), [(1, 3), (4, 4), (7, 7), (8, 8)])
+    def test_one_that_is_not_finite_is_seen_with_the_others(self, bad, seen):
+        steps = 0
+
+        def loss(model, x):
+            nonlocal steps
+            steps += 1
+            value = reconstruction_loss(model, x)
+            return value * torch.inf if steps == bad else value
+
+        epoch, step = divmod(bad - 1, 4)
+        message = f"the loss became inf in epoch {epoch + 1}, step {step + 1}. Check that"
+        with pytest.raises(FloatingPointError, match=message):
+            fit(MNISTAutoencoder(5), images(), QUICK, loss=loss, progress=False)
+        assert steps == seen
+
+
 def test_frozen_parameters_need_not_be_finite():
     model = MNISTAutoencoder(5)
     model.mask = nn.Parameter(torch.full((2,), -torch.inf), requires_grad=False)

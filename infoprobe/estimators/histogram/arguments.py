@@ -33,10 +33,15 @@ class Argument(NamedTuple):
 
 def values(x: Any, name: str) -> Argument:
     """An argument whose values are pooled, of any shape."""
-    tensor = checks.as_tensor(x, name).detach()
+    tensor = checks.as_tensor(x, name)
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.element_size() > 2 or tensor.dtype == torch.bool:
         tensor = checks.exact_float(tensor, name)
-    low, high = compiled.extent(in_memory_order(tensor)) or checks.extent(tensor, name)
+    known = None
+    if tensor.numel() >= compiled.FEWEST:
+        known = compiled.extent(in_memory_order(tensor))
+    low, high = known or checks.extent(tensor, name)
     return Argument(name, tensor, float(low), float(high))
 
 

@@ -18,7 +18,7 @@ from infoprobe import checks
 from infoprobe.estimators.histogram.grids import Grid
 
 # Below this many values the kernels save nothing.
-_FEWEST = 1 << 12
+FEWEST = 1 << 12
 # Loading the kernels takes half a second (and compiling them another, once on each machine), so
 # torch counts that many values first.
 _ENOUGH = 1 << 24
@@ -46,9 +46,11 @@ def tally(x: Tensor, grid: Grid, groups: Tensor | None = None, number: int = 1) 
     Returns:
         The counts; ``None`` if torch is to count.
     """
+    if x.numel() < FEWEST or x.device.type != "cpu":
+        return None
     cells = number * grid.size
     numbers = grid.numbers
-    if x.device.type != "cpu" or x.numel() < _FEWEST or cells > _MOST_CELLS or not numbers:
+    if cells > _MOST_CELLS or not numbers:
         return None
     kernels = _kernels(x.numel())
     if kernels is None:
@@ -74,7 +76,7 @@ def extent(x: Tensor) -> tuple[float, float] | None:
         The two; ``None`` if torch is to find them, or if some value is not finite.
     """
     dense = x.device.type == "cpu" and x.is_contiguous()
-    if not (dense and x.is_floating_point() and x.numel() >= _FEWEST):
+    if not (dense and x.is_floating_point() and x.numel() >= FEWEST):
         return None
     kernels = _kernels(0)
     if kernels is None:

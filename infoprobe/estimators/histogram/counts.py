@@ -25,6 +25,8 @@ _BLOCK_ELSEWHERE = 1 << 24
 # atom (black pixels, the zeros of a ReLU) makes it wait all the time. So neighbouring values are
 # counted apart, in different lanes.
 _LANES = 4
+# So few values are counted before the lanes have been put together.
+_FEW = 1 << 12
 
 _INT16 = 1 << 15
 
@@ -180,11 +182,12 @@ def _block(x: Tensor) -> int:
 
 
 def _count(x: Tensor, grid: Grid) -> Tensor:
-    x = checks.exact_float(x, "x")
-    stride = 1 << grid.size.bit_length()
-    if x.device.type != "cpu" or grid.numbers is None or 2 * stride * _LANES > _INT16:
-        return torch.bincount(grid.index(x), minlength=grid.size)
     n = x.numel()
+    stride = 1 << grid.size.bit_length()
+    in_lanes = n > _FEW and x.device.type == "cpu" and 2 * stride * _LANES <= _INT16
+    if not in_lanes or grid.numbers is None:
+        return torch.bincount(grid.index(x), minlength=grid.size)
+    x = checks.exact_float(x, "x")
     if isinstance(grid, DyadicGrid):
         x, first = grid.exact(x), grid.first
         scaled = grid.scaled(x, _scratch.take(n, x.dtype))

@@ -130,7 +130,7 @@ class DyadicGrid:
     def index(self, x: Tensor) -> Tensor:
         """The place of each value among the bins: exact, as whole numbers from 0."""
         x = self.exact(checks.exact_float(x, "x"))
-        place = self.scaled(x, torch.empty_like(x)).sub_(self.first)
+        place = self.scaled(x).sub_(self.first)
         return place.to(torch.int16 if self.size <= _INT16 else torch.int32)
 
     def exact(self, x: Tensor) -> Tensor:
@@ -140,12 +140,12 @@ class DyadicGrid:
         # floor(x / 2^e) = floor(floor(x) / 2^e), and the latter cannot underflow.
         return x.floor() if self.exponent > 0 else x
 
-    def scaled(self, x: Tensor, out: Tensor) -> Tensor:
+    def scaled(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """The number of each value's bin, from :meth:`exact` values."""
         # Multiplying by a power of two is exact, so no value lands in a neighbour's bin.
-        torch.mul(x, 2.0**-self.exponent, out=out)
+        numbers = torch.mul(x, 2.0**-self.exponent, out=out)
         # From zero on, the conversion to integers rounds down by itself.
-        return out.floor_() if self.first < 0 else out
+        return numbers.floor_() if self.first < 0 else numbers
 
     @property
     def numbers(self) -> tuple[int, float, float, float] | None:

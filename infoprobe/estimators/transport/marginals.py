@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from infoprobe import checks
+from infoprobe import checks, devices
 from infoprobe.errors import ArgumentValueError
 
 # Intervals of a map, and of the coarse map through quantiles that spaces the former.
@@ -258,8 +258,8 @@ def _through(edges: Tensor, masses: Tensor, n: int) -> Marginals:
     # Beyond the least of n values, and beyond the greatest, lies 1 / (n + 1) in expectation.
     tail = torch.full_like(masses[:, :1], 1 / (n + 1))
     masses = masses * ((n - 1) / (n + 1))
-    below = torch.cat([tail, masses], 1).cumsum(1)
-    above = torch.cat([masses, tail], 1).flip(1).cumsum(1).flip(1)
+    below = devices.cumsum(torch.cat([tail, masses], 1), 1)
+    above = devices.cumsum(torch.cat([masses, tail], 1).flip(1), 1).flip(1)
     # Of both, the smaller has the digits.
     tails = torch.special.ndtri(torch.minimum(below, above))
     scores = torch.where(below < above, tails, -tails)

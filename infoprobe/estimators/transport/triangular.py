@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from infoprobe import devices
 from infoprobe.estimators.training import linear_layer
 
 _LOG_NORMAL = math.log(2 * math.pi) / 2  # minus the standard Gaussian's log-density at 0
@@ -171,7 +172,7 @@ def _significant_regression(y: Tensor) -> Tensor:
     inverse = torch.linalg.solve_triangular(factor, identity, upper=False)
     coefficient = -inverse * factor.diagonal().unsqueeze(1)
     # The inverse of the matrix of the first i features has the diagonal sum_{k < i} inverse_k^2.
-    before = inverse.square().cumsum(0) - inverse.square()
+    before = devices.cumsum(inverse.square(), 0) - inverse.square()
     significant = inverse.square() * n > _SIGNIFICANT**2 * before
     coefficient = coefficient * (significant.tril(-1) * deviation.unsqueeze(1) / deviation)
     on_features: Tensor = coefficient[0::2].view(d, d, 2).mT.reshape(d, 2 * d)

@@ -173,7 +173,8 @@ class Counting(TensorReduction):
 
     def reduce(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
         """The counts of some tensors together; on a device they stay there."""
-        if not is_here(tensors[0]) and isinstance(self.estimator, CountsUnread):
+        here = is_here(tensors[0])
+        if not here and isinstance(self.estimator, CountsUnread):
             return self._reduce_there(self.estimator, tensors, run)
         if self.select is not None or run.tokens.padded:
             return self._selected(tensors, run)
@@ -183,7 +184,7 @@ class Counting(TensorReduction):
             more = count_blocks(self.estimator, x, len(run.groups))
             blocks = [a + b for a, b in zip(blocks, more, strict=True)]
         groups = dict(zip(run.groups, blocks, strict=False))
-        return _piece(checks.length(tensors[0]) or 1, tensors, chosen, groups)
+        return _piece(checks.length(tensors[0]) or 1, tensors, chosen, groups, here)
 
     def _selected(self, tensors: list[Tensor], run: Pass) -> CountsPiece:
         """The counts of some samples only, in blocks of whole sequences."""
@@ -197,7 +198,7 @@ class Counting(TensorReduction):
                 if len(part):
                     counts = self.estimator.count(part)
                     groups[group] = groups[group] + counts if group in groups else counts
-        return _piece(n, samples, counted, groups)
+        return _piece(n, samples, counted, groups, is_here(tensors[0]))
 
     def _samples(self, tensors: list[Tensor], run: Pass) -> tuple[list[Tensor], Select]:
         """The samples in some tensors, and how they were chosen."""
@@ -271,13 +272,10 @@ def _labels(sizes: Sequence[int]) -> Tensor:
 
 
 def _piece(
-    n: int, tensors: list[Tensor], counted: list[Tensor], groups: Mapping[int, Counts]
+    n: int, tensors: list[Tensor], counted: list[Tensor], groups: Mapping[int, Counts], here: bool
 ) -> CountsPiece:
-    if not is_here(tensors[0]):
+    if not here:
         groups = {group: counts.to("cpu") for group, counts in groups.items()}
-    return CountsPiece(
-        n=n,
-        values=sum(map(Tensor.numel, tensors)),
-        groups=groups,
-        counted=sum(map(Tensor.numel, counted)),
-    )
+    values = sum(x.numel() for x in tensors)
+    some = values if counted is tensors else sum(x.numel() for x in counted)
+    return CountsPiece(n, values, groups, some)

@@ -89,11 +89,13 @@ class Reservoir:
         slots = torch.cat([freed, new])
         added = Admitted(n, indices, slots, self.seen + indices, self.size)
         room = torch.zeros(len(indices) - len(freed), device="cpu")
-        self.numbers = torch.cat([self.numbers, room.to(torch.int64)])
-        self.marks = torch.cat([self.marks, room.to(torch.int64)])
-        self._priorities = torch.cat([self._priorities, room.to(torch.float64)])
-        self.numbers[slots], self._priorities[slots] = added.numbers, drawn[indices]
-        self.marks[slots] = UNKNOWN
+        # All is made before anything is taken over: where memory is short, nothing changes.
+        numbers = torch.cat([self.numbers, room.to(torch.int64)])
+        marks = torch.cat([self.marks, room.to(torch.int64)])
+        priorities = torch.cat([self._priorities, room.to(torch.float64)])
+        numbers[slots], priorities[slots] = added.numbers, drawn[indices]
+        marks[slots] = UNKNOWN
+        self.numbers, self.marks, self._priorities = numbers, marks, priorities
         self.seen += n
         for earlier in self._admitted:  # in passes that are not over
             earlier.slots[torch.isin(earlier.slots, slots)] = -1

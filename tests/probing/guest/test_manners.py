@@ -53,6 +53,19 @@ class TestGuestManners:
         probe.remove()  # once more does no harm
         assert probe.report().rows
 
+    def test_samples_that_cannot_be_admitted(self, monkeypatch):
+        def admit(self, n):
+            raise RuntimeError("not enough memory")
+
+        model, x = small_model(), torch.randn(30, 6)
+        with ip.probe(model, measures=ip.Entropy(ip.KNN())) as probe:
+            monkeypatch.setattr("infoprobe.probing.kept.reservoir.Reservoir.admit", admit)
+            with pytest.warns(RuntimeWarning, match="not enough memory"):
+                model(x)
+            monkeypatch.undo()
+            model(x)
+        assert {row["n"] for row in probe.report().rows} == {30}
+
     @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
     def test_whatever_is_raised(self, error):
         class Fails(nn.Module):
