@@ -4,25 +4,25 @@ The peers are other libraries that watch layers.
 
 pip install -e ".[benchmarks]"
 python benchmarks/probe.py --out docs/benchmarks/probe.json
+python benchmarks/probe.py --own --without-numba --out docs/benchmarks/probe.json
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import logging
 import resource
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-import torchlens
-from delve import SaturationTracker
 from timing import about, ratios, table, write
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 import infoprobe as ip
 
@@ -83,8 +83,8 @@ def plain(model: nn.Module, x: Tensor) -> Contenders:
 def probed(model: nn.Module, x: Tensor) -> Contenders:
     def attached(**options: Any) -> Callable[[], object]:
         own = copy.deepcopy(model)
-        ip.probe(own, **options)
-        return lambda: own(x)
+        probe = ip.probe(own, **options)
+        return lambda: (own(x), probe)  # a probe that nobody has takes its hooks along
 
     return {
         "no measures": attached(measures=[]),
@@ -118,9 +118,13 @@ def counted(model: nn.Module, x: Tensor) -> Contenders:
     return {"a bincount in a hook": lambda: own(x)}
 
 
-def hooked(model: nn.Module, x: Tensor, writer: SummaryWriter) -> Contenders:
+def hooked(model: nn.Module, x: Tensor, folder: str) -> Contenders:
+    from delve import SaturationTracker
+    from torch.utils.tensorboard import SummaryWriter
+
     saturated, own = copy.deepcopy(model), copy.deepcopy(model)
-    SaturationTracker(writer.log_dir, "csv", saturated, device="cpu")  # Linear and Conv2d only
+    writer = SummaryWriter(folder)
+    SaturationTracker(folder, "csv", saturated, device="cpu")  # Linear and Conv2d only
 
     def histogram(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -136,6 +140,8 @@ def hooked(model: nn.Module, x: Tensor, writer: SummaryWriter) -> Contenders:
 
 
 def traced(model: nn.Module, x: Tensor) -> Contenders:
+    import torchlens
+
     own = copy.deepcopy(model)
     return {"torchlens (all outputs kept)": lambda: torchlens.trace(own, x)}
 
@@ -163,7 +169,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", default="", help="only the cases whose name contains this")
+    parser.add_argument("--own", action="store_true", help="leave the peers' figures as they are")
+    parser.add_argument("--without-numba", action="store_true", help="as if it were not there")
+    parser.add_argument("--rounds", type=int, default=51, help="at most so many")
     arguments = parser.parse_args()
+    if arguments.without_numba:
+        sys.modules["numba"] = None  # type: ignore[assignment]
     logging.getLogger("delve.logger").setLevel(logging.WARNING)
     torch.set_num_threads(1)
     torch.set_grad_enabled(False)
@@ -177,18 +188,23 @@ def main() -> None:
         "MNIST INN": (mnist_inn(), torch.rand(32, 1, 28, 28), 7),
     }
     cases = {name: case for name, case in cases.items() if arguments.only in name}
-    results = {}
-    for name, (model, x, rounds) in cases.items():
-        with tempfile.TemporaryDirectory() as folder, SummaryWriter(folder) as writer:
+    out = arguments.out
+    known = json.loads(out.read_text()) if out is not None and out.exists() else {}
+    kind = "ratios without numba" if arguments.without_numba else "ratios"
+    results = known.get(kind, {})
+    for name, (model, x, most) in cases.items():
+        rounds = min(most, arguments.rounds)
+        with tempfile.TemporaryDirectory() as folder:
             contenders = plain(model, x) | probed(model, x) | counted(model, x)
-            contenders |= hooked(model, x, writer)
-            results[name] = ratios(contenders, rounds, twice=True)
+            contenders |= {} if arguments.own else hooked(model, x, folder)
+            results[name] = results.get(name, {}) | ratios(contenders, rounds, twice=True)
     # torchlens comes last, with its own plain passes: it leaves wrappers on torch's functions.
-    for name, (model, x, rounds) in cases.items():
+    for name, (model, x, most) in ({} if arguments.own else cases).items():
+        rounds = min(most, arguments.rounds)
         results[name] |= ratios(plain(model, x) | traced(model, x), rounds, twice=True)
     print(table(f"batch {BATCH} (INN 32), 1 thread", results))
     memory = {"batches": 1_000, "before": before, "after": after}
-    write(arguments.out, {"about": about(1), "ratios": results, "resident MiB": memory})
+    write(out, {**known, "about": about(1), kind: results, "resident MiB": memory})
 
 
 if __name__ == "__main__":
