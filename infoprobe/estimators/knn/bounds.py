@@ -108,8 +108,9 @@ def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[F
 
 
 def _elliptical(x: Tensor, gaussian: float) -> float:
-    """The most entropy that samples (n, d) can have whose radii, in units of their covariance, are
-    these: in polar coordinates, a density is at most uniform on each sphere.
+    """The most entropy that samples (n, d) can have with these radii, in units of their covariance.
+
+    In polar coordinates, a density is at most uniform on each sphere.
     """
     n, d = x.shape
     centred = x.double() - x.double().mean(0)
