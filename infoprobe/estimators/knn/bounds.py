@@ -108,7 +108,7 @@ def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[F
 
 
 def _elliptical(x: Tensor, gaussian: float) -> float:
-    """The most entropy that samples (n, d) can have with these radii, in units of their covariance.
+    """The most entropy that samples (n, d) can have, if their covariance and radii are known.
 
     In polar coordinates, a density is at most uniform on each sphere.
     """
