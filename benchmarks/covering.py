@@ -24,8 +24,13 @@ import infoprobe as ip
 from infoprobe.estimators.protocols import estimate
 
 SIZES = (200, 1_000, 4_000)
-# The findings which warn of a bias beyond the random error.
-SAID = {"bias-beyond-error", "too-few-values"}
+# The findings which warn of a bias.
+SAID = {
+    "bias-beyond-error",
+    "too-few-values",
+    "undersampled-information",
+    "negentropy-left",
+}
 # What takes a second or so each time is repeated a quarter as often.
 SLOW = ("entropy, Gaussianization", "information, k-NN, conditional")
 Draw = Callable[[int, torch.Generator], tuple[Tensor, ...]]
