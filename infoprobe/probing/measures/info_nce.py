@@ -53,7 +53,7 @@ class InfoNCE(Measure):
         ...     y = model(x + torch.randn(500, 3))
         ...     probe.pair()
         ...     y = model(x + torch.randn(500, 3))
-        >>> 0 < probe.report().rows[0]["value"] < 3 / 2 * math.log(4 / 3)  # the truth
+        >>> 0 < probe.report().rows[0]["value"] < 0.43  # the truth
         True
     """
 
