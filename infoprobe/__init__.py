@@ -30,13 +30,20 @@ from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
 from infoprobe.probing.measures import (
+    Curvature,
+    DiME,
     Divergence,
     Entropy,
     EntropyChange,
+    InfoNCE,
     Measure,
     MutualInformation,
+    PredictionDivergence,
+    PredictionEntropy,
+    PromptEntropy,
     Rate,
     Spectrum,
+    TokenEntropy,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe, probe
@@ -60,6 +67,8 @@ __all__ = [
     "ConfidenceInterval",
     "Counts",
     "Critic",
+    "Curvature",
+    "DiME",
     "Divergence",
     "Entropy",
     "EntropyChange",
@@ -69,6 +78,7 @@ __all__ = [
     "Gaussian",
     "Gaussianization",
     "Histogram",
+    "InfoNCE",
     "InvertibilityCheck",
     "JacobianSpectrum",
     "Ledger",
@@ -76,12 +86,16 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PredictionDivergence",
+    "PredictionEntropy",
     "Probe",
+    "PromptEntropy",
     "Rate",
     "Reading",
     "Report",
     "Row",
     "Spectrum",
+    "TokenEntropy",
     "TransportReport",
     "TrustWarning",
     "UpperBound",
@@ -108,7 +122,3 @@ __all__ = [
     "tap",
     "total_correlation",
 ]
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -8,6 +8,7 @@ file of the library uses a private name of torch.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import pkgutil
 import sys
@@ -278,6 +279,34 @@ def compiled_from(module: nn.Module) -> nn.Module | None:
     if original is None and type(module).__name__ == "OptimizedModule":
         raise TorchChangedError("OptimizedModule._orig_mod", "find the module that was compiled")
     return original
+
+
+def without_hooks(module: nn.Module) -> nn.Module:
+    """A module with the same parameters, without hooks, in evaluation mode.
+
+    What it computes leaves no trace on the original: buffers are copies. Torch has no public way
+    to call a module without its hooks.
+    """
+    bare = copy.copy(module)
+    state = vars(bare)
+    if getattr(state.get("forward"), "__self__", None) is module:
+        del state["forward"]  # the method of the original
+    for name, value in vars(nn.Module()).items():
+        if "hooks" in name:
+            state[name] = type(value)()
+    try:
+        state["_buffers"] = {
+            name: None if buffer is None else buffer.detach().clone()
+            for name, buffer in state["_buffers"].items()
+        }
+        state["_modules"] = {
+            name: None if child is None else without_hooks(child)
+            for name, child in state["_modules"].items()
+        }
+    except KeyError as error:
+        raise TorchChangedError(f"Module.{error.args[0]}", "use a module without hooks") from None
+    state["training"] = False
+    return bare
 
 
 def anything_was_compiled() -> bool:

@@ -114,6 +114,12 @@ class Pass:
         make_room: Shrinks the reservoirs if the samples that one of them keeps take so many bytes
             each that they do not fit into the memory.
         number: The number of the pass, from 0.
+        is_second: Whether its samples are the second views of those of the pass before.
+        first: Which samples were kept of the pass before, if it has their first views.
+
+    Attributes:
+        admissions: Which samples each reservoir keeps, as far as that is decided.
+        unfinished: What is finished when the pass is over, by the reduction that finishes it.
     """
 
     def __init__(
@@ -124,16 +130,23 @@ class Pass:
         tokens: Tokens | None = None,
         make_room: Callable[[Hashable, int], None] = lambda sampling, sample_bytes: None,
         number: int = 0,
+        *,
+        is_second: bool = False,
+        first: Mapping[Hashable, Admitted] | None = None,
     ) -> None:
         self.choices = choices
         self._make_room = make_room
         self.groups = groups
         self.tokens = Tokens() if tokens is None else tokens
         self.number = number
+        self.is_second = is_second
+        self.first = first
         self._reservoirs = reservoirs
-        self._admitted: dict[Hashable, Admitted] = {}
+        self.admissions: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._chunks: dict[tuple[int, int], Tensor] = {}
+        self._places: dict[tuple[int, int, int | None], Tensor] = {}
+        self.unfinished: dict[Any, list[Any]] = {}
 
     def fitting(self, sampling: Hashable, n: int, sample_bytes: int) -> Admitted:
         """Which of the pass's samples are kept, now that each takes so many bytes.
@@ -152,6 +165,8 @@ class Pass:
             x: The model's input, (n, ...).
         """
         for sampling, reservoir in self._reservoirs.items():
+            if self._follows(sampling):
+                continue  # it was decided and marked before
             n = self._known_count(sampling.select)
             if n is None:
                 continue
@@ -165,6 +180,10 @@ class Pass:
                     chosen = values.index_select(0, send(sequences, values.device))
                     reservoir.mark(admitted, marks_of(chosen, places))
 
+    def _follows(self, sampling: Any) -> bool:
+        """Whether a reservoir keeps the same samples of this pass as of the one before."""
+        return self.is_second and sampling.paired
+
     def _known_count(self, select: Select) -> int | None:
         try:
             return self.tokens.count(select)
@@ -173,10 +192,51 @@ class Pass:
 
     def admitted(self, sampling: Hashable, n: int) -> Admitted:
         """Which of the pass's samples a reservoir keeps: of ``n``, unless decided before."""
+        if self.first is not None and self._follows(sampling):
+            return self.first[sampling]
         with self.choices.lock:
-            if sampling not in self._admitted:
-                self._admitted[sampling] = self._reservoirs[sampling].admit(n)
-            return self._admitted[sampling]
+            if sampling not in self.admissions:
+                with outside_of_transforms():
+                    self.admissions[sampling] = self._reservoirs[sampling].admit(n)
+            return self.admissions[sampling]
+
+    def places(self, x: Tensor, limit: int | None = None) -> Tensor:
+        """Where the tokens that count stand among all of some sequences.
+
+        Arguments:
+            x: The sequences, (n, t, d).
+            limit: The most tokens to choose, at random and the same at every layer; ``None`` for
+                all.
+
+        Returns:
+            Their numbers in order, from 0 to n t - 1: (m,), int64, on the CPU.
+
+        Raises:
+            DoesNotApplyError: The tensor does not have the tokens of the mask.
+            ValueError: No token counts, or the mask does not fit the model's input.
+        """
+        n, t = x.shape[:2]
+        with self.choices.lock:
+            if (n, t, limit) not in self._places:
+                numbers = torch.arange(n * t, device="cpu").view(n, t, 1)
+                places = self.tokens.samples("tokens", numbers).flatten()
+                if limit is not None and len(places) > limit:
+                    generator = self.choices.generator
+                    order = torch.randperm(len(places), generator=generator, device="cpu")
+                    places = places[order[:limit].sort().values]
+                self._places[n, t, limit] = places
+            return self._places[n, t, limit]
+
+    def mask_of(self, x: Tensor) -> Tensor | None:
+        """Which tokens of some sequences (n, t, d) count, (n, t), bool; ``None`` if all do.
+
+        The errors are those of :meth:`places`.
+        """
+        if not self.tokens.padded:
+            return None
+        counts = torch.zeros(x.shape[:2].numel(), dtype=torch.bool, device="cpu")
+        counts[self.places(x)] = True
+        return counts.view(x.shape[:2]).to(x.device, non_blocking=True)
 
     def sum(self, before: C, counts: C) -> C:
         """The counts, or moments, of earlier passes and those of this one.

@@ -295,6 +295,27 @@ class Probe:
         """
         self._recorder.mask(require_mask(mask))
 
+    def pair(self) -> None:
+        """Says that the next pass has other views of the samples of the pass before.
+
+        Measures of two views, :class:`~infoprobe.InfoNCE` and :class:`~infoprobe.DiME`, compare
+        sample i of both passes. All other measures take the pass as any other.
+
+        Raises:
+            ValueError: There is no pass before, or it was announced as a second view itself.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> x = torch.randn(50, 3)
+            >>> with ip.probe(model, measures=ip.InfoNCE()) as probe:
+            ...     _ = model(x + 0.1 * torch.randn(50, 3))
+            ...     probe.pair()
+            ...     _ = model(x + 0.1 * torch.randn(50, 3))
+            >>> probe.report().rows[0]["n"]
+            50
+        """
+        self._recorder.pair()
+
     def track(self, every: int = 100, passes: int = 1) -> Probe:
         """Measures in windows of passes from now on, to follow a model over its training.
 

@@ -25,7 +25,7 @@ from infoprobe.probing.kept.base import (
     TensorReduction,
 )
 from infoprobe.probing.kept.damage import count_of
-from infoprobe.probing.kept.reservoir import random_stream
+from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import DraftRow, from_state, state_of
 from infoprobe.probing.record import Record
@@ -113,6 +113,9 @@ class Recorder:
         self._begun = 0
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None
+        self._is_second = False
+        # Of the last pass the record, which samples were kept, and whether it was a second view.
+        self._last: tuple[Record, Mapping[Hashable, Admitted], bool] | None = None
         self._choices.restart()
 
     @property
@@ -138,6 +141,21 @@ class Recorder:
         """Takes the mask of the tokens in the next pass, (n, t), bool, on the CPU."""
         self._mask = mask
 
+    def pair(self) -> None:
+        """The next pass has the second views of the samples of the pass before.
+
+        Raises:
+            ValueError: There is no pass before, or it has second views itself.
+        """
+        if not self.passes or (self._last is not None and self._last[2]):
+            raise ArgumentValueError(
+                "pair",
+                "expected a pass with the first views before, got "
+                f"{'one with second views' if self.passes else 'none'}. Run the model on the "
+                "first views, call probe.pair(), and run it on the second.",
+            )
+        self._is_second = True
+
     # What the taps tell.
 
     def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
@@ -145,6 +163,8 @@ class Recorder:
         with self._lock:
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
+            is_second, self._is_second = self._is_second, False
+            last, self._last = self._last, None
             if self.paused:
                 return None
             number = self._begun
@@ -162,6 +182,7 @@ class Recorder:
                     "part was the reference."
                 )
             tokens = Tokens(mask, held[0] if n else None)
+            has_first = is_second and last is not None and last[0] is self.record
             common = Pass(
                 self._choices,
                 self.record.reservoirs,
@@ -169,7 +190,10 @@ class Recorder:
                 tokens,
                 functools.partial(_make_room, self.record, self._memory),
                 number,
+                is_second=is_second,
+                first=last[1] if has_first and last is not None else None,
             )
+            self._last = self.record, common.admissions, is_second
             run = Run(number, notes, self.record, common, under_vmap())
             if self.record.passes == 0 and n:
                 self.record.opening = opening_of(held[0])
@@ -183,9 +207,12 @@ class Recorder:
         run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
         return run
 
-    def end(self, run: Run) -> None:
-        """Computes the measures at the end of a window of steps."""
+    def end(self, run: Run, completed: bool) -> None:
+        """Finishes what had to wait for the end, and at the end of a window its measures."""
         with self._lock:
+            for reduction, pieces in run.common.unfinished.items():
+                reduction.finish(pieces, completed)
+            run.common.unfinished.clear()
             last = self.tracking and run.number % self._every == self._window - 1
             if last and run.record is self.record:  # else it was reset meanwhile
                 self._windows.add(self.step, self.record)

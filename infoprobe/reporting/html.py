@@ -14,7 +14,7 @@ from infoprobe.findings import code_of
 from infoprobe.reporting import plot
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.reporting.table import MISSING, NO_VALUE, number
+from infoprobe.reporting.table import MISSING, NO_VALUE, number, width_notes
 from infoprobe.rows import LayerCall, Row, numbered
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class _Grid(NamedTuple):
     lines: list[_Line]
     units: str
     no_value: str
+    widths: list[str]
     findings: list[_Findings]
 
 
@@ -91,19 +92,20 @@ def page(rows: list[Row], latest: list[Row], title: str, settings: Mapping[str, 
             figures=[Markup(_svg(figure, name)) for name, figure in figures or ()],
             drawable=figures is not None,
             settings=list(settings.items()),
-            **_table(rows, latest),
+            **_table(rows, latest, settings),
         )
     )
 
 
-def notebook(rows: list[Row], latest: list[Row]) -> str:
+def notebook(rows: list[Row], latest: list[Row], settings: Mapping[str, str]) -> str:
     """The table with its findings, to stand in a notebook.
 
     Arguments:
         rows: All rows of a report.
         latest: The rows of its last step.
+        settings: What the report was made with.
     """
-    return _environment().get_template("notebook.html").render(**_table(rows, latest))
+    return _environment().get_template("notebook.html").render(**_table(rows, latest, settings))
 
 
 @cache
@@ -124,14 +126,14 @@ def _visible(value: Any) -> Any:
     return printable(value) if type(value) is str else value
 
 
-def _table(rows: list[Row], latest: list[Row]) -> dict[str, Any]:
+def _table(rows: list[Row], latest: list[Row], settings: Mapping[str, str]) -> dict[str, Any]:
     steps = {row["step"] for row in rows}
     several = len(steps) > 1
     step = latest[0]["step"] if several else None
-    return {"grid": _grid(latest), "step": step, "steps": len(steps)}
+    return {"grid": _grid(latest, settings), "step": step, "steps": len(steps)}
 
 
-def _grid(rows: list[Row]) -> _Grid:
+def _grid(rows: list[Row], settings: Mapping[str, str]) -> _Grid:
     columns, lines = pivot(rows)
     heads = [
         _Head(name, column.estimator)
@@ -161,6 +163,7 @@ def _grid(rows: list[Row]) -> _Grid:
         lines=made,
         units=", ".join(dict.fromkeys(row["unit"] for row in rows)) or "nats",
         no_value=NO_VALUE if any(row["value"] is None for row in rows) else "",
+        widths=width_notes(rows, settings),
         findings=list(found.values()),
     )
 

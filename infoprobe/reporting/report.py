@@ -314,4 +314,8 @@ class Report:
 
     def _repr_html_(self) -> str:
         """The table and the findings, as notebooks show them."""
-        return html.notebook(self.rows, self._latest().rows) if self.rows else f"<p>{self!r}</p>"
+        return (
+            html.notebook(self.rows, self._latest().rows, self.settings)
+            if self.rows
+            else f"<p>{self!r}</p>"
+        )

@@ -78,13 +78,25 @@ class _Running(threading.local):
 
     Attributes:
         calls: The calls in each of them.
+        unobserved: Whether calls are our own, and do not count.
     """
 
     def __init__(self) -> None:
         self.calls: list[Calls] = []
+        self.unobserved = False
 
 
 running = _Running()
+
+
+@contextlib.contextmanager
+def unobserved() -> Iterator[None]:
+    """A ``with`` block in which no probe takes note of this thread's calls."""
+    before, running.unobserved = running.unobserved, True
+    try:
+        yield
+    finally:
+        running.unobserved = before
 
 
 class _Thread(threading.local):
@@ -236,7 +248,7 @@ class Calls:
                 self._sink.exit(call.run.token, event)
         finally:
             if not stack:
-                self._end(call.run)
+                self._end(call.run, completed=outputs is not None)
 
     def around(
         self,
@@ -291,7 +303,7 @@ class Calls:
 
     def _is_repetition(self) -> bool:
         # Activation checkpointing calls layers again in the backward pass.
-        return in_backward() or self._thread.repeats
+        return in_backward() or self._thread.repeats or running.unobserved
 
     def pass_by(self, call: Call, place: Place, tensors: list[Tensor]) -> None:
         """Tensors pass a place that hands them on unchanged, as a call begins or ends."""
@@ -340,10 +352,10 @@ class Calls:
         while stack and stack[-1].frame is not None and not is_running(stack[-1].frame):
             call = stack.pop()
             if not stack:
-                self._end(call.run)
+                self._end(call.run, completed=False)
         return stack
 
-    def _end(self, run: _Run) -> None:
+    def _end(self, run: _Run, *, completed: bool) -> None:
         running.calls.remove(self)
         if run.token is not None:
-            self._sink.end(run.token)
+            self._sink.end(run.token, completed)

@@ -103,14 +103,18 @@ def registered(
     others = RemovableHandle.next_id
     if free:
         RemovableHandle.next_id = free.pop()
+    handles: list[RemovableHandle] = []
     try:
-        return [
-            module.register_forward_pre_hook(before, with_kwargs=True),
-            # Called also after an exception, which the model itself may catch.
-            module.register_forward_hook(after, with_kwargs=True, always_call=True),
-        ]
+        handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        # Called also after an exception, which the model itself may catch.
+        handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
+    except BaseException:
+        for handle in handles:
+            handle.remove()
+        raise
     finally:
         RemovableHandle.next_id = max(others, RemovableHandle.next_id)
+    return handles
 
 
 def removed(module: nn.Module, handles: list[RemovableHandle]) -> None:

@@ -92,8 +92,13 @@ class Sink(Protocol):
             An object that stands for the pass; ``None`` if the sink ignores this pass.
         """
 
-    def end(self, run: Any) -> None:
-        """The pass is over, whether it returned or raised."""
+    def end(self, run: Any, completed: bool) -> None:
+        """The pass is over.
+
+        Arguments:
+            run: What stands for the pass.
+            completed: Whether it returned something, instead of raising an error.
+        """
 
     def enter(self, run: Any, inputs: list[Tensor]) -> Any:
         """A layer is about to be called; what is returned comes back with the layer's event."""

@@ -412,3 +412,16 @@ def test_a_report_says_what_it_was_made_with(tmp_path):
     again = ip.Report.load(tmp_path / "report.json")
     assert again.settings == settings
     assert again.select(layer="0").settings == settings
+
+
+def test_the_width_of_the_bins_is_told_everywhere(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh())
+    with ip.probe(model) as probe:
+        model(torch.randn(50, 3))
+    report = probe.report()
+    (width,) = [text for key, text in report.settings.items() if key.startswith("bin width")]
+    told = f"bins of width {width} at every layer"
+    report.to_html(tmp_path / "report.html")
+    assert told in repr(report)
+    assert told in report._repr_html_()
+    assert told in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -15,7 +15,8 @@ class TestGraphs:
     def test_several_inputs_and_outputs(self):
         graph, h = two_ended_graph(), ip.Histogram()
         x = torch.randn(30, 3), torch.randn(30, 5)
-        with ip.probe(graph) as probe, torch.no_grad():
+        measures = [ip.Entropy(h), ip.Divergence(reference="previous")]
+        with ip.probe(graph, measures=measures) as probe, torch.no_grad():
             z, _ = graph(x)
             graph(z, rev=True)
         scalars = probe.report().scalars()
@@ -32,7 +33,8 @@ class TestGraphs:
     def test_intermediate_outputs(self):
         graph = mnist_inn()
         x = torch.rand(5, 1, 28, 28)
-        with ip.probe(graph, ["output", "fc"]) as probe, torch.no_grad():
+        measure = ip.Entropy(ip.Histogram())
+        with ip.probe(graph, ["output", "fc"], measure) as probe, torch.no_grad():
             graph(x, intermediate_outputs=True)
         expected = ip.Histogram().entropy(graph(x)[0]).item()
         assert probe.report().scalars()["output/forward/entropy"] == expected
@@ -89,14 +91,14 @@ class TestGraphs:
         inn.append(Fm.HaarDownsampling)
         inn.append(Fm.GLOWCouplingBlock, subnet_constructor=lambda i, o: nn.Conv2d(i, o, 1))
         x, h = torch.randn(20, 1, 4, 4), ip.Histogram()
-        with ip.probe(inn) as probe, torch.no_grad():
+        with ip.probe(inn, measures=ip.Entropy(h)) as probe, torch.no_grad():
             z, _ = inn(x)
             y, _ = inn(z.clone(), rev=True)
         scalars = probe.report().scalars()
         assert scalars["input/inverse/entropy"] == h.entropy(y).item()
         assert scalars["module_list.1/forward/entropy"] == h.entropy(z).item()
         glow, haar = inn[1], inn[0]
-        with ip.probe(nn.ModuleList(inn)) as probe, torch.no_grad():
+        with ip.probe(nn.ModuleList(inn), measures=ip.Entropy(h)) as probe, torch.no_grad():
             glow((z,), [], True)  # rev is the third argument here
             haar((z,), None, True, True)  # and the fourth here
         assert {row["direction"] for row in probe.report().rows} == {"inverse"}

@@ -344,6 +344,14 @@ class TensorReduction(Reduction):
             TypeError, ValueError: They cannot be kept in this way; the message says why.
         """
 
+    def finish(self, pieces: Sequence[tuple[Any, Any]], completed: bool) -> None:
+        """Finishes what :attr:`Pass.unfinished` has of this reduction, after a pass.
+
+        Arguments:
+            pieces: What was kept, and the piece that was added to it, in the order of calls.
+            completed: Whether the pass returned something, instead of raising an error.
+        """
+
 
 class CallReduction(Reduction):
     """A way of keeping what a layer reports of itself when it returns."""

@@ -65,6 +65,15 @@ def priorities_of(value: Any, size: int) -> Tensor:
     return _vector(value, torch.float64, size, 0)
 
 
+def reals_of(value: Any, size: int) -> Tensor:
+    """The tensor, if it holds this many real numbers.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    return _vector(value, torch.float64, size, None)
+
+
 def _vector(value: Any, dtype: torch.dtype, size: int, low: int | None) -> Tensor:
     got = type(value).__name__
     if isinstance(value, Tensor):

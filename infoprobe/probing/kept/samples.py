@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -295,11 +295,14 @@ class Sampling(TensorReduction):
         project: The number of dimensions onto which wider samples are projected; ``None`` to
             keep them as they are.
         select: What the samples are: see :func:`infoprobe.probing.selection.require_select`.
+        paired: Whether two passes have two views of each sample.
     """
 
     samples: int
     project: int | None = None
     select: Select = None
+
+    paired: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         checks.require_integer_field(self, "samples", 1)

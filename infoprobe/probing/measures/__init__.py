@@ -5,10 +5,16 @@ from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
 from infoprobe.probing.kept.samples import Sampling
 from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.measures.curvature import Curvature
+from infoprobe.probing.measures.dime import DiME
 from infoprobe.probing.measures.divergence import Divergence
 from infoprobe.probing.measures.entropy import Entropy
 from infoprobe.probing.measures.entropy_change import EntropyChange
+from infoprobe.probing.measures.info_nce import InfoNCE
 from infoprobe.probing.measures.mutual_information import MutualInformation
+from infoprobe.probing.measures.prediction_divergence import PredictionDivergence
+from infoprobe.probing.measures.prediction_entropy import PredictionEntropy
+from infoprobe.probing.measures.prompt_entropy import PromptEntropy
 from infoprobe.probing.measures.rate import Rate
 from infoprobe.probing.measures.spectrum import (
     EffectiveRank,
@@ -17,20 +23,27 @@ from infoprobe.probing.measures.spectrum import (
     Saturation,
     Spectrum,
 )
+from infoprobe.probing.measures.token_entropy import TokenEntropy
 
 __all__ = [
     "Averaging",
     "Correlating",
     "Counting",
+    "Curvature",
+    "DiME",
     "Divergence",
     "EffectiveRank",
     "Entropy",
     "EntropyChange",
+    "InfoNCE",
     "Measure",
     "MutualInformation",
     "Need",
     "Numbers",
     "ParticipationRatio",
+    "PredictionDivergence",
+    "PredictionEntropy",
+    "PromptEntropy",
     "Quantity",
     "RankMe",
     "Rate",
@@ -38,4 +51,5 @@ __all__ = [
     "Sampling",
     "Saturation",
     "Spectrum",
+    "TokenEntropy",
 ]

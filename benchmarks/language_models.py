@@ -1,0 +1,105 @@
+"""Measures what the language-model measures cost, relative to a plain forward pass.
+
+python benchmarks/language_models.py --out docs/benchmarks/language_models.json
+python benchmarks/language_models.py --full --out docs/benchmarks/language_models_full.json
+
+The model is a GPT-2 from a configuration, with random weights: 6 layers of 256 units at 8 x 128
+tokens, or with --full 24 layers of 1,024 units at 8 x 512 tokens. What is measured are ratios of
+process times in one thread; --full takes 10 minutes, and measures all of them together alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from timing import about, ratios, table, write
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import infoprobe as ip
+
+
+def model_of(full: bool, layers: int) -> tuple[GPT2LMHeadModel, torch.Tensor]:
+    units, tokens = (1024, 512) if full else (256, 128)
+    vocabulary = 50257 if full else 8192
+    config = GPT2Config(
+        n_layer=layers,
+        n_embd=units,
+        n_head=units // 64,
+        n_positions=tokens,
+        vocab_size=vocabulary,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(config)
+    model.train(False)
+    return model, torch.randint(0, vocabulary, (8, tokens))
+
+
+def contenders(
+    model: GPT2LMHeadModel, ids: torch.Tensor, full: bool
+) -> dict[str, Callable[[], object]]:
+    read_out = [model.transformer.ln_f, model.lm_head]
+    measures: dict[str, list[ip.Measure]] = {
+        "TokenEntropy()": [ip.TokenEntropy()],
+        "TokenEntropy(alpha=2)": [ip.TokenEntropy(alpha=2)],
+        "Curvature()": [ip.Curvature()],
+        "PromptEntropy()": [ip.PromptEntropy()],
+        "PredictionEntropy, PredictionDivergence": [
+            ip.PredictionEntropy(read_out),
+            ip.PredictionDivergence(read_out),
+        ],
+    }
+    # TokenEntropy(alpha=2) takes the place of TokenEntropy().
+    measures["all"] = [
+        measure for name, some in measures.items() if "alpha" not in name for measure in some
+    ]
+
+    def plain() -> None:
+        with torch.no_grad():
+            model(ids, use_cache=False)
+
+    def probed(chosen: list[ip.Measure]) -> Callable[[], object]:
+        def run() -> None:
+            with ip.probe(model, [*model.transformer.h], chosen):
+                plain()
+
+        return run
+
+    if full:
+        measures = {"all": measures["all"]}
+    found: dict[str, Callable[[], object]] = {"plain": plain}
+    return found | {name: probed(chosen) for name, chosen in measures.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    model, ids = model_of(arguments.full, arguments.layers or (24 if arguments.full else 6))
+    rounds = arguments.rounds or (2 if arguments.full else 15)
+    found = ratios(contenders(model, ids, arguments.full), rounds)
+    size = f"{model.config.n_layer} layers, d = {model.config.n_embd}"
+    case = f"{size}, {ids.shape[0]} x {ids.shape[1]}"
+    print(table("process time of a forward pass, as a ratio", {case: found}))
+    content = {
+        **about(arguments.threads),
+        "model": case,
+        "rounds": rounds,
+        "ratios": found,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    write(arguments.out, content)
+
+
+if __name__ == "__main__":
+    main()

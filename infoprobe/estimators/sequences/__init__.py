@@ -1,0 +1,1 @@
+"""Numbers of single sequences of tokens: matrices of inner products, paths, predictions."""

@@ -1,0 +1,89 @@
+"""Two processes add up to one: each runs this file."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import infoprobe as ip
+
+WORLD = 2
+
+
+def model_of():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+
+
+def measured(batches, sync):
+    """The rows of a probe that has seen pairs of views, some of their tokens masked."""
+    model = model_of()
+    read_out = nn.Linear(6, 9)
+    measures = [
+        ip.TokenEntropy(),
+        ip.Curvature(),
+        ip.PromptEntropy(),
+        ip.PredictionEntropy(read_out),
+        ip.PredictionDivergence(read_out),
+        ip.InfoNCE(),
+    ]
+    with ip.probe(model, measures=measures) as probe:
+        for x in batches:
+            mask = torch.arange(7) < torch.arange(3, 8).unsqueeze(1)
+            for view in range(2):
+                if view:
+                    probe.pair()
+                probe.mask(mask)
+                model(x + 0.1 * view * x.flip(0))
+        if sync:
+            probe.sync()
+    return probe.report()
+
+
+def data():
+    return torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
+
+
+def main(rank, folder):
+    store = f"file://{folder}/store"
+    torch.distributed.init_process_group("gloo", store, rank=rank, world_size=WORLD)
+    measured(data().chunk(WORLD)[rank], sync=True).save(folder / f"{rank}.json")
+    torch.distributed.destroy_process_group()
+
+
+def test_two_processes_add_up_to_one(tmp_path):
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(rank), str(tmp_path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(WORLD)
+    ]
+    try:
+        said = [worker.communicate(timeout=120)[0] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+    assert [worker.returncode for worker in workers] == [0] * WORLD, "\n".join(said)
+    alone = measured(data(), sync=False).rows
+    for rank in range(WORLD):
+        rows = ip.Report.load(tmp_path / f"{rank}.json").rows
+        for row, truth in zip(rows, alone, strict=True):
+            assert row["value"] == pytest.approx(truth["value"], abs=1e-9)
+            assert row["stderr"] == pytest.approx(truth["stderr"], rel=0.5, abs=1e-9)
+            if row["measure"] not in ("infonce", "prompt_entropy"):
+                assert row["stderr"] == pytest.approx(truth["stderr"], abs=1e-12)
+            assert row["n"] == truth["n"]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
