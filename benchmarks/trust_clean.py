@@ -30,7 +30,7 @@ COPULA, KNN, GAUSS = ip.KNN(calibration="copula"), ip.KNN(), ip.KNN(calibration=
 def _clean() -> list[Case]:
     kind, odd = "clean", ip.Histogram(65, (-6.0, 6.0), pseudocount=1)
     of_odd = math.log(1.3) + 1 / (2 * 1.3**2) - 0.5
-    h = ip.Histogram(over="samples")
+    h = ip.Histogram(512, (0.0, 1.0), over="samples")
 
     def symbols(g: torch.Generator) -> tuple[Tensor, ...]:
         x = torch.randint(0, 512, (20_000, 1), generator=g)
@@ -57,7 +57,7 @@ def _clean() -> list[Case]:
             H,
             ip.Histogram(),
             lambda g: (normal(100_000, 1, g),),
-            math.nan,
+            GAUSSIAN + math.log(16),  # on bins of 1/16
         ),
         Case(kind, "k-NN MI 1 + 1, 0.8", MI, KNN, lambda g: pair(1000, 1, 0.8, g), of_pairs(0.8)),
         Case(kind, "k-NN MI 1 + 1, independent", MI, KNN, lambda g: pair(400, 1, 0, g), 0),

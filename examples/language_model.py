@@ -176,7 +176,9 @@ def profile(subject: Subject, prompts: Sequence[str], seed: int) -> list[Row]:
             for batch in batches:
                 run(subject, probe, batch)
         rows += probe.report().rows
-        with ip.probe(subject.model, subject.blocks, ip.InfoNCE(), seed=seed) as probe:
+        with ip.probe(
+            subject.model, subject.blocks, ip.InfoNCE(temperature=0.1), seed=seed
+        ) as probe:
             for batch in batches:
                 run(subject, probe, batch)
                 probe.pair()

@@ -4,7 +4,7 @@
     python examples/trust_pictures.py --only layers --out figures
 
 Each figure is made from data with seeds of its own; the coverage of intervals is read from
-docs/benchmarks/coverage.json, which benchmarks/coverage.py writes. All figures take about five
+docs/benchmarks/coverage.json, which benchmarks/covering.py writes. All figures take about five
 minutes on one core.
 """
 

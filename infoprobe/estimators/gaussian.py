@@ -221,6 +221,29 @@ class Gaussian(Estimator):
         for name, x in samples.items():
             yield from atoms_of_features(x, name)
             yield from self._unlike_gaussians(x, name)
+            if arguments is ENTROPY and value is not None:
+                yield from self._shrunk(x, name, float(value))
+
+    def _shrunk(self, x: Tensor, name: str, value: float) -> Iterator[Finding]:
+        """A finding if a shrinkage moves an entropy by more than the noise of the unbiased one."""
+        n, d = x.shape
+        if self.shrinkage is None or n <= d:
+            return
+        try:
+            bias = value - float(Gaussian().entropy(x))
+        except ArgumentValueError:
+            return  # Features are redundant, and only a shrinkage gives them an entropy.
+        # The logarithm of the determinant of a covariance varies by about -2 log(1 - d / n).
+        if abs(bias) > max(_EXCESS, _NOISE * math.sqrt(-math.log1p(-d / n) / 2)):
+            yield Finding(
+                "warning",
+                f"the shrinkage makes the entropy {'higher' if bias > 0 else 'lower'} by "
+                f"{abs(bias):.2f} nats, which is more than its random error",
+                bias,
+                "Use ip.Gaussian() without a shrinkage, or more samples.",
+                name,
+                code="bias-beyond-error",
+            )
 
     def _few_samples(self, samples: dict[str, Tensor], value: Tensor | None) -> Iterator[Finding]:
         """Findings on an information from few samples, or few different ones."""

@@ -199,7 +199,8 @@ class Pass:
             return self.first[sampling]
         with self.choices.lock:
             if sampling not in self.admissions:
-                self.admissions[sampling] = self._reservoirs[sampling].admit(n)
+                with outside_of_transforms():
+                    self.admissions[sampling] = self._reservoirs[sampling].admit(n)
             return self.admissions[sampling]
 
     def places(self, x: Tensor, limit: int | None = None) -> Tensor:

@@ -116,6 +116,6 @@ def random_state(tensors: Iterable[Tensor]) -> bytes:
     with outside_of_transforms():
         devices = {x.device for x in map(plain, tensors) if not is_here(x)}
         states = [torch.get_rng_state()]
-        # Devices that have no generator of their own say nothing of its state.
+        devices.discard(torch.device("meta"))  # the one without a generator of its own
         states += [torch.get_device_module(device).get_rng_state(device) for device in devices]
         return b"".join(state.numpy().tobytes() for state in states)

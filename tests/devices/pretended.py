@@ -175,3 +175,4 @@ def register():
         module.get_rng_state = lambda device=0: torch.zeros(16, dtype=torch.uint8)
         module.set_rng_state = lambda state, device=0: None
         module.get_amp_supported_dtype = lambda: [torch.bfloat16]
+        module.is_available = lambda: False  # not to models that take any device there is

@@ -7,6 +7,7 @@ import torch
 from sklearn.covariance import ledoit_wolf
 
 from infoprobe.estimators import Gaussian
+from infoprobe.estimators.protocols import estimate
 from tests.estimators.gaussian_cases import MEASURES, arguments, mixture, moments
 from tests.estimators.samples import normal
 from tests.textbook_gaussian import (
@@ -253,3 +254,14 @@ class TestShrinkage:
         g = Gaussian("ledoit-wolf")
         expected = g.entropy(x).item() + 5 * math.log(scale)
         assert g.entropy(x * scale).item() == pytest.approx(expected, rel=1e-9)
+
+    def test_a_shrinkage_that_decides_the_entropy_is_found(self):
+        def codes(x, shrinkage):
+            return [f.code for f in estimate(Gaussian(shrinkage), "entropy", x).findings]
+
+        for seed in range(10):
+            x = normal(60, 20, seed=seed)
+            assert codes(x, "ledoit-wolf") == []
+            stretched = x * torch.logspace(-1, 1, 20)
+            assert codes(stretched, "ledoit-wolf") == ["bias-beyond-error"]
+            assert codes(stretched, None) == []

@@ -208,9 +208,9 @@ class TestOurs:
         value, stderr, findings = estimate(transport, "entropy", x)
         report = transport.report("entropy", x)
         assert value == report.value
-        assert stderr == report.transported["x"].bound.stderr
+        assert stderr == report.stderr
         assert findings == report.findings
-        assert estimate(transport, "total_correlation", x).stderr is None
+        assert estimate(transport, "total_correlation", x).stderr > 0
 
     def test_information_near_its_ceiling_after_transport(self):
         x = normal(300, 1)

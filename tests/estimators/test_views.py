@@ -7,7 +7,12 @@ import torch
 
 import infoprobe as ip
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.views import difference_of_entropies, infonce
+from infoprobe.estimators.views import (
+    TEMPERATURES,
+    best_temperature,
+    difference_of_entropies,
+    infonce,
+)
 from tests.textbook_sequences import textbook_infonce
 
 JOINT = ip.MatrixRenyi()
@@ -75,3 +80,30 @@ def test_the_difference_of_entropies_is_its_definition():
     truth = sum(broken) / 200 - JOINT.joint_entropy(x, y).item()
     assert found == pytest.approx(truth, abs=0.03)
     assert found > 0.3
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0, 100.0])
+def test_the_best_temperature_gives_a_bound_near_the_truth(noise):
+    torch.manual_seed(0)
+    x, y = views(800, noise)
+    truth = -1.5 * math.log1p(-1 / (1 + noise**2) ** 2)
+    value, stderr = infonce(x, y, best_temperature(x, y))
+    assert value < truth + 3 * stderr
+    assert value > 0.4 * truth - 3 * stderr
+
+
+def test_to_choose_the_temperature_hardly_raises_the_bound():
+    excess = []
+    for seed in range(40):
+        torch.manual_seed(seed)
+        x, y = torch.randn(100, 3), torch.randn(100, 3)
+        value, stderr = infonce(x, y, best_temperature(x, y))
+        excess.append(float(value / stderr))  # the truth is 0
+    assert abs(sum(excess) / 40) < 1
+
+
+def test_the_best_temperature_is_that_of_the_definition():
+    x = torch.randn(40, 3)
+    y = x + torch.randn(40, 3)
+    bounds = {t: textbook_infonce(x.double().numpy(), y.double().numpy(), t) for t in TEMPERATURES}
+    assert best_temperature(x, y) == max(bounds, key=bounds.get)

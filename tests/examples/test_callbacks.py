@@ -132,7 +132,8 @@ class TestHuggingFaceCallback:
             def on_log(self, args, state, control, logs, **_):
                 seen.append(logs.get("classifier/forward/entropy"))
 
-        callback = example.ProbeCallback("classifier", ip.Entropy(), every=2)
+        measure = ip.Entropy(ip.Histogram(range=(-4, 4)))  # the same bins at every step
+        callback = example.ProbeCallback("classifier", measure, every=2)
         trainer = self.fit(
             example, tmp_path, [callback, Reporter()], eval_strategy="steps", eval_steps=1
         )

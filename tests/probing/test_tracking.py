@@ -109,7 +109,8 @@ class TestWindows:
                 return 0.0
 
         x = torch.arange(100.0)[:, None]
-        tracked(nn.Identity(), [x, x + 100, x + 200], 1, 1, ip.Entropy(Spy(), samples=10))
+        windows = [x, x + 100, x + 200]
+        tracked(nn.Identity(), windows, 1, 1, ip.Entropy(Spy(), samples=10)).report()
         assert [float(rows.min()) // 100 for rows in given_] == [0, 1, 2]
         assert [len(rows.unique()) for rows in given_] == [10, 10, 10]
 
@@ -248,7 +249,7 @@ class TestCost:
                     sizes.append(len(probe.state_dict()["rows"]))
         assert sizes == [8 * (i + 1) for i in range(20)]
 
-    def test_findings_are_computed_at_the_window_s_end(self):
+    def test_a_window_is_computed_before_the_next_one_ends(self):
         asked = []
 
         class Spy:
@@ -260,7 +261,7 @@ class TestCost:
         with ip.probe(model, measures=ip.Entropy(Spy())).track(every=4, passes=2) as probe:
             for i in range(8):
                 model(batch(i))
-                assert len(asked) == [0, 1, 1, 1, 1, 2, 2, 2][i]
+                assert len(asked) in [(0,), (0, 1), (0, 1), (0, 1), (0, 1), (1, 2)][min(i, 5)]
             probe.report()
         assert asked == [16, 16]
 

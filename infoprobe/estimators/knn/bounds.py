@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _NATS, _NOISE, _LITTLE = 0.1, 4.0, 0.05
 # From how many nats of such moments on the surrogates are meaningless.
 _MUCH = 1.0
+# From which neighbours the entropy of one feature is found.
+_NEAR = 3
 # In so few dimensions, neighbours are near enough without a calibration.
 _FEW = 4
 
@@ -78,11 +80,15 @@ def correction_of(knn: KNN, samples: Mapping[str, Tensor]) -> Iterator[Finding]:
 
 
 def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[Finding]:
-    bounds = {"the sum of the entropies of its features": float(feature_entropies(x, 3).sum())}
     try:
-        bounds["the entropy of a Gaussian with its covariance"] = float(Gaussian().entropy(x))
+        gaussian = float(Gaussian().entropy(x))
     except ArgumentError:
         return  # Features are redundant, which is found by itself.
+    bounds = {
+        "the sum of the entropies of its features": float(feature_entropies(x, _NEAR).sum()),
+        "the entropy of a Gaussian with its covariance": gaussian,
+        "the entropy of elliptical data with its radii": _elliptical(x, gaussian),
+    }
     name, bound = min(bounds.items(), key=lambda item: item[1])
     if value > bound + slack and knn.calibration is None:
         # What Gaussian data are missed by is found by itself.
@@ -99,6 +105,21 @@ def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[F
             "x",
             code="above-bound",
         )
+
+
+def _elliptical(x: Tensor, gaussian: float) -> float:
+    """The most entropy that samples (n, d) can have, if their covariance and radii are known.
+
+    In polar coordinates, a density is at most uniform on each sphere.
+    """
+    n, d = x.shape
+    centred = x.double() - x.double().mean(0)
+    radii = math.sqrt(n - 1) * torch.linalg.qr(centred / centred.std(0)).Q.norm(dim=1)
+    logs = radii[radii > 0].log()
+    sphere = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2)
+    volume = gaussian - d / 2 * math.log(2 * math.pi * math.e)
+    of_radii = float(feature_entropies(logs.unsqueeze(1), _NEAR))
+    return of_radii + d * float(logs.mean()) + sphere + volume
 
 
 def _below_bounds(

@@ -133,6 +133,10 @@ def whitening(x: Tensor) -> Affine:
             "rounding). Drop such features, pass more samples, or add the noise that the "
             "measurement has.",
         )
+    # An axis has no direction of its own, so that the last digits would decide: of its large
+    # entries, the first is positive.
+    first = (axes.abs() > axes.abs().amax(0) / 2).int().argmax(0)
+    axes = axes * axes.gather(0, first.unsqueeze(0)).sign()
     return Affine(mean, (axes / values.sqrt()).T / deviation)
 
 

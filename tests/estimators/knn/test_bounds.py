@@ -82,6 +82,15 @@ class TestEntropy:
         assert codes("entropy", None, x) == ["dimension-bias"]
         assert codes("entropy", "gaussian", x) == ["calibrations-differ"]
 
+    def test_the_radii_of_scale_mixtures(self):
+        """Surrogates with a Student copula have heavier tails than three widths."""
+        scales = torch.tensor([0.3, 1.0, 3.0]).double()[torch.arange(1000) % 3]
+        x = normal(1000, 20) * scales.unsqueeze(1)
+        turned = x @ torch.linalg.qr(normal(20, 20, seed=1)).Q
+        (finding,) = estimate(ip.KNN(calibration="copula"), "entropy", 1e4 * turned + 1).findings
+        assert finding.code == "above-bound"
+        assert "radii" in finding.what
+
     def test_curved_data(self):
         x = normal(2000, 10)
         x[:, 1::2] += x[:, ::2] ** 2
