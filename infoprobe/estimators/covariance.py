@@ -13,6 +13,8 @@ from infoprobe.errors import ArgumentValueError
 
 # A feature whose part that the others do not explain is below this many roundings is redundant.
 _ROUNDINGS = 64
+# Squares below it have fewer digits than others, and the least have none.
+_LEAST_SQUARE = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps
 
 
 def rank_of(x: Tensor) -> int:
@@ -101,7 +103,15 @@ class Fit:
                 f"expected more samples than features, got n={self.n:,} and "
                 f"d={self.d:,}. Pass more samples, fewer features, or shrinkage='ledoit-wolf'.",
             )
-        deviations = self.matrix.diagonal().sqrt()
+        squares = self.matrix.diagonal()
+        if self.unbiased and bool((squares.detach() < _LEAST_SQUARE).any()):
+            raise ArgumentValueError(
+                self.name,
+                "expected features whose squared deviations fit into float64, got a sum of "
+                f"{float(squares.detach().min()):.3g}. Rescale such features, and add the "
+                "logarithms of the scales to an entropy.",
+            )
+        deviations = squares.sqrt()
         factor, failed = torch.linalg.cholesky_ex(self.matrix / deviations.outer(deviations))
         unexplained = factor.detach().diagonal().square()
         redundant = int((~(unexplained > _ROUNDINGS * self.d * self.rounding)).sum())

@@ -23,6 +23,9 @@ _GROUPS = 10
 # An n x n matrix of float64 is not made by accident: from here on it takes more than 8 GiB.
 _MOST_SAMPLES = 1 << 15
 
+# Squares below it have fewer digits than others, and the least have none.
+_LEAST_SQUARE = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps
+
 _RULES = ["median", "scott", "tapia"]
 
 # The share of ln n from which an entropy tells of the kernel alone; one minus it at the other end.
@@ -277,7 +280,7 @@ class MatrixRenyi(Estimator):
                 f"{float(x.min())} to {float(x.max())}. Rescale them.",
             )
         if self.bandwidth == "median":
-            return squares, _median_width(squares, name)
+            return squares, _median_width(squares, features, name)
         if isinstance(self.bandwidth, str):
             width = self.gamma * n ** (-1 / (4 + d))
             width *= math.sqrt(d) if self.bandwidth == "tapia" else 1
@@ -348,10 +351,17 @@ def _standardised(x: Tensor, name: str) -> Tensor:
     return x / x.std(0, correction=0)
 
 
-def _median_width(squares: Tensor, name: str) -> Tensor:
+def _median_width(squares: Tensor, x: Tensor, name: str) -> Tensor:
     median = squares.median()
-    if median == 0:
-        ties = int((squares == 0).sum())
+    if median < _LEAST_SQUARE:
+        # The largest difference of two samples needs no squares.
+        ties = int((torch.pdist(x.detach(), math.inf) == 0).sum())
+        if ties <= (len(squares) - 1) // 2:
+            raise ArgumentValueError(
+                name,
+                "expected values whose squared differences fit into float64, got a median of "
+                f"{float(median):.3g}. Rescale them.",
+            )
         raise ArgumentValueError(
             name,
             f"expected mostly distinct samples with bandwidth='median', but {ties:,} of "

@@ -174,13 +174,13 @@ class Passage:
                     singular_values=1 / found.singular_values.flip(1),
                     log_volume=-found.log_volume,
                 )
-        flat = torch.cat([x.flatten(1) for x in self.xs], 1)
+        flat = torch.cat([x.reshape(self.n, -1) for x in self.xs], 1)
 
         def function(rows: Tensor) -> Tensor:
             parts = torch.split(rows.clone(), [x[0].numel() for x in self.xs], 1)
             xs = tuple(part.view_as(x) for part, x in zip(parts, self.xs, strict=True))
             values, _ = run(self.module, xs, self.c, rev=self.rev, log_determinant=False)
-            return torch.cat([value.flatten(1) for value in values], 1)
+            return torch.cat([value.reshape(len(rows), -1) for value in values], 1)
 
         return spectra(jacobian(function, flat, self.rows))
 

@@ -95,16 +95,15 @@ class Tree:
         # In the order of the tree, a query finds in the cache what the one before brought there.
         own = asked is self.points
         rows = self.tree.indices if own else np.arange(len(asked))
-        counts = self.tree.query_ball_point(
+        counts = np.empty(len(rows), np.int64)
+        counts[rows] = self.tree.query_ball_point(
             self.tree.data[rows] if own else _joined(asked),
             limits.numpy()[rows],
             p=self.p,
             return_length=True,
             workers=_workers(),
         )
-        out = torch.empty(len(rows), dtype=torch.int64, device="cpu")
-        out[torch.from_numpy(rows)] = torch.from_numpy(counts)
-        return out
+        return torch.from_numpy(counts)
 
 
 def _workers() -> int:

@@ -168,6 +168,12 @@ class TestPrecision:
         with pytest.raises(ValueError, match=r"(?i)rescale"):
             Gaussian().entropy(normal(20, 3) * scale)
 
+    @pytest.mark.parametrize("scale", [1e-155, 1e-162])
+    def test_so_it_does_of_a_single_feature(self, scale):
+        scales = torch.tensor([1.0, scale, 1.0], dtype=torch.float64)
+        with pytest.raises(ValueError, match=r"^x: .*fit into float64.* Rescale"):
+            Gaussian().entropy(normal(20, 3) * scales)
+
 
 class TestErrors:
     def test_samples_must_outnumber_features(self):

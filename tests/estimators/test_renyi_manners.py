@@ -187,7 +187,14 @@ class TestBadInput:
             MatrixRenyi(bandwidth="tapia").entropy(torch.full((7, 2), 0.1))
 
     @pytest.mark.parametrize(
-        ("bandwidth", "scale"), [("median", 1e200), (1.0, 1e200), ("tapia", 1e-200)]
+        ("bandwidth", "scale"),
+        [
+            ("median", 1e200),
+            (1.0, 1e200),
+            ("tapia", 1e-200),
+            ("median", 1e-162),
+            ("median", 1e-200),
+        ],
     )
     def test_squares_that_float64_does_not_hold(self, bandwidth, scale):
         with pytest.raises(ValueError, match=r"x: .*fit into float64, got .*Rescale"):

@@ -2,13 +2,15 @@
 
     python -m tests.fuzz.kills 12 --out docs/benchmarks/kills.json
 
-Each round starts a process that trains with a checkpoint and, without end, saves reports, pages
-and tables over the old ones. It is killed with SIGKILL after a random time. Every file must then
-be whole, the old one or the new one, and training must go on from the checkpoint to the same
-weights as without an interruption.
+Each round starts a process that trains with a checkpoint and, without end, saves one kind of file
+over the old one: a report, its page, its table, or the state of a probe. It is killed with
+SIGKILL after a random time, once that file has been written. Every file must then be whole, the
+old one or the new one, and training must go on from the checkpoint to the same weights as without
+an interruption.
 """
 
 import argparse
+import itertools
 import json
 import random
 import signal
@@ -40,36 +42,55 @@ def train(path=None):
     return [parameter.detach() for parameter in model.parameters()]
 
 
-def report():
+def probed():
     with ip.probe(model := build()) as probe:
         model(torch.randn(50, 1, 4, 4, generator=torch.Generator().manual_seed(0)))
-    return probe.report()
+    return probe
 
 
-def write(folder):
-    """Writes all kinds of files without end."""
-    made = report()
-    print("ready", flush=True)
+def save_state(path):
+    """Saves the state of a probe as a user would, in the place of the old file at once."""
+    torch.save(probed().state_dict(), path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def is_same_state(path):
+    probe = ip.probe(build())
+    probe.load_state_dict(torch.load(path))
+    same = probe.report().rows == probed().report().rows
+    probe.remove()
+    return same
+
+
+def is_same_report(path):
+    return ip.Report.load(path).rows == probed().report().rows
+
+
+def is_whole_page(path):
+    return path.read_text().rstrip().endswith("</html>")
+
+
+def is_whole_table(path):
+    return len(path.read_text().splitlines()) == 1 + len(probed().report().rows)
+
+
+# How each kind of file is written, and how it is seen to be whole.
+KINDS = {
+    "report.json": (lambda path: probed().report().save(path), is_same_report),
+    "report.html": (lambda path: probed().report().to_html(path), is_whole_page),
+    "report.csv": (lambda path: probed().report().to_csv(path), is_whole_table),
+    "state.pt": (save_state, is_same_state),
+}
+
+
+def write(folder, kind):
+    """Writes one kind of file without end, and trains meanwhile."""
+    save, _ = KINDS[kind]
+    save(folder / kind)
     threading.Thread(target=train, args=(folder / "model.safetensors",), daemon=True).start()
+    print("ready", flush=True)
     while True:
-        made.save(folder / "report.json")
-        made.to_html(folder / "report.html")
-        made.to_csv(folder / "report.csv")
-
-
-def is_whole(folder):
-    """Whether every file that is there can be read to its end, and how many are there."""
-    there = 0
-    if (folder / "report.json").exists():
-        there += 1
-        ip.Report.load(folder / "report.json")
-    if (folder / "report.html").exists():
-        there += 1
-        assert (folder / "report.html").read_text().rstrip().endswith("</html>")
-    if (folder / "report.csv").exists():
-        there += 1
-        assert (folder / "report.csv").read_text().endswith("\n")
-    return there
+        save(folder / kind)
 
 
 def kill(rounds, seed=0):
@@ -77,17 +98,22 @@ def kill(rounds, seed=0):
     chosen, expected, found = random.Random(seed), train(), []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for _ in range(rounds):
-            command = [sys.executable, "-m", "tests.fuzz.kills", "--write", name]
+        for kind in itertools.islice(itertools.cycle(KINDS), rounds):
+            command = [sys.executable, "-m", "tests.fuzz.kills", "--write", name, "--kind", kind]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
                 process.stdout.readline()  # it has begun
                 seconds = chosen.uniform(0.01, 1.0)
                 time.sleep(seconds)
                 process.send_signal(signal.SIGKILL)
-            there = is_whole(folder)
-            path = folder / "model.safetensors"
+            there = [kind for kind in KINDS if (folder / kind).exists()]
             found.append(
-                {"seconds": round(seconds, 3), "files": there, "checkpoint": path.exists()}
+                {
+                    "killed while it wrote": kind,
+                    "seconds": round(seconds, 3),
+                    "whole": [kind for kind in there if KINDS[kind][1](folder / kind)],
+                    "damaged": [kind for kind in there if not KINDS[kind][1](folder / kind)],
+                    "checkpoint": (folder / "model.safetensors").exists(),
+                }
             )
         resumed = train(folder / "model.safetensors")
     same = all(map(torch.equal, resumed, expected))
@@ -98,10 +124,11 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("kills", type=int, nargs="?", default=12)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--kind", choices=KINDS)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.write:
-        write(options.write)
+        write(options.write, options.kind)
     found = {
         "command": f"python -m tests.fuzz.kills {options.kills}",
         "version": ip.__version__,

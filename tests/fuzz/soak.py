@@ -39,7 +39,7 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def soak(batches, size=32, every=None, looks=4):
+def soak(batches, size=8, every=None, looks=4):
     """What a probe weighs at some looks over the batches, and whether its counts are exact.
 
     Arguments:

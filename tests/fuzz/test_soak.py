@@ -10,7 +10,7 @@ from tests.fuzz.soak import soak
 
 @pytest.mark.filterwarnings("ignore:some probed layers")
 def test_many_batches():
-    found = soak(120, size=8)
+    found = soak(120)
     assert found["counts are exact"]
     warm, *_, last = (look["objects"] for look in found["looks"])
     assert last <= warm + 50
@@ -18,7 +18,7 @@ def test_many_batches():
 
 @pytest.mark.filterwarnings("ignore:some probed layers")
 def test_many_windows():
-    found = soak(120, size=8, every=10)
+    found = soak(120, every=10)
     (warm, _, _, last), rows = (look["objects"] for look in found["looks"]), found["rows"]
     assert rows % 12 == 0  # twelve windows
     assert last <= warm + 3 * rows  # rows and their findings
@@ -28,4 +28,5 @@ def test_many_windows():
 def test_two_kills():
     found = kill(2)
     assert found["resumed to the same weights"]
-    assert len(found["rounds"]) == 2
+    assert [len(a["whole"]) for a in found["rounds"]] == [1, 2]
+    assert not any(a["damaged"] for a in found["rounds"])

@@ -295,3 +295,15 @@ class TestDecoders:
         torch.testing.assert_close(back.log_volume, -forward.log_volume)
         torch.testing.assert_close(back.singular_values, 1 / forward.singular_values.flip(1))
         assert (back.singular_values.diff(dim=1) <= 0).all()
+
+
+def test_samples_of_a_single_number():
+    x = normal(60, 1).flatten()
+    assert ip.jacobian_spectrum(lambda v: 3 * v, x).singular_values.tolist() == [[3.0]] * 60
+    change = ip.entropy_change(lambda v: 3 * v, x)
+    assert change.value.item() == pytest.approx(math.log(3))
+    checked = ip.check_invertible(torch.distributions.ExpTransform(), x)
+    assert "is invertible, and its log-determinants are correct" in checked.verdict
+    assert ip.entropy_change(torch.distributions.ExpTransform(), x).value.item() == pytest.approx(
+        x.double().mean().item()
+    )

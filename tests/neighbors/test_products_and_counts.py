@@ -1,3 +1,6 @@
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from infoprobe.neighbors import count_within, distances_to, nearest_neighbors, search
+from infoprobe.neighbors.points import Points
+from infoprobe.neighbors.trees import Tree
 from tests import textbook_neighbors as textbook
 from tests.neighbors.helpers import (
     DATA,
@@ -187,3 +192,21 @@ class TestCounts:
             table = textbook.distances([x.numpy()], [x.numpy()], metric)
             expected = np.take_along_axis(table, indices.numpy(), 1)
             np.testing.assert_allclose(distances_to(x, indices, metric), expected, rtol=1e-12)
+
+    def test_a_tree_whose_arrays_cannot_be_written(self):
+        x = data("normal", 200, 3)
+        tree = Tree(Points([x], "euclidean"))
+        expected = tree.search(tree.points, 4), tree.count_within(tree.points, torch.ones(200))
+        built = tree.tree
+        frozen = {name: getattr(built, name).copy() for name in ("indices", "data")}
+        for array in frozen.values():
+            array.setflags(write=False)
+        tree.tree = SimpleNamespace(
+            **frozen, query=built.query, query_ball_point=built.query_ball_point
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            found = tree.search(tree.points, 4), tree.count_within(tree.points, torch.ones(200))
+        assert torch.equal(found[0].distances, expected[0].distances)
+        assert torch.equal(found[0].indices, expected[0].indices)
+        assert torch.equal(found[1], expected[1])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor, stack
 
-from infoprobe.estimators.gaussian import Gaussian
+from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.knn import drift, measures, student, surrogates
 from infoprobe.estimators.knn.measures import KNNMeasure
 
@@ -40,6 +40,9 @@ def bias_of(knn: KNN, measure: KNNMeasure, samples: list[Tensor], value: Tensor)
         truth = _of_copula(measure, copula)
         drawn = copula.draw(knn.repeats, knn.seed)
     else:
+        if measure.arguments.independent:  # each has a covariance of its own
+            for name, x in zip(measure.arguments.names, samples, strict=True):
+                require_independent_features(x, name)
         truth = measure.of_gaussians(*samples)
         draw = surrogates.separate if measure.arguments.independent else surrogates.paired
         drawn = draw(samples, knn.repeats, knn.seed)

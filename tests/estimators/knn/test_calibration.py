@@ -208,3 +208,10 @@ class TestCalibration:
             assert value.device.type == device
             expected = method(*(x.double() for x in tensors)).item()
             assert value.item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_covariance_without_full_rank_is_named():
+    x = torch.randn(50, 1, generator=torch.Generator().manual_seed(0)).repeat(1, 2)
+    q = torch.randn(50, 2, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(ValueError, match=r"^p: expected linearly independent"):
+        KNN(k=1, calibration="gaussian").cross_entropy(x, q)

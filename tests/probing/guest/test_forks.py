@@ -1,6 +1,7 @@
 """A process may fork while its threads run a probed model."""
 
 import os
+import signal
 import threading
 import warnings
 
@@ -11,6 +12,7 @@ from torch import nn
 import infoprobe as ip
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+LIMIT = 180  # seconds after which a child that hangs is killed
 
 
 @pytest.mark.parametrize("measures", [None, ip.Entropy(ip.KNN(), project=2)])
@@ -34,16 +36,19 @@ def test_children_run_the_probed_model(measures):
                 warnings.simplefilter("ignore", DeprecationWarning)
                 child = os.fork()
             if child == 0:
-                import signal
-
-                signal.alarm(300)  # a child that hangs is ended, and its status tells
+                signal.alarm(LIMIT)
                 try:
+                    # As DataLoader's workers do: torch's own threads are not in the child, and
+                    # work that it shares among several would wait for them for ever.
+                    torch.set_num_threads(1)
                     model(x)
                     probe.report()
                     os._exit(0)
                 finally:
                     os._exit(1)
-            assert os.waitpid(child, 0)[1] == 0
+            status = os.waitpid(child, 0)[1]
+            assert status != signal.SIGALRM, f"a child hung for {LIMIT} s and was killed"
+            assert status == 0
     finally:
         stop.set()
         thread.join()
