@@ -41,3 +41,10 @@ def test_every_page_is_in_the_tree():
             names = [line for line in block.splitlines() if line and not line.startswith(":")]
             listed |= {(Path(page).parent / name).as_posix() for name in names}
     assert listed == pages
+
+
+def test_the_page_of_the_main_job_shows_its_rows():
+    folder = DOCS / "compare_autoencoders"
+    page = (folder / "README.md").read_text("utf-8")
+    for model in ("invertible", "classical"):
+        assert repr(ip.Report.load(folder / f"{model}.json")) in page
