@@ -27,6 +27,14 @@ def spreads(x):
     return np.array(found)
 
 
+def scaled_within_labels(x, labels):
+    """Samples (n, d) with each feature in units of its spread within labels."""
+    labels = np.array(labels)
+    # Each sample counts once, by the group that it is in.
+    logs = [np.log(spreads(x[labels == label])) for label in labels]
+    return x / np.exp(np.mean(logs, axis=0))
+
+
 def distance(a, b, metric):
     """Of two points."""
     if metric == "chebyshev":

@@ -227,8 +227,8 @@ class TestAgainstTheTextbook:
     def test_labels(self, d, metric):
         labels = torch.arange(100) ** 2 % 7  # 0, 1, 2 and 4, of different numbers
         x = normal(100, d) + labels[:, None]
-        scores = textbook.scores(x.numpy())
-        expected = textbook.mutual_information_with_labels(scores, labels.tolist(), 3, metric)
+        scaled = textbook.scaled_within_labels(x.double().numpy(), labels.tolist())
+        expected = textbook.mutual_information_with_labels(scaled, labels.tolist(), 3, metric)
         estimator = KNN(3, metric)
         assert estimator.mutual_information(x, labels).item() == near(expected)
         assert estimator.mutual_information(labels, x).item() == near(expected)
@@ -238,7 +238,8 @@ class TestAgainstTheTextbook:
             assert estimator.mutual_information(x, same).item() == near(expected)
         assert estimator.mutual_information(labels.numpy(), x.numpy()).item() == near(expected)
         halves = labels > 1
-        expected = textbook.mutual_information_with_labels(scores, halves.tolist(), 3, metric)
+        scaled = textbook.scaled_within_labels(x.double().numpy(), halves.tolist())
+        expected = textbook.mutual_information_with_labels(scaled, halves.tolist(), 3, metric)
         assert estimator.mutual_information(x, halves).item() == near(expected)
 
     def test_a_single_label_tells_nothing(self):
