@@ -220,8 +220,12 @@ def _is_followed_by_fx() -> bool:
 
     Torch has no public way to ask for it without a warning.
     """
+    fx: Any = torch.fx._symbolic_trace
     try:
-        return bool(torch.fx._symbolic_trace._is_fx_tracing_flag)
+        # From torch 2.14 on each thread has a flag of its own, which a function reads.
+        if hasattr(fx, "_get_is_fx_tracing"):
+            return bool(fx._get_is_fx_tracing())
+        return bool(fx._is_fx_tracing_flag)
     except AttributeError:
         raise TorchChangedError(
             "fx._symbolic_trace._is_fx_tracing_flag", "recognise a trace"

@@ -338,10 +338,21 @@ class TestWhenTorchChanges:
             torch_internals.plain(torch.ones(2))
 
     def test_the_flag_of_a_trace_vanished(self, monkeypatch):
-        monkeypatch.delattr(torch.fx._symbolic_trace, "_is_fx_tracing_flag")
+        for name in ("_get_is_fx_tracing", "_is_fx_tracing_flag"):
+            monkeypatch.delattr(torch.fx._symbolic_trace, name, raising=False)
         name = "fx._symbolic_trace._is_fx_tracing_flag"
         with pytest.raises(torch_internals.TorchChangedError, match=self.message(name)):
             torch_internals.is_traced()
+
+    @pytest.mark.parametrize("traces", [False, True])
+    def test_the_flag_of_a_trace_in_either_form(self, monkeypatch, traces):
+        fx = torch.fx._symbolic_trace
+        monkeypatch.delattr(fx, "_get_is_fx_tracing", raising=False)
+        monkeypatch.setattr(fx, "_is_fx_tracing_flag", traces, raising=False)
+        assert torch_internals.is_traced() is traces
+        monkeypatch.delattr(fx, "_is_fx_tracing_flag")
+        monkeypatch.setattr(fx, "_get_is_fx_tracing", lambda: traces, raising=False)
+        assert torch_internals.is_traced() is traces
 
     def test_every_name_is_covered(self):
         source = Path(torch_internals.__file__).read_text()
