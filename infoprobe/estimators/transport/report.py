@@ -49,7 +49,7 @@ class Transported:
             negentropy.
         negentropy: How much less entropy f(X) has than a Gaussian with its covariance, in nats,
             as far as the residual estimator sees it.
-        curvature: How many nats of dependence moments of third and fourth order show in f(X),
+        curvature: The negentropy that moments of third and fourth order show in f(X), in nats,
             of those orders where it is beyond chance (:mod:`~infoprobe.estimators.hermite`).
             Where both are near 0, nothing is left to find.
     """
@@ -74,14 +74,14 @@ class Transported:
             more = ""
             if self.curvature >= _CURVED:
                 more = (
-                    f", while moments of third and fourth order show about {self.curvature:.2f} "
-                    "nats of dependence"
+                    f", and about {self.curvature:.2f} by its moments of third and fourth order, "
+                    "which overstate large values"
                 )
             found.append(
                 Finding(
                     "warning",
-                    f"of what the map left, the residual estimator sees {self.negentropy:.2f} "
-                    f"nats{more}",
+                    f"the map left {self.negentropy:.2f} nats of negentropy by the residual "
+                    f"estimator{more}",
                     max(self.negentropy, self.curvature),
                     "The entropy may be too high by several times as much, and nothing bounds by "
                     "how much: compare with ip.KNN(calibration='copula') and ip.Flow(), and take "
