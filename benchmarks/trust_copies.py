@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from trust_data import (
     CMI,
+    COPULA,
+    GAUSS,
     GAUSSIAN,
     KL,
+    KNN,
     MI,
     TC,
     Case,
@@ -28,8 +31,6 @@ from trust_data import (
 )
 
 import infoprobe as ip
-
-COPULA, KNN, GAUSS = ip.KNN(calibration="copula"), ip.KNN(), ip.KNN(calibration="gaussian")
 
 
 def _few() -> list[Case]:

@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import infoprobe as ip
 from infoprobe.estimators.knn.student import excess_entropy
+
+COPULA, KNN, GAUSS = ip.KNN(calibration="copula"), ip.KNN(), ip.KNN(calibration="gaussian")
 
 Draw = Callable[[torch.Generator], tuple[Tensor, ...]]
 

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor
 from trust_data import (
     CMI,
+    COPULA,
+    GAUSS,
     GAUSSIAN,
     KL,
+    KNN,
     MI,
     TC,
     Case,
@@ -41,8 +44,6 @@ from trust_data import (
 
 import infoprobe as ip
 from infoprobe.estimators.knn.student import excess_entropy
-
-COPULA, KNN, GAUSS = ip.KNN(calibration="copula"), ip.KNN(), ip.KNN(calibration="gaussian")
 
 
 def _dimensions() -> list[Case]:

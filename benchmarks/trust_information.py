@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 from trust_data import (
     CMI,
+    COPULA,
     GAUSSIAN,
     KL,
+    KNN,
     MI,
     TC,
     Case,
@@ -42,8 +44,6 @@ from trust_data import (
 )
 
 import infoprobe as ip
-
-COPULA, KNN, GAUSS = ip.KNN(calibration="copula"), ip.KNN(), ip.KNN(calibration="gaussian")
 
 
 def _simple() -> list[Case]:

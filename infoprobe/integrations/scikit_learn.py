@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.protocols import InformationEstimator
 from infoprobe.functional import mutual_information
-
-
-class InformationEstimator(Protocol):
-    """Whatever estimates the mutual information of two variables."""
-
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
-        """Returns the information, a scalar in nats."""
 
 
 def mutual_information_scores(

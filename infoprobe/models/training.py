@@ -181,8 +181,7 @@ def fit(
         file = Checkpoint(checkpoint, model, optimizer, training, epochs=epochs, batches=batches)
         _require_finite(optimizer, "before the first step")
         position = file.start()
-    few = sample[:2].to(device)
-    few = (few / 255 if few.dtype == torch.uint8 else few).to(dtype)
+    few = _scaled(sample[:2].to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with (
@@ -200,7 +199,7 @@ def fit(
             for step in range(position.step, batches):
                 start = step * schedule.batch_size
                 batch = send(images[order[start : start + schedule.batch_size]], device)
-                x = (batch / 255 if batch.dtype == torch.uint8 else batch).to(dtype)
+                x = _scaled(batch, dtype)
                 with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
                     value = loss(model, x)
                 unread[step] = value.detach()
@@ -224,6 +223,11 @@ def fit(
             if file is not None:
                 file.save(position)
     return position.history
+
+
+def _scaled(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns images with values in [0, 1], in this precision; those of type uint8 are scaled."""
+    return (images / 255 if images.dtype == torch.uint8 else images).to(dtype)
 
 
 def _default_loss(model: nn.Module) -> Loss[nn.Module]:

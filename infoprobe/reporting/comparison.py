@@ -11,6 +11,7 @@ from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import comparison_plot
+from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, pivot
 from infoprobe.reporting.table import WIDTH_OF, aligned, number
@@ -83,14 +84,7 @@ class Comparison:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe() needs pandas: pip install 'infoprobe[dataframe]'. "
-                "comparison.rows holds the same as a list of dictionaries."
-            ) from error
-        return pandas.DataFrame(self.rows)
+        return frame(self.rows, "comparison")
 
     def plot(
         self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None

@@ -11,6 +11,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.findings import code_of
 from infoprobe.libraries.log_determinants import CONDITIONAL
 from infoprobe.reporting import ledger_plot
+from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import short_names
 from infoprobe.reporting.table import aligned, number
 from infoprobe.rows import LayerCall, Row, numbered
@@ -104,19 +105,12 @@ class Ledger:
 
         Each estimator has a column, headed by its short name.
         """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe() needs pandas: pip install 'infoprobe[dataframe]'. "
-                "ledger.rows holds the same as a list of dictionaries."
-            ) from error
         names = short_names(self._estimators)
         lines = []
         for row in self.rows:
             line: dict[str, object] = {k: x for k, x in row.items() if k != "estimates"}
             lines.append(line | {names[k]: x for k, x in row["estimates"].items()})
-        return pandas.DataFrame(lines)
+        return frame(lines, "ledger")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draws the exact change of entropy at every layer, and the estimates of the same change.

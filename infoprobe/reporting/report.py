@@ -12,6 +12,7 @@ from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.reporting import documents, html, ledger, plot, table
 from infoprobe.reporting.comparison import Comparison, compared, require_names
+from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
@@ -111,7 +112,7 @@ class Report:
     def head(self, n: int = 10) -> Report:
         """The report of the first ``n`` calls of layers, in the order of their calls."""
         n = checks.require_integer(n, 1, None, "n")
-        first = list(dict.fromkeys(map(LayerCall.of, self.rows)))[:n]
+        first = set(list(dict.fromkeys(map(LayerCall.of, self.rows)))[:n])
         return replace(self, rows=[row for row in self.rows if LayerCall.of(row) in first])
 
     def findings(self) -> dict[str, Report]:
@@ -187,14 +188,7 @@ class Report:
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_dataframe() needs pandas: pip install 'infoprobe[dataframe]'. "
-                "report.rows holds the same as a list of dictionaries."
-            ) from error
-        return pandas.DataFrame(self.rows)
+        return frame(self.rows, "report")
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows as a file of comma-separated values, with a head line.
