@@ -149,7 +149,7 @@ class TransportReport:
 
 
 def bounded(report: TransportReport, x: Tensor) -> TransportReport:
-    """The report of the entropy of samples (n, d), held against the sum of the entropies of the features.
+    """The report of the entropy of samples (n, d), held against those of the features.
 
     By as much as the value is above this bound, it is too high for sure, which the standard error
     includes. Of n = 200 uniform samples in 3 dimensions, whose edges few samples show to a map,
