@@ -34,6 +34,7 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -211,8 +212,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that the samples of a divergence belong in pairs
-            or lie far apart.
+            information is near its ceiling, or that its samples depend on those before them, or
+            that the samples of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -225,6 +226,7 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+            findings += dependent_samples(*tensors)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
