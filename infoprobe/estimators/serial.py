@@ -58,4 +58,5 @@ def _autocorrelations(x: Tensor) -> Tensor:
     steps = ranks.diff()
     ranks[(steps >= 0).all(1) | (steps <= 0).all(1)] = 0
     spectrum = torch.fft.rfft(ranks, 2 * n)
-    return torch.fft.irfft(spectrum.abs().square(), 2 * n)[:, 1 : n // 4 + 1] / n
+    lagged: Tensor = torch.fft.irfft(spectrum.abs().square(), 2 * n) / n
+    return lagged[:, 1 : n // 4 + 1]
