@@ -21,7 +21,8 @@ from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.kept.samples import KeptSamples, Sampling
+from infoprobe.probing.kept.samples import KeptSamples
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
