@@ -30,6 +30,7 @@ from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -59,6 +60,7 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",
