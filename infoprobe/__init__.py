@@ -31,6 +31,7 @@ from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
 from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -60,6 +61,7 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",

@@ -79,11 +79,11 @@ def probe(
 
     Limits: Activation checkpointing calls layers again during the backward pass; such calls are
     not counted. A model that ``torch.compile`` compiled is compiled once more with the
-    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange` or
-    :class:`~infoprobe.Rate`, and after ``model.compile()``, everything that was compiled runs
-    uncompiled while the probe is attached. What is captured into a CUDA graph is not measured.
-    On other devices than the CPU, nothing is read until it is asked for, and only then are
-    there warnings of what could not be measured.
+    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange`,
+    :class:`~infoprobe.Rate` or :class:`~infoprobe.AttentionEntropy`, and after
+    ``model.compile()``, everything that was compiled runs uncompiled while the probe is attached.
+    What is captured into a CUDA graph is not measured. On other devices than the CPU, nothing is
+    read until it is asked for, and only then are there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy of a probed model has hooks that do
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
