@@ -1,6 +1,7 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
@@ -59,6 +60,7 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
     "Bias",
     "BottleneckAccount",
     "Choice",

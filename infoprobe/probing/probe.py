@@ -14,10 +14,10 @@ from torch import nn
 from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
-from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
 from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.one_width import on_one_width
@@ -33,6 +33,7 @@ from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import LayerSpec, Layout, listed
 from infoprobe.taps.sink import belongs_to
 from infoprobe.taps.tap import Tap
+from infoprobe.taps.unseen import require_model
 from infoprobe.version import __version__
 
 _LARGEST_SEED = (1 << 32) - 1
@@ -130,12 +131,7 @@ def probe(
         >>> sorted(probe.report().scalars())[:2]
         ['0/forward/divergence_input', '0/forward/divergence_previous']
     """
-    if not isinstance(model, nn.Module) and not is_made_of_transforms(model):
-        raise ArgumentTypeError(
-            "model",
-            f"expected a torch.nn.Module, got {type(model).__name__}. Transforms of "
-            "torch.distributions and distributions that are made of them will do as well.",
-        )
+    require_model(model)
     if values_per_batch is not None:
         values_per_batch = checks.require_integer(values_per_batch, 1, None, "values_per_batch")
     memory = checks.require_integer(memory, 0, None, "memory")
@@ -255,7 +251,7 @@ class Probe:
         finally:
             self._recorder.paused = before
 
-    def target(self, target: Any) -> None:
+    def target(self, target: ArrayLike) -> None:
         """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
 
         Arguments:
@@ -269,7 +265,7 @@ class Probe:
         """
         self._recorder.target(checks.as_tensor(target, "target"))
 
-    def mask(self, mask: Any) -> None:
+    def mask(self, mask: ArrayLike) -> None:
         """Says for the next pass which tokens count, as the attention mask of a batch does.
 
         Tokens that do not count are no samples of a measure with ``select=``. Of a measure

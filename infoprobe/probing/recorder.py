@@ -64,7 +64,7 @@ class Recorder:
         memory: int,
         seed: int,
     ) -> None:
-        self.measures = list(measures)
+        self.measures: list[Measure] = list(measures)
         needs = Record(measures, seed).needs
         # Numbers are looked up many times in every hook, and faster than reductions.
         numbers: dict[Reduction, int] = {}
@@ -89,10 +89,10 @@ class Recorder:
         self._nothing_before: Pieces = dict.fromkeys(
             self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN
         )
-        self.wants_log_determinants = any(
+        self.wants_log_determinants: bool = any(
             reduction.wants_log_determinants for reduction in self._call_reductions.values()
         )
-        self.wants_arguments = bool(self._call_reductions)
+        self.wants_arguments: bool = bool(self._call_reductions)
         self._asks_for_sources = any(
             measure.never_rises or any(need.role == "unmeasured" for need in measure.needs)
             for measure in measures
@@ -111,9 +111,9 @@ class Recorder:
 
     def reset(self) -> None:
         """Forgets all that was measured."""
-        self.record = Record(self.measures, self._choices.seed)
+        self.record: Record = Record(self.measures, self._choices.seed)
         self._windows = Windows()
-        self.passes = 0
+        self.passes: int = 0
         self._begun = 0
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None

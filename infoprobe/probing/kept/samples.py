@@ -15,7 +15,7 @@ from infoprobe.devices import extremes, is_here, send
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.unread import are_fine
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.marks import copies
 from infoprobe.probing.kept.refused import Refused, refused_call
@@ -24,6 +24,9 @@ from infoprobe.probing.processes.asking import Answered, Exchange, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import Select, require_select
+
+# Where samples of another shape were met.
+_MERGED = "In what was merged, samples"
 
 # About how many values of samples that are to be projected are there at once.
 _BLOCK = 1 << 22
@@ -40,8 +43,8 @@ class Samples:
     """
 
     def __init__(self, values: Tensor, numbers: Tensor) -> None:
-        self.values = values
-        self.numbers = numbers
+        self.values: Tensor = values
+        self.numbers: Tensor = numbers
         self.refused: Tensor | None = None
 
     @classmethod
@@ -226,8 +229,7 @@ class KeptSamples(Kept[SamplesPiece]):
         if shape == others:
             self.samples.merge(other.samples, merging)
         else:
-            self.left_out += 1
-            self.why_left_out = self.why_left_out or _other_shape(shape, others)
+            self.leave_out(Problem(_other_shape(shape, others)), _MERGED)
 
     def outline(self) -> dict[str, Any]:
         """What processes must agree on: the shapes of samples, and the type of those of each."""
@@ -237,7 +239,9 @@ class KeptSamples(Kept[SamplesPiece]):
 
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         shapes = list(agreed["shapes"])
-        return _other_shape(*shapes[:2]) if len(shapes) > 1 else ""
+        if len(shapes) < 2:
+            return ""
+        return f"{_MERGED} could not be measured: {_other_shape(*shapes[:2])}"
 
     def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
         shape = next(iter(agreed["shapes"]), None)
@@ -272,7 +276,7 @@ class KeptSamples(Kept[SamplesPiece]):
 
 
 def _other_shape(expected: tuple[int, ...], got: tuple[int, ...]) -> str:
-    return f"in what was merged: expected samples of shape {expected}, got {got}."
+    return f"expected samples of shape {expected}, got {got}."
 
 
 def _bits(x: Tensor) -> Tensor:
