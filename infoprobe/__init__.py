@@ -1,6 +1,7 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
@@ -61,6 +62,7 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
     "AttentionEntropy",
     "Bias",
     "BottleneckAccount",

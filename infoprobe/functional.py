@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
-from infoprobe.errors import ArgumentValueError
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators.protocols import (
     ConditionalInformationEstimator,
     CrossEntropyEstimator,
@@ -32,9 +30,12 @@ from infoprobe.estimators.protocols import (
 )
 from infoprobe.findings import TrustWarning
 from infoprobe.trust.choose import choose
+from infoprobe.units import nats_per_unit
 
 
-def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = math.e) -> Tensor:
+def entropy(
+    x: ArrayLike, estimator: EntropyEstimator | None = None, *, base: float = math.e
+) -> Tensor:
     r"""Estimates the entropy of ``x``.
 
     Without an estimator, the random variable is the bin that a value falls in, with all values of
@@ -69,7 +70,11 @@ def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = 
 
 
 def cross_entropy(
-    p: Any, q: Any, estimator: CrossEntropyEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: CrossEntropyEstimator | None = None,
+    *,
+    base: float = math.e,
 ) -> Tensor:
     """Estimates the cross-entropy of ``q`` relative to ``p``.
 
@@ -81,7 +86,11 @@ def cross_entropy(
 
 
 def kl_divergence(
-    p: Any, q: Any, estimator: DivergenceEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: DivergenceEstimator | None = None,
+    *,
+    base: float = math.e,
 ) -> Tensor:
     r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
 
@@ -95,7 +104,11 @@ def kl_divergence(
 
 
 def js_divergence(
-    p: Any, q: Any, estimator: JensenShannonEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: JensenShannonEstimator | None = None,
+    *,
+    base: float = math.e,
 ) -> Tensor:
     """Estimates the Jensen-Shannon divergence of two samples.
 
@@ -107,7 +120,11 @@ def js_divergence(
 
 
 def mutual_information(
-    x: Any, y: Any, estimator: InformationEstimator | None = None, *, base: float = math.e
+    x: ArrayLike,
+    y: ArrayLike,
+    estimator: InformationEstimator | None = None,
+    *,
+    base: float = math.e,
 ) -> Tensor:
     r"""Estimates the mutual information of two variables that were sampled in pairs.
 
@@ -139,9 +156,9 @@ def mutual_information(
 
 
 def conditional_mutual_information(
-    x: Any,
-    y: Any,
-    z: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    z: ArrayLike,
     estimator: ConditionalInformationEstimator | None = None,
     *,
     base: float = math.e,
@@ -156,7 +173,7 @@ def conditional_mutual_information(
 
 
 def total_correlation(
-    x: Any, estimator: TotalCorrelationEstimator | None = None, *, base: float = math.e
+    x: ArrayLike, estimator: TotalCorrelationEstimator | None = None, *, base: float = math.e
 ) -> Tensor:
     """Estimates the total correlation of the features of ``x``.
 
@@ -167,25 +184,15 @@ def total_correlation(
     return _measured("total_correlation", estimator, base, x)
 
 
-def _measured(measure: str, estimator: object, base: float, *tensors: Any) -> Tensor:
-    base = checks.require_real(base, -math.inf, "base")
-    if base <= 0 or base == 1:
-        raise ArgumentValueError(
-            "base",
-            f"expected a positive number other than 1, got {base!r}. "
-            "Use math.e for nats or 2 for bits.",
-        )
+def _measured(measure: str, estimator: object, base: float, *tensors: ArrayLike) -> Tensor:
+    nats = nats_per_unit(base)
     if estimator is None:
         estimator = choose(measure, *tensors).estimator
     method = method_of(estimator, measure)
     if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
-        return _in_base(base, method(*tensors))
+        return method(*tensors) / nats
     found = estimate_without_error(estimator, measure, *tensors)
     errors = [str(finding) for finding in found.findings if finding.severity == "error"]
     if errors:
         warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)
-    return _in_base(base, found.value)
-
-
-def _in_base(base: float, value: Tensor) -> Tensor:
-    return value if base == math.e else value / math.log(base)
+    return found.value / nats

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from infoprobe.torch_internals import is_batch_norm, is_dropout
 # A map counts as inverted if points come back this close, relative to the spread of the samples;
 # and a sample as independent of the others if its output moves no more than that with them.
 INVERTED = 1e-3
+
+Map: TypeAlias = Callable[..., Any]
+"""What samples go through: a module, a transform or a function; Any, since libraries differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Passage:
     rows: int
 
     @classmethod
-    def of(cls, module: Any, x: Any, c: Any, rev: bool, rows: int) -> Passage:
+    def of(cls, module: Map, x: Any, c: Any, rev: bool, rows: int) -> Passage:
         """A passage of what a caller gives, which is checked.
 
         Raises:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
-from infoprobe.maps.passage import Passage, undisturbed
+from infoprobe.arrays import ArrayLike
+from infoprobe.maps.passage import Map, Passage, undisturbed
 
 
 class JacobianSpectrum(NamedTuple):
@@ -27,7 +29,12 @@ class JacobianSpectrum(NamedTuple):
 
 
 def jacobian_spectrum(
-    module: Any, x: Any, *, c: Any = None, rev: bool = False, batch_size: int = 256
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
+    *,
+    c: Tensor | Sequence[Tensor] | None = None,
+    rev: bool = False,
+    batch_size: int = 256,
 ) -> JacobianSpectrum:
     r"""Computes the singular values of a map's Jacobian at samples.
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
@@ -110,7 +111,7 @@ class Probe:
         finally:
             self._recorder.paused = before
 
-    def target(self, target: Any) -> None:
+    def target(self, target: ArrayLike) -> None:
         """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
 
         Arguments:
@@ -124,7 +125,7 @@ class Probe:
         """
         self._recorder.target(checks.as_tensor(target, "target"))
 
-    def mask(self, mask: Any) -> None:
+    def mask(self, mask: ArrayLike) -> None:
         """Says for the next pass which tokens count, as the attention mask of a batch does.
 
         Tokens that do not count are no samples of a measure with ``select=``. Of a measure

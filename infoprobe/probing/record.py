@@ -52,9 +52,11 @@ class Record:
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
-        self.measures = list(measures)
+        self.measures: list[Measure] = list(measures)
         self._needs_of = [measure.required_needs() for measure in self.measures]
-        self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
+        self.needs: list[Need] = list(
+            dict.fromkeys(need for needs in self._needs_of for need in needs)
+        )
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}
         self._noted: dict[LayerCall, Facts] = {}
@@ -63,8 +65,8 @@ class Record:
             for need in self.needs
             if isinstance(need.reduction, Sampling)
         }
-        self.passes = 0
-        self.turns = Turns()
+        self.passes: int = 0
+        self.turns: Turns = Turns()
         self.seed = seed
         self.opening: Tensor | None = None
 

@@ -16,7 +16,9 @@ from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
+from infoprobe.reporting.units import in_unit
 from infoprobe.rows import LayerCall, Row
+from infoprobe.units import unit_of
 
 if TYPE_CHECKING:
     import pandas
@@ -108,6 +110,29 @@ class Report:
             "estimator": estimator,
         }
         return replace(self, rows=selected(self.rows, columns))
+
+    def in_base(self, base: float) -> Report:
+        """The report in another unit: ``report.in_base(2)`` is in bits.
+
+        All that is read from it, such as tables, figures, scalars and files, is in that unit.
+        Values that are no information, such as shares and ranks, stay as they are, and findings
+        keep their figures in nats.
+
+        Arguments:
+            base: The base of the logarithm: 2 for bits, 10 for hartleys, ``math.e`` for nats.
+
+        Raises:
+            TypeError: It is no number.
+            ValueError: It is another number.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0, 0], [1, 2, 3]]))
+            >>> [(row["value"], row["unit"]) for row in probe.report().in_base(2).rows]
+            [(3.0, 'bits')]
+        """
+        return replace(self, rows=in_unit(self.rows, unit_of(base)))
 
     def head(self, n: int = 10) -> Report:
         """The report of the first ``n`` calls of layers, in the order of their calls."""

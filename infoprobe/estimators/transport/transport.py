@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
@@ -92,7 +93,7 @@ class Transport(ABC):
     def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
         """A map fitted to ``x`` (n, d), stopped by other samples; see :class:`Transported`."""
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike) -> Tensor:
         r"""Differential entropy :math:`h(X) = h(f(X)) - E \ln |\det J_f(X)|`.
 
         Arguments:
@@ -110,7 +111,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).value
 
-    def upper_bound(self, x: Any) -> UpperBound:
+    def upper_bound(self, x: ArrayLike) -> UpperBound:
         r"""An upper bound of h(X): the negative log-likelihood of samples not fitted to.
 
         .. math:: -E \ln q(X) = h(X) + KL(P \| q) \ge h(X)
@@ -121,7 +122,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).transported["x"].bound
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q`, with a map f fitted to samples of q.
 
         .. math:: -\int p \ln q = -\int p_f \ln q_f - E_P \ln |\det J_f|
@@ -138,7 +139,7 @@ class Transport(ABC):
         """
         return self.report("cross_entropy", p, q).value
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)`, the cross-entropy less the entropy of P.
 
         Each comes with maps of its own, fitted to q and to p. One map for both would do, since KL
@@ -150,7 +151,7 @@ class Transport(ABC):
         """
         return self.report("kl_divergence", p, q).value
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X;Y) = I(f(X); g(Y))`, with a map for each variable.
 
         Arguments:
@@ -163,7 +164,7 @@ class Transport(ABC):
         """
         return self.report("mutual_information", x, y).value
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         It does not change under increasing maps of single features, so they are made standard
@@ -172,7 +173,7 @@ class Transport(ABC):
         """
         return self.report("total_correlation", x).value
 
-    def report(self, measure: str, *tensors: Any) -> TransportReport:
+    def report(self, measure: str, *tensors: ArrayLike) -> TransportReport:
         """An estimate together with the maps, the bound, what they left, and findings.
 
         Arguments:
@@ -202,7 +203,7 @@ class Transport(ABC):
                 f"as ip.KNN(calibration='gaussian'), got {self.residual!r}.",
             )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+    def estimate(self, measure: str, *tensors: ArrayLike) -> Estimate:
         """The value of a measure, its standard error and findings on it, from one fit.
 
         Arguments:

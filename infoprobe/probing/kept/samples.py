@@ -12,12 +12,15 @@ from torch import Tensor
 from infoprobe.devices import is_here, send
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.base import Kept, Piece
+from infoprobe.probing.kept.base import Kept, Piece, Problem
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.refused import Refused
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, total
 from infoprobe.probing.processes.survivors import Survivors
+
+# Where samples of another shape were met.
+_MERGED = "In what was merged, samples"
 
 
 class Samples:
@@ -31,8 +34,8 @@ class Samples:
     """
 
     def __init__(self, values: Tensor, numbers: Tensor) -> None:
-        self.values = values
-        self.numbers = numbers
+        self.values: Tensor = values
+        self.numbers: Tensor = numbers
         self.refused: Tensor | None = None
 
     @classmethod
@@ -217,8 +220,7 @@ class KeptSamples(Kept[SamplesPiece]):
         if shape == others:
             self.samples.merge(other.samples, merging)
         else:
-            self.left_out += 1
-            self.why_left_out = self.why_left_out or _other_shape(shape, others)
+            self.leave_out(Problem(_other_shape(shape, others)), _MERGED)
 
     def outline(self) -> dict[str, Any]:
         """What processes must agree on: the shapes of samples, and the type of those of each."""
@@ -228,7 +230,9 @@ class KeptSamples(Kept[SamplesPiece]):
 
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         shapes = list(agreed["shapes"])
-        return _other_shape(*shapes[:2]) if len(shapes) > 1 else ""
+        if len(shapes) < 2:
+            return ""
+        return f"{_MERGED} could not be measured: {_other_shape(*shapes[:2])}"
 
     def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
         shape = next(iter(agreed["shapes"]), None)
@@ -263,7 +267,7 @@ class KeptSamples(Kept[SamplesPiece]):
 
 
 def _other_shape(expected: tuple[int, ...], got: tuple[int, ...]) -> str:
-    return f"in what was merged: expected samples of shape {expected}, got {got}."
+    return f"expected samples of shape {expected}, got {got}."
 
 
 def _bits(x: Tensor) -> Tensor:
