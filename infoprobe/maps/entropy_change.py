@@ -14,6 +14,7 @@ from infoprobe.libraries.lookup import known_wrong, wrong_now
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
 from infoprobe.maps.passage import Passage, undisturbed
+from infoprobe.progress import showing
 
 # Up to this many inputs, reported log-determinants are compared with autograd before they are
 # believed, on this many samples.
@@ -36,7 +37,13 @@ class EntropyChangeResult(NamedTuple):
 
 
 def entropy_change(
-    module: Any, x: Any, *, c: Any = None, rev: bool = False, batch_size: int = 256
+    module: Any,
+    x: Any,
+    *,
+    c: Any = None,
+    rev: bool = False,
+    batch_size: int = 256,
+    progress: bool = False,
 ) -> EntropyChangeResult:
     r"""Computes what a map adds to the differential entropy of samples, exactly.
 
@@ -74,6 +81,8 @@ def entropy_change(
         rev: Whether the module runs backwards.
         batch_size: The number of samples that go through at a time; in a Jacobian, each direction
             counts as a sample. Besides, at most 128 MB of Jacobians are held, or one Jacobian.
+        progress: Whether to show a progress bar where Jacobians are computed. Needs the extra
+            ``infoprobe[progress]``.
 
     Returns:
         ``(value, stderr, n)``, in nats. Where the map flattens the surroundings of a sample, the
@@ -111,7 +120,7 @@ def entropy_change(
         2.1972
     """
     passage = Passage.of(module, x, c, rev, batch_size)
-    with undisturbed(passage):
+    with showing(progress), undisturbed(passage):
         passage.check_independence()
         inputs, outputs = passage.sizes
         if outputs < inputs:

@@ -14,6 +14,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
 from infoprobe.estimators.histogram.histogram import Histogram
+from infoprobe.progress import progress_bar, showing
 
 
 class ConfidenceInterval(NamedTuple):
@@ -39,6 +40,7 @@ def confidence_interval(
     resamples: int = 50,
     method: Literal["subsample", "bootstrap"] = "subsample",
     generator: torch.Generator | None = None,
+    progress: bool = False,
 ) -> ConfidenceInterval:
     r"""An estimate with a confidence interval, for any measure.
 
@@ -61,6 +63,7 @@ def confidence_interval(
             estimators of continuous variables by neighbours.
         generator: Draws the samples; ``None`` for one that starts from seed 0. Torch's global
             generator is not used.
+        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
 
     Limits:
         The measure must be able to work with half of the samples. The interval tells nothing
@@ -115,14 +118,16 @@ def confidence_interval(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     together = _together(measure, samples)
-    value = _scalar(measure(*tensors))
-    with torch.no_grad():
-        again = torch.stack(
-            [
-                _again(measure, _draw(samples, method, together, generator), method)
-                for _ in range(resamples)
-            ]
-        )
+    found = []
+    with showing(progress), progress_bar(resamples + 1, "interval", unit="estimate") as bar:
+        value = _scalar(measure(*tensors))
+        bar.update()
+        with torch.no_grad():
+            for _ in range(resamples):
+                drawn = _draw(samples, method, together, generator)
+                found.append(_again(measure, drawn, method))
+                bar.update()
+    again = torch.stack(found)
     if not again.isfinite().all():
         raise ArgumentValueError(
             "measure",
