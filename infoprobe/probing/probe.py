@@ -25,6 +25,7 @@ from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
+from infoprobe.progress import showing
 from infoprobe.reporting.report import Report
 from infoprobe.reporting.table import WIDTH_OF
 from infoprobe.taps.inputs import Inputs
@@ -205,19 +206,23 @@ class Probe:
         self._recorder.track(int(every), int(passes))
         return self
 
-    def report(self) -> Report:
+    def report(self, *, progress: bool = False) -> Report:
         """Computes what was measured so far: a row for each layer, direction, call and measure.
+
+        Arguments:
+            progress: Whether to show progress bars, for estimators that take long. Needs the
+                extra ``infoprobe[progress]``.
 
         Warns:
             UserWarning: Some layers gave no output; the message has the likely causes.
         """
         record = self._record()
         rows = list(self._recorder.rows)
-        if self._recorder.tracking:
-            if record.passes:
+        with showing(progress):
+            if not self._recorder.tracking:
+                rows += record.rows()
+            elif record.passes:
                 rows += record.rows(step=self._recorder.step)
-        else:
-            rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
         on_shared_bins, widths = on_one_width(rows)
         versions = {"infoprobe": __version__, "torch": str(torch.__version__)}

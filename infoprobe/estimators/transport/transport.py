@@ -58,6 +58,7 @@ from infoprobe.estimators.transport.report import (
     UpperBound,
     curved_between,
 )
+from infoprobe.progress import progress_bar
 
 # The least samples of a part by which a standard error is found.
 _PART = 25
@@ -306,17 +307,19 @@ class Transport(ABC):
     def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Carried]]:
         """Every sample once, through the map of its fold."""
         maps, parts, entropies, negentropies, likelihoods, references = [], [], [], [], [], []
-        for i, fold in enumerate(folds):
-            fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
-            part = through(fitted, x[fold.measure])
-            reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
-            residual = self.residual.entropy(part.z)
-            maps.append(fitted)
-            parts.append(part)
-            likelihoods.append(part.nll)
-            references.append(reference)
-            entropies.append(residual - part.log_det.mean())
-            negentropies.append(Gaussian().entropy(part.z) - residual)
+        with progress_bar(len(folds), type(self).__name__, unit="map") as bar:
+            for i, fold in enumerate(folds):
+                fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
+                part = through(fitted, x[fold.measure])
+                reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
+                residual = self.residual.entropy(part.z)
+                maps.append(fitted)
+                parts.append(part)
+                likelihoods.append(part.nll)
+                references.append(reference)
+                entropies.append(residual - part.log_det.mean())
+                negentropies.append(Gaussian().entropy(part.z) - residual)
+                bar.update()
         nll = torch.cat(likelihoods)
         gain = bound_of(torch.cat(references) - nll)
         sizes = [len(part) for part in parts]
