@@ -92,7 +92,7 @@ def confidence_interval(
         raise ArgumentTypeError(
             "measure",
             "expected a method such as ip.KNN().entropy, or a function of tensors, got "
-            f"{measure!r}.",
+            f"{checks.shown(measure)}.",
         )
     resamples = checks.require_integer(resamples, 2, None, "resamples")
     checks.require_one_of(method, ["subsample", "bootstrap"], "method")
