@@ -81,7 +81,7 @@ def length(x: Tensor) -> int:
     return x.size(0) if x.dim() else 0
 
 
-def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
+def samples(x: object, name: str, at_least: int = 2) -> Tensor:
     """``x`` as a matrix (n, d) of n samples: the first axis counts them, the rest is flattened.
 
     Half precision becomes float32, which holds it exactly; gradients pass through.
@@ -101,7 +101,7 @@ def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
     return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
 
 
-def continuous(x: Any, name: str) -> Tensor:
+def continuous(x: object, name: str) -> Tensor:
     """The samples (n, d) of a continuous variable, see :func:`samples`.
 
     Raises:
@@ -281,7 +281,7 @@ def items(value: Any) -> Iterator[Any]:
     """What can be iterated over, item by item; anything else as the only item."""
     try:
         return iter(value)
-    except TypeError:  # also of an array without axes, which says that it can be iterated over
+    except (TypeError, ValueError):  # so do arrays without axes, and parameters without a shape
         return iter((value,))
 
 

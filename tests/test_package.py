@@ -6,7 +6,7 @@ import infoprobe as ip
 
 def test_public_names_are_there():
     assert len(set(ip.__all__)) == len(ip.__all__)
-    for name in ip.__all__:
+    for name in set(ip.__all__) - {"ArrayLike"}:  # a union, which can have no docstring
         assert getattr(ip, name).__doc__, name
 
 

@@ -45,7 +45,9 @@ class ProbeCallback(TrainerCallback):
         every: int = 100,
         target: str | None = None,
     ) -> None:
-        self.layers, self.measures, self.every = layers, measures, every
+        self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
+        self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
+        self.every: int = every
         self.target = target
         self.probe: ip.Probe | None = None
         self._handle: RemovableHandle | None = None

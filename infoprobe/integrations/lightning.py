@@ -39,7 +39,9 @@ class ProbeCallback(lightning.Callback):
         every: int = 100,
         target: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.layers, self.measures, self.every = layers, measures, every
+        self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
+        self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
+        self.every: int = every
         self.target = target
         self.probe: ip.Probe | None = None
         self._pause = contextlib.ExitStack()

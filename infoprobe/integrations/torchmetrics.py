@@ -9,6 +9,7 @@ import torchmetrics
 from torch import Tensor
 
 from infoprobe import checks, functional
+from infoprobe.arrays import ArrayLike
 
 Measure = Literal[
     "entropy",
@@ -44,9 +45,9 @@ class InformationMetric(torchmetrics.Metric):
         tensor(True)
     """
 
-    full_state_update = False
+    full_state_update: bool | None = False
 
-    def __init__(self, measure: Measure, estimator: Any = None, **settings: Any) -> None:
+    def __init__(self, measure: Measure, estimator: object = None, **settings: Any) -> None:
         super().__init__(**settings)
         checks.require_one_of(measure, Measure.__args__, "measure")  # type: ignore[attr-defined]
         self.measure: Measure = measure
@@ -55,7 +56,7 @@ class InformationMetric(torchmetrics.Metric):
         for name in _ARGUMENTS:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, *tensors: Any) -> None:
+    def update(self, *tensors: ArrayLike) -> None:
         """Adds the samples of a batch.
 
         Arguments:

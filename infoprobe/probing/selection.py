@@ -100,7 +100,7 @@ def require_select(select: Any) -> Select:
     return int(select)
 
 
-def require_mask(mask: Any) -> Tensor:
+def require_mask(mask: object) -> Tensor:
     """A mask of tokens (n, t) as a bool tensor on the CPU.
 
     Raises:
@@ -147,7 +147,7 @@ class Tokens:
         self._mask = mask
         self._given = given
         self._sequences = 0 if given is None else checks.length(given)
-        self.padded = mask is not None and not (bool(mask.all()) and self._fits)
+        self.padded: bool = mask is not None and not (bool(mask.all()) and self._fits)
         self._places: dict[tuple[Select, torch.Size], Tensor | None] = {}
         self._moved: dict[tuple[Select, torch.Size, torch.device], Tensor] = {}
 

@@ -224,6 +224,12 @@ def _row(line: _Line, column: Column, first: Row | None, second: Row | None) -> 
     errors = [None if row is None else row["stderr"] for row in (first, second)]
     there = first or second
     assert there is not None
+    if first and second and first["unit"] != second["unit"]:
+        raise ArgumentValueError(
+            "other",
+            f"expected a report in {first['unit']}, as this one is, got one in {second['unit']}. "
+            "Convert both: report.in_base(2).",
+        )
     return {
         "layer": line.layer,
         "direction": line.direction,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentError, ArgumentTypeError
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
@@ -28,7 +29,7 @@ _NAMES = "xyz"
 
 
 def diagnose(
-    x: Any, *others: Any, estimator: Any = None, measure: str | None = None
+    x: ArrayLike, *others: object, estimator: object = None, measure: str | None = None
 ) -> list[Finding]:
     """Findings on a measure of data: ``diagnose(x, estimator)`` or ``(x, y, estimator)``.
 

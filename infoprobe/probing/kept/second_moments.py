@@ -81,8 +81,7 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
             self._require_same_width(other.groups)
         except ArgumentValueError as error:
             self.leave_out(Problem(error.problem), "In what was merged, samples")
-            self.n -= other.n
-            self.values -= other.values
+            self._uncount(other.n, other.values)
             return
         self._together = None
         for group, moments in other.groups.items():
