@@ -8,10 +8,13 @@ from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import infoprobe as ip
+from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
+
+with needed("transformers", "a callback of Hugging Face's Trainer"):
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 class ProbeCallback(TrainerCallback):

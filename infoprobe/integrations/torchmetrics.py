@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from infoprobe import checks, functional
+from infoprobe.integrations.needed import needed
+
+with needed("torchmetrics", "InformationMetric"):
+    import torchmetrics
 from infoprobe.arrays import ArrayLike
 
 Measure = Literal[
