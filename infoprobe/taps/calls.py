@@ -219,6 +219,7 @@ class Calls:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         log_determinant: LogDeterminant | None = None,
+        returned: Any = None,
     ) -> None:
         """A call ends, and with it all calls that were interrupted inside it.
 
@@ -228,6 +229,7 @@ class Calls:
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
             log_determinant: What an invertible layer reports of it.
+            returned: What a module returned, as it is.
         """
         stack = self._thread.stack
         while stack.pop() is not call:
@@ -243,6 +245,7 @@ class Calls:
                     module=call.owner,
                     args=args,
                     kwargs=kwargs or {},
+                    returned=returned,
                     log_determinant=log_determinant,
                 )
                 self._sink.exit(call.run.token, event)

@@ -226,7 +226,7 @@ class ModuleTap:
                 self._pass_ends(call, "output" if call.direction == "forward" else "input", own)
             if self._calls.wants_log_determinants:
                 reported = site.map.doubts.reported(module, call.direction, args, kwargs, output)
-        self._calls.leave(call, own or main_tensor(output), args, kwargs, reported)
+        self._calls.leave(call, own or main_tensor(output), args, kwargs, reported, output)
 
     def _pass_ends(self, call: Call, end: End, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""
