@@ -27,8 +27,14 @@ nb_merge_streams = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
+autodoc_type_aliases = {"ArrayLike": "infoprobe.ArrayLike"}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+# Every reference to a name of infoprobe must lead somewhere. The types in signatures may belong to
+# other libraries, or to the inside of this one.
+nitpicky = True
+nitpick_ignore_regex = [("py:class", ".*"), ("py:.*", r"(torch|sys)\..*")]
 
 html_theme = "furo"
 html_title = f"infoprobe {version}"

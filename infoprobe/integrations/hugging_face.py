@@ -26,7 +26,7 @@ class ProbeCallback(TrainerCallback):
     they do not see the scalars unless they are named after this callback:
     ``report_to="none", callbacks=[ProbeCallback(), TensorBoardCallback()]``.
 
-    The Trainer does not call its callbacks when training fails; :meth:`remove` then removes the
+    The Trainer does not call its callbacks when training fails; ``remove()`` then removes the
     hooks from the model.
 
     Arguments:

@@ -28,7 +28,7 @@ _ARGUMENTS = ("first", "second", "third")
 
 
 class InformationMetric(torchmetrics.Metric):
-    """A measure of all samples that :meth:`update` was given since the last :meth:`reset`.
+    """A measure of all samples that :meth:`update` was given since the last ``reset()``.
 
     It keeps the samples of all batches, so its memory grows with the data. For long runs, a probe
     with :meth:`~infoprobe.Probe.track` has bounded memory.

@@ -152,7 +152,7 @@ class Rate(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the moments of the rate."""
+        """What is to be kept, namely the moments of the rate."""
         posterior = self.posterior
         assert posterior is None or isinstance(posterior, Posterior)
         return (Need("layer", Averaging(Rates(posterior, self.prior))),)
