@@ -30,7 +30,9 @@ from infoprobe.maps.entropy_change import EntropyChangeResult, entropy_change
 from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
+from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -47,7 +49,7 @@ from infoprobe.probing.measures import (
     TokenEntropy,
 )
 from infoprobe.probing.measures.base import Reading
-from infoprobe.probing.probe import Probe, probe
+from infoprobe.probing.probe import Probe
 from infoprobe.reporting.comparison import ComparedRow, Comparison
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.report import Report
@@ -61,6 +63,7 @@ from infoprobe.version import __version__
 __all__ = [
     "KNN",
     "ArrayLike",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",

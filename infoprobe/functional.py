@@ -29,12 +29,17 @@ from infoprobe.estimators.protocols import (
     method_of,
 )
 from infoprobe.findings import TrustWarning
+from infoprobe.progress import showing
 from infoprobe.trust.choose import choose
 from infoprobe.units import nats_per_unit
 
 
 def entropy(
-    x: ArrayLike, estimator: EntropyEstimator | None = None, *, base: float = math.e
+    x: ArrayLike,
+    estimator: EntropyEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     r"""Estimates the entropy of ``x``.
 
@@ -50,6 +55,8 @@ def entropy(
         estimator: Says which random variable, and how it is estimated; ``None`` for the one
             that :func:`infoprobe.choose` chooses by the data.
         base: The base of the logarithm: ``math.e`` for nats, 2 for bits.
+        progress: Whether to show progress bars where estimators take long, such as
+            ``ip.Flow()``. Needs the extra ``infoprobe[progress]``.
 
     Returns:
         A 0-dim float64 tensor on the device of ``x``.
@@ -66,7 +73,7 @@ def entropy(
         >>> float(ip.entropy([0.0, 1.0, 2.0, 3.0], base=2))
         2.0
     """
-    return _measured("entropy", estimator, base, x)
+    return _measured("entropy", estimator, base, progress, x)
 
 
 def cross_entropy(
@@ -75,6 +82,7 @@ def cross_entropy(
     estimator: CrossEntropyEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the cross-entropy of ``q`` relative to ``p``.
 
@@ -82,7 +90,7 @@ def cross_entropy(
     a tensor pooled and the bins shared. The other arguments, the result, the warning and the
     errors are the same as in :func:`entropy`.
     """
-    return _measured("cross_entropy", estimator, base, p, q)
+    return _measured("cross_entropy", estimator, base, progress, p, q)
 
 
 def kl_divergence(
@@ -91,6 +99,7 @@ def kl_divergence(
     estimator: DivergenceEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
 
@@ -100,7 +109,7 @@ def kl_divergence(
     samples that are independent. The other arguments, the result, the warning and the errors are
     the same as in :func:`entropy`.
     """
-    return _measured("kl_divergence", estimator, base, p, q)
+    return _measured("kl_divergence", estimator, base, progress, p, q)
 
 
 def js_divergence(
@@ -109,6 +118,7 @@ def js_divergence(
     estimator: JensenShannonEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the Jensen-Shannon divergence of two samples.
 
@@ -116,7 +126,7 @@ def js_divergence(
     a tensor pooled and the bins shared. The other arguments, the result, the warning and the
     errors are the same as in :func:`entropy`.
     """
-    return _measured("js_divergence", estimator, base, p, q)
+    return _measured("js_divergence", estimator, base, progress, p, q)
 
 
 def mutual_information(
@@ -125,6 +135,7 @@ def mutual_information(
     estimator: InformationEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     r"""Estimates the mutual information of two variables that were sampled in pairs.
 
@@ -152,7 +163,7 @@ def mutual_information(
         >>> bool(abs(ip.mutual_information(x, y) + math.log(0.8)) < 0.1)  # -ln 0.8 = 0.22
         True
     """
-    return _measured("mutual_information", estimator, base, x, y)
+    return _measured("mutual_information", estimator, base, progress, x, y)
 
 
 def conditional_mutual_information(
@@ -162,6 +173,7 @@ def conditional_mutual_information(
     estimator: ConditionalInformationEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the mutual information of x and y given z, which were sampled together.
 
@@ -169,11 +181,15 @@ def conditional_mutual_information(
     of real numbers. The other arguments, the result, the warning and the errors are the same as
     in :func:`entropy`.
     """
-    return _measured("conditional_mutual_information", estimator, base, x, y, z)
+    return _measured("conditional_mutual_information", estimator, base, progress, x, y, z)
 
 
 def total_correlation(
-    x: ArrayLike, estimator: TotalCorrelationEstimator | None = None, *, base: float = math.e
+    x: ArrayLike,
+    estimator: TotalCorrelationEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the total correlation of the features of ``x``.
 
@@ -181,17 +197,23 @@ def total_correlation(
     of real numbers. The other arguments, the result, the warning and the errors are the same as
     in :func:`entropy`.
     """
-    return _measured("total_correlation", estimator, base, x)
+    return _measured("total_correlation", estimator, base, progress, x)
 
 
-def _measured(measure: str, estimator: object, base: float, *tensors: ArrayLike) -> Tensor:
+def _measured(
+    measure: str, estimator: object, base: float, progress: bool, *tensors: ArrayLike
+) -> Tensor:
     nats = nats_per_unit(base)
     if estimator is None:
         estimator = choose(measure, *tensors).estimator
     method = method_of(estimator, measure)
-    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
-        return method(*tensors) / nats
-    found = estimate_without_error(estimator, measure, *tensors)
+    graph = torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in tensors
+    )
+    with showing(progress):
+        if graph:
+            return method(*tensors) / nats
+        found = estimate_without_error(estimator, measure, *tensors)
     errors = [str(finding) for finding in found.findings if finding.severity == "error"]
     if errors:
         warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)

@@ -17,12 +17,12 @@ from infoprobe.estimators.arguments import ENTROPY, Arguments
 from infoprobe.estimators.covariance import Fit, ledoit_wolf
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.estimator import Estimator
-from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments, jackknifed_over_parts
+from infoprobe.estimators.normality import one_by_one, together
 from infoprobe.findings import Finding
 
-# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of
-# an entropy, which is about 1 over the root of n.
+# From how many nats on a bias is worth a finding, and how often it exceeds the noise.
 _EXCESS, _NOISE = 0.1, 4.0
 
 
@@ -224,11 +224,18 @@ class Gaussian(Estimator):
             yield from few
             if few:
                 return
+        unlike: list[Finding] = []
         for name, x in samples.items():
             yield from atoms_of_features(x, name)
-            yield from self._unlike_gaussians(x, name)
+            unlike += self._unlike_gaussians(x, name)
             if arguments is ENTROPY and value is not None:
                 yield from self._shrunk(x, name, float(value))
+        yield from unlike
+        if arguments.of_pairs:  # What is between variables is what counts.
+            samples = {arguments.all_names: torch.cat(list(samples.values()), 1)}
+        if not unlike:
+            for name, x in samples.items():
+                yield from together(x, name)
 
     def _shrunk(self, x: Tensor, name: str, value: float) -> Iterator[Finding]:
         """A finding if a shrinkage moves an entropy by more than the noise of the unbiased one."""
@@ -288,20 +295,7 @@ class Gaussian(Estimator):
                 name,
                 code="too-few-samples",
             )
-        alone = feature_entropies(x, 3)
-        missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
-        finite = alone.isfinite()
-        excess = float(missing[finite].amax()) if finite.any() else 0.0
-        if excess >= max(_EXCESS, _NOISE / math.sqrt(n)):
-            yield Finding(
-                "warning",
-                f"a feature has {excess:.2f} nats less entropy than a Gaussian as wide",
-                excess,
-                "A Gaussian's entropy is then an upper bound, and information between features "
-                "may be missed. Use ip.KNN(calibration='copula').",
-                name,
-                code="not-gaussian",
-            )
+        yield from one_by_one(x, name)
 
     def _two(self, p: object, q: object) -> tuple[Fit, Fit]:
         if isinstance(p, SecondMoments) and isinstance(q, SecondMoments):

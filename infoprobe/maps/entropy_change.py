@@ -16,6 +16,7 @@ from infoprobe.libraries.lookup import known_wrong, wrong_now
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
 from infoprobe.maps.passage import Map, Passage, undisturbed
+from infoprobe.progress import showing
 from infoprobe.units import nats_per_unit
 
 # Up to this many inputs, reported log-determinants are compared with autograd before they are
@@ -46,6 +47,7 @@ def entropy_change(
     rev: bool = False,
     batch_size: int = 256,
     base: float = math.e,
+    progress: bool = False,
 ) -> EntropyChangeResult:
     r"""Computes what a map adds to the differential entropy of samples, exactly.
 
@@ -84,6 +86,8 @@ def entropy_change(
         batch_size: The number of samples that go through at a time; in a Jacobian, each direction
             counts as a sample. Besides, at most 128 MB of Jacobians are held, or one Jacobian.
         base: The base of the logarithm, as in :func:`infoprobe.entropy`.
+        progress: Whether to show a progress bar where Jacobians are computed. Needs the extra
+            ``infoprobe[progress]``.
 
     Returns:
         ``(value, stderr, n)``, in nats by default. Where the map flattens the surroundings of a
@@ -122,7 +126,7 @@ def entropy_change(
     """
     nats = nats_per_unit(base)
     passage = Passage.of(module, x, c, rev, batch_size)
-    with undisturbed(passage):
+    with showing(progress), undisturbed(passage):
         passage.check_independence()
         inputs, outputs = passage.sizes
         if outputs < inputs:

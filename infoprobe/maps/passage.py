@@ -16,6 +16,7 @@ from infoprobe.libraries.adapter import Conditions, Tensors
 from infoprobe.libraries.lookup import library_of, run
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.maps.jacobians import LARGEST, Spectra, jacobian, slice_length, spectra
+from infoprobe.progress import progress_bar
 from infoprobe.torch_internals import is_batch_norm, is_dropout
 
 # A map counts as inverted if points come back this close, relative to the spread of the samples;
@@ -164,7 +165,11 @@ class Passage:
                 "one by one: what they do to the entropy adds up.",
             )
         length = slice_length(inputs, outputs, self.rows)
-        parts = [batch._spectra_at_once() for batch in self.batches(length)]
+        parts = []
+        with progress_bar(-(-self.n // length), "Jacobians", unit="batch") as bar:
+            for batch in self.batches(length):
+                parts.append(batch._spectra_at_once())
+                bar.update()
         return Spectra(*map(torch.cat, zip(*parts, strict=True)))
 
     def _spectra_at_once(self) -> Spectra:

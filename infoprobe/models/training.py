@@ -22,7 +22,7 @@ from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoenc
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
 from infoprobe.models.threads import suitable_threads
 from infoprobe.models.variational import VariationalLoss, gaussian_of
-from infoprobe.progress import progress_bar
+from infoprobe.progress import is_installed, progress_bar
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -183,10 +183,11 @@ def fit(
         position = file.start()
     few = _scaled(sample[:2].to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
+    shown = is_installed() if progress is None else progress
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with (
         suitable_threads(model, partial(loss, model), few, schedule.batch_size),
-        progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar,
+        progress_bar(steps, type(model).__name__, shown=shown, done=done) as bar,
     ):
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.

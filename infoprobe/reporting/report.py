@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infoprobe import checks, files
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.reporting import documents, html, ledger, plot, table
+from infoprobe.reporting import documents, html, ledger, loggers, plot, table
 from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
@@ -197,9 +197,8 @@ class Report:
         (``[tap]``), and with a number, as far as these are needed. Rows without a value are left
         out. If steps were tracked, the values are those of the last step.
 
-        Example:
-            With TensorBoard: ``for key, value in report.scalars().items():
-            writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
+        Values may be infinite or NaN, which not every logger takes; :meth:`log_to` leaves them
+        out.
         """
         rows = self._latest().rows
         return {
@@ -207,6 +206,34 @@ class Report:
             for key, row in zip(scalar_keys(rows), rows, strict=True)
             if row["value"] is not None
         }
+
+    def log_to(self, writer: Any, step: int) -> None:
+        """Writes the :meth:`scalars` that are finite to TensorBoard or to Weights & Biases.
+
+        The names are those of :meth:`scalars`. If steps were tracked, the values are those of the
+        last one.
+
+        Arguments:
+            writer: A ``SummaryWriter`` of TensorBoard (torch's or another one with
+                ``add_scalar(name, value, step)``), or a run of W&B, as ``wandb.init()`` returns.
+            step: The step of the training to write them at. W&B drops what comes with a smaller
+                step than before.
+
+        Raises:
+            TypeError: The writer is something else, or the step is not an integer.
+            ValueError: The step is negative.
+
+        Example:
+            >>> class Run:  # as wandb.init() returns
+            ...     def log(self, data, step=None):
+            ...         print(step, data)
+            >>> model = torch.nn.Tanh()
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+            >>> probe.report().log_to(Run(), step=10)
+            10 {'(model)/forward/entropy': 1.3862943611198906}
+        """
+        loggers.log(self.scalars(), writer, step)
 
     def _latest(self) -> Report:
         return self.at(self.steps[-1]) if self.steps else self

@@ -229,7 +229,7 @@ class Calls:
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
             log_determinant: What an invertible layer reports of it.
-            returned: What a module returned, as it is.
+            returned: All that it returned.
         """
         stack = self._thread.stack
         while stack.pop() is not call:
@@ -245,8 +245,8 @@ class Calls:
                     module=call.owner,
                     args=args,
                     kwargs=kwargs or {},
-                    returned=returned,
                     log_determinant=log_determinant,
+                    returned=returned,
                 )
                 self._sink.exit(call.run.token, event)
         finally:

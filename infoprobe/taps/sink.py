@@ -52,9 +52,9 @@ class Event:
         module: The module or transform that was called; ``None`` where nothing was called.
         args: The positional arguments of the call.
         kwargs: The keyword arguments of the call.
-        returned: What a module returned, as it is.
         log_determinant: What an invertible layer reports, where the sink wants to know; ``None``
             if the layer is not invertible.
+        returned: All that the layer returned.
     """
 
     place: Place
@@ -66,8 +66,8 @@ class Event:
     module: object = None
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
-    returned: Any = None
     log_determinant: LogDeterminant | None = None
+    returned: Any = None
 
 
 class Sink(Protocol):

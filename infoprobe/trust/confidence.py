@@ -16,6 +16,7 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
 from infoprobe.estimators.histogram.histogram import Histogram
+from infoprobe.progress import progress_bar, showing
 from infoprobe.units import nats_per_unit
 
 
@@ -43,6 +44,7 @@ def confidence_interval(
     method: Literal["subsample", "bootstrap"] = "subsample",
     generator: torch.Generator | None = None,
     base: float = math.e,
+    progress: bool = False,
 ) -> ConfidenceInterval:
     r"""An estimate with a confidence interval, for any measure.
 
@@ -67,6 +69,7 @@ def confidence_interval(
             generator is not used.
         base: The base of the logarithm, as in :func:`infoprobe.entropy`: the interval of a
             measure in nats, as all methods of estimators are, is converted.
+        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
 
     Limits:
         The measure must be able to work with half of the samples. The interval tells nothing
@@ -122,14 +125,16 @@ def confidence_interval(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     together = _together(measure, samples)
-    value = _scalar(measure(*tensors))
-    with torch.no_grad():
-        again = torch.stack(
-            [
-                _again(measure, _draw(samples, method, together, generator), method)
-                for _ in range(resamples)
-            ]
-        )
+    found = []
+    with showing(progress), progress_bar(resamples + 1, "interval", unit="estimate") as bar:
+        value = _scalar(measure(*tensors))
+        bar.update()
+        with torch.no_grad():
+            for _ in range(resamples):
+                drawn = _draw(samples, method, together, generator)
+                found.append(_again(measure, drawn, method))
+                bar.update()
+    again = torch.stack(found)
     if not again.isfinite().all():
         raise ArgumentValueError(
             "measure",

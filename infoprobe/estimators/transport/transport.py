@@ -35,6 +35,7 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -57,6 +58,7 @@ from infoprobe.estimators.transport.report import (
     UpperBound,
     curved_between,
 )
+from infoprobe.progress import progress_bar
 
 # The least samples of a part by which a standard error is found.
 _PART = 25
@@ -212,8 +214,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that the samples of a divergence belong in pairs
-            or lie far apart.
+            information is near its ceiling, or that its samples depend on those before them, or
+            that the samples of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -226,6 +228,7 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+            findings += dependent_samples(*tensors)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
@@ -304,17 +307,19 @@ class Transport(ABC):
     def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Carried]]:
         """Every sample once, through the map of its fold."""
         maps, parts, entropies, negentropies, likelihoods, references = [], [], [], [], [], []
-        for i, fold in enumerate(folds):
-            fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
-            part = through(fitted, x[fold.measure])
-            reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
-            residual = self.residual.entropy(part.z)
-            maps.append(fitted)
-            parts.append(part)
-            likelihoods.append(part.nll)
-            references.append(reference)
-            entropies.append(residual - part.log_det.mean())
-            negentropies.append(Gaussian().entropy(part.z) - residual)
+        with progress_bar(len(folds), type(self).__name__, unit="map") as bar:
+            for i, fold in enumerate(folds):
+                fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
+                part = through(fitted, x[fold.measure])
+                reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
+                residual = self.residual.entropy(part.z)
+                maps.append(fitted)
+                parts.append(part)
+                likelihoods.append(part.nll)
+                references.append(reference)
+                entropies.append(residual - part.log_det.mean())
+                negentropies.append(Gaussian().entropy(part.z) - residual)
+                bar.update()
         nll = torch.cat(likelihoods)
         gain = bound_of(torch.cat(references) - nll)
         sizes = [len(part) for part in parts]

@@ -144,9 +144,11 @@ class AveragePiece(Piece):
 
     Attributes:
         average: Their average.
+        note: What a reader should know of the call; empty if nothing.
     """
 
     average: Average
+    note: str = ""
 
 
 @dataclass(eq=False)
@@ -166,6 +168,7 @@ class KeptAverage(Kept[AveragePiece]):
 
     def _add(self, piece: AveragePiece, run: Pass) -> bool:
         self.average = piece.average if self.average is None else self.average + piece.average
+        self.notes |= {piece.note} - {""}
         return False
 
     def _merge(self, other: KeptAverage, merging: Merging | None) -> None:

@@ -242,7 +242,7 @@ class ReadingOut(TensorReduction):
             rows = max(1, _BLOCK // vocabulary)
             found = _read(logits, [piece.x for _, piece in alike], rows)
         for (kept, piece), (entropy, divergence) in zip(alike, found, strict=True):
-            kept.finish(piece, _outcomes(entropy), _outcomes(divergence))
+            kept.finish(piece, Outcomes.of(entropy), Outcomes.of(divergence))
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
@@ -306,8 +306,3 @@ def _read(
     return [
         (torch.cat([h for h, _ in found]), torch.cat([kl for _, kl in found])) for found in blocks
     ]
-
-
-def _outcomes(values: Tensor) -> Outcomes:
-    never = torch.zeros_like(values, dtype=torch.bool)
-    return Outcomes.of(values, never, never, never)

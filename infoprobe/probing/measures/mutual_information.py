@@ -14,7 +14,7 @@ from infoprobe.estimators import KNN
 from infoprobe.estimators.protocols import InformationEstimator
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
-from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
 from infoprobe.probing.roles import ROLES, described, require_reference, role_of
