@@ -1,5 +1,8 @@
 """Settings of the site, which ``python -m sphinx -W docs build/site`` builds."""
 
+import re
+from typing import Any
+
 import infoprobe
 
 project = "infoprobe"
@@ -39,3 +42,17 @@ nitpick_ignore_regex = [("py:class", ".*"), ("py:.*", r"(torch|sys)\..*")]
 html_theme = "furo"
 html_title = f"infoprobe {version}"
 html_copy_source = False
+
+
+def _with_plain_aliases(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str, returned: str
+) -> tuple[str, str] | None:
+    """A signature with the names of types that have one."""
+    if not signature:
+        return None
+    return re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returned
+
+
+def setup(app: Any) -> None:
+    """Connects what Sphinx is to call."""
+    app.connect("autodoc-process-signature", _with_plain_aliases)

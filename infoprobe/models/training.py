@@ -76,7 +76,8 @@ def fit(
             by batch; all values are converted to the precision of the model's parameters.
         schedule: The settings of the training. ``None`` takes the one in
             :data:`~infoprobe.models.schedules.SCHEDULES` that was published for the shape of the
-            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other model).
+            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other
+            model).
         loss: The function ``loss(model, images)`` to minimise. ``None`` takes
             :class:`VariationalLoss` for models with a Gaussian code, otherwise
             :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and
