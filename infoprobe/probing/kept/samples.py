@@ -204,18 +204,21 @@ class KeptSamples(Kept[SamplesPiece]):
         self.samples = samples
         return self.bytes_per_sample != before
 
+    @property
+    def _views(self) -> list[Samples | None]:
+        """All that is kept of each sample."""
+        return [self.samples]
+
     def _unread(self) -> list[Tensor]:
-        refused = None if self.samples is None else self.samples.refused
-        return [] if refused is None else [refused]
+        return [x.refused for x in self._views if x is not None and x.refused is not None]
 
     def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
-        samples = self.samples
-        for marked in read:
-            assert samples is not None
+        doubtful = [x for x in self._views if x is not None and x.refused is not None]
+        for samples, marked in zip(doubtful, read, strict=True):
             samples.numbers[: len(marked)][marked > 0] = -1
             samples.refused = None
-            if not self.n:  # no call was measured
-                self.samples = None
+        if not self.n:  # no call was measured
+            self.samples = None
 
     def _merge(self, other: KeptSamples, merging: Merging | None) -> None:
         if other.samples is None or merging is None:
@@ -228,6 +231,8 @@ class KeptSamples(Kept[SamplesPiece]):
         else:
             self.left_out += 1
             self.why_left_out = self.why_left_out or _other_shape(shape, others)
+            self.n -= other.n
+            self.values -= other.values
 
     def outline(self) -> dict[str, Any]:
         """What processes must agree on: the shapes of samples, and the type of those of each."""
