@@ -1,6 +1,7 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
@@ -29,7 +30,9 @@ from infoprobe.maps.entropy_change import EntropyChangeResult, entropy_change
 from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
+from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -46,7 +49,7 @@ from infoprobe.probing.measures import (
     TokenEntropy,
 )
 from infoprobe.probing.measures.base import Reading
-from infoprobe.probing.probe import Probe, probe
+from infoprobe.probing.probe import Probe
 from infoprobe.reporting.comparison import ComparedRow, Comparison
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.report import Report
@@ -59,6 +62,8 @@ from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",
@@ -122,3 +127,8 @@ __all__ = [
     "tap",
     "total_correlation",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 _MARKERS = ("s", "^", "D", "v", "P")
 
 
-def draw(rows: Sequence[LedgerRow], names: Mapping[str, str], ax: Axes | None) -> Axes:
+def draw(rows: Sequence[LedgerRow], unit: str, names: Mapping[str, str], ax: Axes | None) -> Axes:
     """Draws the exact changes as points with errors, and the estimates as hollow markers.
 
     Arguments:
         rows: The rows of the ledger.
+        unit: The unit of their values.
         names: The short name of each estimator by its ``repr``.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = plot.new_axes(len(rows)) if ax is None else ax
+    ax = plot.axes(ax, len(rows))
     places = range(len(rows))
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.errorbar(
@@ -50,6 +51,6 @@ def draw(rows: Sequence[LedgerRow], names: Mapping[str, str], ax: Axes | None) -
         )
     calls = [LayerCall(row["layer"], "", row["direction"], row["call"]) for row in rows]
     plot.name_layers(ax, calls)
-    ax.set_ylabel("change of entropy (nats)")
+    ax.set_ylabel(f"change of entropy ({plot.written(unit)})")
     ax.legend(frameon=False)
     return ax

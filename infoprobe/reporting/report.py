@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infoprobe import checks, files
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.reporting import documents, html, ledger, plot, table
+from infoprobe.reporting import documents, html, ledger, loggers, plot, table
 from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
+from infoprobe.reporting.units import in_unit
 from infoprobe.rows import LayerCall, Row
+from infoprobe.units import unit_of
 
 if TYPE_CHECKING:
     import pandas
@@ -54,12 +56,14 @@ class Report:
         """The report of one step: the rows that belong to one of the :attr:`steps`.
 
         Raises:
+            TypeError: ``step`` is no integer.
             ValueError: No row has this step.
         """
+        step = checks.require_integer(step, 0, None, "step")
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none, since no steps were tracked"
             raise ArgumentValueError(
-                "step", f"expected one of the report's steps, got {step!r}: {there}."
+                "step", f"expected one of the report's steps, got {step}: {there}."
             )
         return replace(self, rows=[row for row in self.rows if row["step"] == step])
 
@@ -109,6 +113,29 @@ class Report:
         }
         return replace(self, rows=selected(self.rows, columns))
 
+    def in_base(self, base: float) -> Report:
+        """The report in another unit: ``report.in_base(2)`` is in bits.
+
+        All that is read from it, such as tables, figures, scalars and files, is in that unit.
+        Values that are no information, such as shares and ranks, stay as they are, and findings
+        keep their figures in nats.
+
+        Arguments:
+            base: The base of the logarithm: 2 for bits, 10 for hartleys, ``math.e`` for nats.
+
+        Raises:
+            TypeError: It is no number.
+            ValueError: It is another number.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0, 0], [1, 2, 3]]))
+            >>> [(row["value"], row["unit"]) for row in probe.report().in_base(2).rows]
+            [(3.0, 'bits')]
+        """
+        return replace(self, rows=in_unit(self.rows, unit_of(base)))
+
     def head(self, n: int = 10) -> Report:
         """The report of the first ``n`` calls of layers, in the order of their calls."""
         n = checks.require_integer(n, 1, None, "n")
@@ -144,8 +171,8 @@ class Report:
             names: What to call the two; ``None`` for "first" and "second".
 
         Returns:
-            The comparison, which prints as a table and has :attr:`~Comparison.rows`,
-            :meth:`~Comparison.to_dataframe` and :meth:`~Comparison.plot`.
+            The comparison, which prints as a table and has ``rows``,
+            :meth:`~infoprobe.Comparison.to_dataframe` and :meth:`~infoprobe.Comparison.plot`.
 
         Raises:
             TypeError: ``other`` is no report.
@@ -172,9 +199,8 @@ class Report:
         (``[tap]``), and with a number, as far as these are needed. Rows without a value are left
         out. If steps were tracked, the values are those of the last step.
 
-        Example:
-            With TensorBoard: ``for key, value in report.scalars().items():
-            writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
+        Values may be infinite or NaN, which not every logger takes; :meth:`log_to` leaves them
+        out.
         """
         rows = self._latest().rows
         return {
@@ -182,6 +208,34 @@ class Report:
             for key, row in zip(scalar_keys(rows), rows, strict=True)
             if row["value"] is not None
         }
+
+    def log_to(self, writer: Any, step: int) -> None:
+        """Writes the :meth:`scalars` that are finite to TensorBoard or to Weights & Biases.
+
+        The names are those of :meth:`scalars`. If steps were tracked, the values are those of the
+        last one.
+
+        Arguments:
+            writer: A ``SummaryWriter`` of TensorBoard (torch's or another one with
+                ``add_scalar(name, value, step)``), or a run of W&B, as ``wandb.init()`` returns.
+            step: The step of the training to write them at. W&B drops what comes with a smaller
+                step than before.
+
+        Raises:
+            TypeError: The writer is something else, or the step is not an integer.
+            ValueError: The step is negative.
+
+        Example:
+            >>> class Run:  # as wandb.init() returns
+            ...     def log(self, data, step=None):
+            ...         print(step, data)
+            >>> model = torch.nn.Tanh()
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+            >>> probe.report().log_to(Run(), step=10)
+            10 {'(model)/forward/entropy': 1.3862943611198906}
+        """
+        loggers.log(self.scalars(), writer, step)
 
     def _latest(self) -> Report:
         return self.at(self.steps[-1]) if self.steps else self
@@ -262,6 +316,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
+        checks.require_text(title, "title")
         text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 

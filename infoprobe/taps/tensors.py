@@ -26,14 +26,14 @@ def main_tensor(value: Any) -> list[Tensor]:
     if _is_tensor(value):
         return [value]
     first: list[Tensor] = []
-    for tensor in _leaves(value):
+    for tensor in tensors_in(value):
         if tensor.is_floating_point() or tensor.is_complex():
             return [tensor]
         first = first or [tensor]
     return first
 
 
-def _leaves(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested containers, in their order; each container once."""
     waiting, seen = [value], set[int]()
     for _ in range(_MOST):

@@ -88,7 +88,8 @@ def _axes(x: Tensor) -> Tensor:
     scales = centred.norm(dim=0)
     u, singular, _ = torch.linalg.svd(centred[:, scales > 0] / scales[scales > 0], False)
     rounding: float = torch.finfo(x.dtype).eps * max(x.shape)
-    return u[:, singular > rounding * singular[:1]]
+    basis: Tensor = u[:, singular > rounding * singular[:1]]
+    return basis
 
 
 def _function(x: Tensor, y: Tensor) -> Iterator[Reason]:
