@@ -127,3 +127,8 @@ __all__ = [
     "tap",
     "total_correlation",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

@@ -10,6 +10,11 @@ def test_public_names_are_there():
         assert getattr(ip, name).__doc__, name
 
 
+def test_completion_shows_public_names_alone():
+    for module in (ip, ip.datasets, ip.libraries, ip.models):
+        assert dir(module) == sorted(module.__all__)
+
+
 def test_importing_it_is_light():
     optional = ["FrEIA", "scipy", "sklearn", "pandas", "matplotlib", "mlxtend", "PIL", "pooch"]
     optional.append("torch._dynamo")

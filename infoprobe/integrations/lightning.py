@@ -6,10 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import lightning
-
 import infoprobe as ip
+from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
+
+with needed("lightning", "a callback of Lightning"):
+    try:
+        import lightning
+    except ModuleNotFoundError:  # the package may go by its older name
+        import pytorch_lightning as lightning  # type: ignore[no-redef]
 
 
 class ProbeCallback(lightning.Callback):

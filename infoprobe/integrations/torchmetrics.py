@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from infoprobe import checks, functional
+from infoprobe.integrations.needed import needed
+
+with needed("torchmetrics", "InformationMetric"):
+    import torchmetrics
 from infoprobe.arrays import ArrayLike
 
 Measure = Literal[
@@ -25,7 +28,7 @@ _ARGUMENTS = ("first", "second", "third")
 
 
 class InformationMetric(torchmetrics.Metric):
-    """A measure of all samples that :meth:`update` was given since the last :meth:`reset`.
+    """A measure of all samples that :meth:`update` was given since the last ``reset()``.
 
     It keeps the samples of all batches, so its memory grows with the data. For long runs, a probe
     with :meth:`~infoprobe.Probe.track` has bounded memory.

@@ -74,9 +74,10 @@ def fit(
         data: The images, (n, C, H, W), or an object that has a length and gives the images
             (m, C, H, W) of a tensor of m indices. Values of type uint8 are scaled to [0, 1] batch
             by batch; all values are converted to the precision of the model's parameters.
-        schedule: The settings of the training. ``None`` takes the one in :data:`SCHEDULES` that
-            was published for the shape of the images and for the family of the model (an
-            :class:`InvertibleAutoencoder`, or any other model).
+        schedule: The settings of the training. ``None`` takes the one in
+            :data:`~infoprobe.models.schedules.SCHEDULES` that was published for the shape of the
+            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other
+            model).
         loss: The function ``loss(model, images)`` to minimise. ``None`` takes
             :class:`VariationalLoss` for models with a Gaussian code, otherwise
             :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -15,7 +12,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.devices import send
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.estimators.configuration import configuration
+from infoprobe.probing.functions import OwnFunction
 
 Select: TypeAlias = str | int | Callable[[Tensor], Any] | None
 """What a user asks for: see :func:`require_select`."""
@@ -27,15 +24,8 @@ class DoesNotApplyError(ArgumentValueError):
     """A layer has no such samples; it is no mistake, and nobody need be warned."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A function of the user's that takes samples out of a tensor.
-
-    Attributes:
-        function: Takes a tensor and returns a tensor with the samples along the first axis.
-    """
-
-    function: Callable[[Tensor], Any]
+class Chosen(OwnFunction):
+    """A function of the user's that takes samples out of a tensor."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """The samples in ``x``."""
@@ -47,30 +37,6 @@ class Chosen:
                 f"axis, got {checks.shown(samples)} from {self!r}. Return x[:, 0], for example.",
             )
         return samples
-
-    def configuration(self) -> Any:
-        """The name of the function and what it does, the same in every process."""
-        if isinstance(self.function, types.FunctionType):
-            return {"function": self.function.__qualname__, "code": self._digest()}
-        return configuration(self.function)
-
-    def _digest(self) -> str:
-        assert isinstance(self.function, types.FunctionType)
-        cells = [cell.cell_contents for cell in self.function.__closure__ or ()]
-        known = _code(self.function.__code__), cells, self.function.__defaults__
-        return hashlib.sha256(repr(known).encode()).hexdigest()[:8]
-
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__name__", None)
-        if name == "<lambda>":
-            return f"lambda {self._digest()[:4]}"
-        return str(name) if name else checks.shown(self.function)
-
-
-def _code(code: types.CodeType) -> tuple[Any, ...]:
-    """What a function does, without where it stands."""
-    inner = [_code(x) if isinstance(x, types.CodeType) else x for x in code.co_consts]
-    return code.co_code, code.co_names, inner
 
 
 def require_select(select: Any) -> Select:

@@ -282,9 +282,10 @@ def axes(ax: Any, layers: int) -> Axes:
     """
     try:
         from matplotlib import pyplot
+        from matplotlib.axes import Axes
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
-    if isinstance(ax, pyplot.Axes):
+    if isinstance(ax, Axes):
         return ax
     if ax is not None:
         raise ArgumentTypeError(

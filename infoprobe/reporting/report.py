@@ -171,8 +171,8 @@ class Report:
             names: What to call the two; ``None`` for "first" and "second".
 
         Returns:
-            The comparison, which prints as a table and has :attr:`~Comparison.rows`,
-            :meth:`~Comparison.to_dataframe` and :meth:`~Comparison.plot`.
+            The comparison, which prints as a table and has ``rows``,
+            :meth:`~infoprobe.Comparison.to_dataframe` and :meth:`~infoprobe.Comparison.plot`.
 
         Raises:
             TypeError: ``other`` is no report.

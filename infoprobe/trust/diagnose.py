@@ -46,15 +46,15 @@ def diagnose(
         x: Samples, (n, ...).
         others: Possibly the other variables or the other sample; then the estimator.
         estimator: The estimator, if not given last. One without a method ``diagnose`` only
-            says what it refuses: see :mod:`infoprobe.estimators.protocols`.
+            says what it refuses: see ``infoprobe.estimators.protocols``.
         measure: The name of the measure, such as ``"kl_divergence"``. By default, of one tensor
             it is the entropy (or else the total correlation), and of two tensors their mutual
             information if they have equally many samples and the estimator offers it, or else
             their relative entropy.
 
     Returns:
-        Findings, the errors first; empty where nothing stands out. That is no proof: an estimate
-        may be wrong for reasons that the data do not show.
+        Findings, the errors first; empty where nothing stands out. That is no proof, since an
+        estimate may be wrong for reasons that the data do not show.
 
     Raises:
         TypeError: There is no estimator, or it has no measure of this many tensors.

@@ -99,9 +99,9 @@ class KNN(Estimator):
     Units:
         No estimate depends on the units of single features, up to rounding. For entropies and
         divergences, features are measured in units of their spreads, which are added again
-        (:mod:`~infoprobe.estimators.knn.scaling`). For information, they are made standard
+        (``infoprobe.estimators.knn.scaling``). For information, they are made standard
         Gaussian by their ranks, so that no increasing map of a feature changes the estimate
-        (:mod:`~infoprobe.estimators.knn.ksg`, with the figures that chose it).
+        (``infoprobe.estimators.knn.ksg``, with the figures that chose it).
 
     Ties and copies:
         For an entropy or a divergence, a sample with k exact copies is an error, and so is a
@@ -110,7 +110,7 @@ class KNN(Estimator):
         where there are ties, the estimate is that of Gao et al. for mixtures of discrete and
         continuous variables. But rows that occur again with the values of *all* variables are
         an error, if a row has k copies or a tenth of the rows have any, unless all variables are
-        discrete there (:func:`~infoprobe.estimators.knn.atoms.copies` says how they are told
+        discrete there (``infoprobe.estimators.knn.atoms`` says how they are told
         apart): of independent data that come twice, the estimate would be 0.8 nats.
 
     Standard error:

@@ -73,7 +73,7 @@ class EntropyChange(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the moments of the log-determinant."""
+        """What is to be kept, namely the moments of the log-determinant."""
         return (Need("layer", Averaging(LogDeterminants())),)
 
     def compute(self, moments: Moments) -> Reading:

@@ -85,7 +85,7 @@ class MutualInformation(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: samples of the reference and of the output."""
+        """What is to be kept, namely samples of the reference and of the output."""
         assert self.samples is not None  # see streams_moments
         kept = Sampling(self.samples, self.project, self.select)
         return Need(role_of(self.reference), kept), Need("output", kept)
