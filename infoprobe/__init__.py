@@ -8,6 +8,7 @@ from infoprobe.estimators import (
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -82,6 +83,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
