@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 from torch.utils.dlpack import from_dlpack
 
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.torch_internals import lacks_values
 
 _COMPUTABLE = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -47,10 +49,12 @@ def as_tensor(x: object, name: str) -> Tensor:
         name: What the caller calls it, for error messages.
 
     Raises:
-        TypeError: It is no array of real numbers, or one of which this process holds a part.
+        TypeError: It is no array of real numbers, or one of which this process holds a part, or
+            whose values are not known yet.
         ValueError: It is empty, or some of its values are masked.
     """
     tensor = x if isinstance(x, Tensor) else _from_elsewhere(x, name)
+    _require_values(tensor, name)
     if type(tensor) is not Tensor:
         _require_whole(tensor, name)
     if tensor.is_quantized:
@@ -130,6 +134,22 @@ def _is_masked(x: Any, depth: int = 0) -> bool:
 
 def _dtype_of(x: Any) -> str:
     return f" of dtype {x.dtype}" if hasattr(x, "dtype") else ""
+
+
+def _require_values(x: Tensor, name: str) -> None:
+    """Raises if a tensor has no values, or none yet."""
+    if type(x) is not Tensor and is_lazy(x):
+        raise ArgumentTypeError(
+            name,
+            "expected a tensor with values, got a parameter that waits for the first batch. Run "
+            "its module on a batch first.",
+        )
+    if lacks_values(x):
+        raise ArgumentTypeError(
+            name,
+            "expected a tensor with values, got one without, as there are in FakeTensorMode, in "
+            "traces and in torch.func.vmap. Measure real data there, or the samples in a loop.",
+        )
 
 
 def _require_whole(x: Tensor, name: str) -> None:

@@ -349,6 +349,9 @@ def _standardised(x: Tensor, name: str) -> Tensor:
             f"expected a feature that varies with bandwidth='tapia', which standardises "
             f"them, but all {len(x):,} samples are equal. Pass a number as the bandwidth.",
         )
+    # By a power of two first, which is exact, so that no square leaves float64.
+    reach = torch.frexp(x.detach().abs().amax(0)).exponent
+    x = x / torch.ldexp(torch.ones_like(reach, dtype=x.dtype), reach)
     return x / x.std(0, correction=0)
 
 

@@ -54,6 +54,7 @@ class Passage:
             ValueError: They are not finite, or the module is in a state in which it is not a map.
         """
         rows = checks.require_integer(rows, 1, None, "batch_size")
+        rev = checks.require_bool(rev, "rev")
         several = isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x)
         names = [f"x[{i}]" for i in range(len(x))] if several else ["x"]
         parts = x if several else [x]

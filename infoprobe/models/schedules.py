@@ -48,9 +48,7 @@ class Schedule:
         settings: dict[str, object] = {"betas": self.betas, "milestones": self.milestones}
         for name, value in settings.items():
             if not isinstance(value, tuple):
-                raise ArgumentTypeError(
-                    name, f"expected a tuple, got {value!r} of type {type(value).__name__}."
-                )
+                raise ArgumentTypeError(name, f"expected a tuple, got {checks.typed(value)}.")
         if len(self.betas) != 2:
             raise ArgumentValueError("betas", f"expected two numbers, got {self.betas!r}.")
         betas = (checks.require_real(beta, 0, "betas", _LARGEST_BETA) for beta in self.betas)

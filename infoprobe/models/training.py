@@ -132,7 +132,7 @@ def fit(
     if not isinstance(schedule, Schedule):
         raise ArgumentTypeError(
             "schedule",
-            f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
+            f"expected an ip.models.Schedule, got {checks.shown(schedule)}. Pass one, such as "
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
@@ -143,6 +143,8 @@ def fit(
         )
     seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
+    if progress is not None:
+        progress = checks.require_bool(progress, "progress")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ArgumentValueError(

@@ -18,7 +18,7 @@ from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.estimators.moments import SecondMoments
-from infoprobe.probing.forks import forkable_lock
+from infoprobe.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream

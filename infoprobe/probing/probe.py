@@ -15,7 +15,7 @@ from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
 from infoprobe.arrays import ArrayLike
-from infoprobe.directions import Direction
+from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.one_width import on_one_width
@@ -247,8 +247,12 @@ class Probe:
             tensor(True)
 
         Raises:
+            TypeError: ``layer`` is no text, or ``call`` no integer.
             ValueError: Nothing was counted there; the message lists where something was.
         """
+        layer = checks.require_text(layer, "layer")
+        checks.require_one_of(direction, OPPOSITE, "direction")
+        call = checks.require_integer(call, 0, None, "call")
         counted = self._record().counts()
         if (layer, direction, call) not in counted:
             there = [f"{name!r} ({way}, call {i})" for name, way, i in counted]

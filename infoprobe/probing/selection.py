@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -56,13 +57,13 @@ def require_select(select: Any) -> Select:
         return select
     if callable(select) and not isinstance(select, type):
         return Chosen(select)
-    if isinstance(select, bool) or not hasattr(select, "__index__"):
+    if isinstance(select, bool) or not isinstance(select, (int, np.integer)):
         raise ArgumentTypeError(
             "select",
             "expected 'tokens', 'positions', 'last', 'first', the number of a token, a function "
-            f"or None, got {checks.shown(select)} of type {type(select).__name__}.",
+            f"or None, got {checks.typed(select)}.",
         )
-    return int(select.__index__())
+    return int(select)
 
 
 def require_mask(mask: object) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting import comparison_plot
+from infoprobe.reporting import comparison_plot, plot
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, pivot
@@ -106,6 +106,7 @@ class Comparison:
             ImportError: matplotlib is not installed.
             ValueError: No row has this measure and reference, or those of several have it.
         """
+        plot.require_texts(measure, reference)
         chosen = [
             row
             for row in self.rows

@@ -30,7 +30,7 @@ def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Ax
         label: What the measure is called.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = plot.new_axes(len(rows)) if ax is None else ax
+    ax = plot.axes(ax, len(rows))
     alike = all(row["first"] is not None and row["second"] is not None for row in rows)
     series: tuple[list[_Point], ...] = (
         [(row["first"], row["first_stderr"]) for row in rows],

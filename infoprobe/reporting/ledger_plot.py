@@ -27,7 +27,7 @@ def draw(rows: Sequence[LedgerRow], unit: str, names: Mapping[str, str], ax: Axe
         names: The short name of each estimator by its ``repr``.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = plot.new_axes(len(rows)) if ax is None else ax
+    ax = plot.axes(ax, len(rows))
     places = range(len(rows))
     ax.axhline(0, color="0.8", linewidth=0.8, zorder=0)
     ax.errorbar(

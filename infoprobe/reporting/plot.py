@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from infoprobe.errors import ArgumentValueError
+from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.reporting.names import printable, shortened
 from infoprobe.reporting.pivot import Column, column_names, pivot
 from infoprobe.rows import LayerCall, Row
@@ -37,6 +38,7 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
     interval of 95 % that the standard errors give. The inverse pass has a grey background.
     Markers of values with findings are hollow, and infinite values are triangles at the top.
     """
+    require_texts(measure, reference)
     chosen = [
         row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
     ]
@@ -47,7 +49,7 @@ def layers(rows: list[Row], measure: str, reference: str | None, ax: Axes | None
             f"no row has measure {measure!r} and reference {reference!r}. "
             f"The report has (measure, reference): {', '.join(map(str, there)) or 'no rows'}.",
         )
-    ax = new_axes(len({LayerCall.of(row) for row in chosen})) if ax is None else ax
+    ax = axes(ax, len({LayerCall.of(row) for row in chosen}))
     if len({row["step"] for row in chosen}) > 1:
         columns, lines = pivot(row for row in chosen if row["value"] is not None)
         if len(columns) == 1 and len(lines) >= _MANY:
@@ -264,13 +266,31 @@ def _shade_inverse(ax: Axes, inverse: list[bool]) -> None:
             )
 
 
-def new_axes(layers: int = 0) -> Axes:
-    """The axes of a new figure, wide enough for so many layers, in which nothing overlaps."""
+def require_texts(measure: Any, reference: Any) -> None:
+    """Raises a TypeError unless the names of a measure and of its reference are texts."""
+    checks.require_text(measure, "measure")
+    if reference is not None:
+        checks.require_text(reference, "reference")
+
+
+def axes(ax: Any, layers: int) -> Axes:
+    """The axes that were given, or those of a new figure with room for so many layers.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        TypeError: Something else was given.
+    """
     try:
         from matplotlib import pyplot
+        from matplotlib.axes import Axes
     except ImportError as error:
         raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
+    if isinstance(ax, Axes):
+        return ax
+    if ax is not None:
+        raise ArgumentTypeError(
+            "ax", f"expected axes of matplotlib or None, got {checks.typed(ax)}."
+        )
     width, height = pyplot.rcParams["figure.figsize"]
     size = (max(width, min(14.0, 2 + 0.22 * layers)), height)
-    _, ax = pyplot.subplots(figsize=size, layout="constrained")
-    return ax
+    return pyplot.subplots(figsize=size, layout="constrained")[1]

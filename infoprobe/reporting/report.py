@@ -56,12 +56,14 @@ class Report:
         """The report of one step: the rows that belong to one of the :attr:`steps`.
 
         Raises:
+            TypeError: ``step`` is no integer.
             ValueError: No row has this step.
         """
+        step = checks.require_integer(step, 0, None, "step")
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none, since no steps were tracked"
             raise ArgumentValueError(
-                "step", f"expected one of the report's steps, got {step!r}: {there}."
+                "step", f"expected one of the report's steps, got {step}: {there}."
             )
         return replace(self, rows=[row for row in self.rows if row["step"] == step])
 
@@ -314,6 +316,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
+        checks.require_text(title, "title")
         text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 

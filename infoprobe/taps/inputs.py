@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.taps.tensors import main_tensor
@@ -105,7 +106,8 @@ def _require_name(name: Any, signature: inspect.Signature | None) -> None:
     if not isinstance(name, str):
         raise ArgumentTypeError(
             "input",
-            f"expected the name of an argument of the model's forward or None, got {name!r}.",
+            "expected the name of an argument of the model's forward or None, got "
+            f"{checks.shown(name)}.",
         )
     if signature is None:
         raise ArgumentValueError(

@@ -101,7 +101,7 @@ def confidence_interval(
         raise ArgumentTypeError(
             "measure",
             "expected a method such as ip.KNN().entropy, or a function of tensors, got "
-            f"{measure!r}.",
+            f"{checks.shown(measure)}.",
         )
     nats = nats_per_unit(base)
     resamples = checks.require_integer(resamples, 2, None, "resamples")

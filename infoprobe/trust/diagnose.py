@@ -114,11 +114,12 @@ def _answer(
         found = estimate_without_error(estimator, asked.measure, *tensors).findings
         refusal: Finding | None = None
     except (TypeError, ValueError) as error:
-        refusal = _refusal(error)
+        refusal, found = _refusal(error), []
         try:
-            found = diagnosis(estimator, asked.measure, tensors, None)
+            if not asked.of_pairs or len({len(x) for x in tensors}) == 1:
+                found = diagnosis(estimator, asked.measure, tensors, None)
         except (TypeError, ValueError):  # it needs what the estimator has just refused
-            found = []
+            pass
     by_name = dict(zip(asked.names, _NAMES, strict=False))
 
     def renamed(finding: Finding) -> Finding:

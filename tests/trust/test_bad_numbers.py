@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import infoprobe as ip
+from infoprobe.estimators.arguments import MUTUAL_INFORMATION
 from infoprobe.estimators.critic.diagnosis import out_of_reach
+from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.protocols import estimate
 from tests.estimators.samples import normal
 
@@ -57,6 +59,40 @@ class TestThinData:
         y = (3 * x).sin().sum(1, keepdim=True)
         assert "thin-data" in told(KNN, "mutual_information", x, y)
         assert "thin-data" not in told(KNN, "mutual_information", x, y + normal(800, 1, seed=2))
+
+    @pytest.mark.parametrize(("n", "d"), [(600, 3), (1500, 10), (1500, 30)])
+    def test_bijections_of_many_features(self, n, d):
+        turn = torch.linalg.qr(normal(d, d, seed=1)).Q
+        for x in (normal(n, d), torch.special.ndtr(normal(n, d))):
+            for y in (x @ turn, (x @ turn).tanh(), torch.nn.functional.leaky_relu(x @ turn, 0.1)):
+                (found,) = of_dimension(MUTUAL_INFORMATION, {"x": x, "y": y})
+                assert (found.severity, found.code) == ("error", "thin-data")
+
+    @pytest.mark.parametrize("wide", [3, 20])
+    def test_one_feature_that_is_told(self, wide):
+        x, y = normal(800, wide), normal(800, wide, seed=1)
+        for told_by in (x[:, 0].exp(), x.sum(1)):
+            y[:, 1] = told_by
+            (found,) = of_dimension(MUTUAL_INFORMATION, {"x": x, "y": y})
+            assert (found.severity, found.code) == ("error", "thin-data")
+
+    def test_the_plain_function_warns(self):
+        x = normal(400, 3)
+        with pytest.warns(ip.TrustWarning, match="information is infinite"):
+            ip.mutual_information(x, torch.cat([normal(400, 1, seed=1), x[:, :1].exp()], 1))
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_noise_that_is_seen(self, seed):
+        for n, d in ((400, 3), (800, 10), (800, 25)):
+            x, noise = normal(n, d, seed=seed), normal(n, d, seed=seed + 10)
+            heavy = 1 / normal(n, 1, seed=seed + 20).abs()
+            for y, other in (
+                (0.8 * x + 0.6 * noise, x.exp()),
+                (x[:, :1].sin() + 0.5 * noise[:, :1], x),
+                (noise * heavy, x * heavy),
+                (x, x[:, :1] + 0.5 * noise),
+            ):
+                assert not list(of_dimension(MUTUAL_INFORMATION, {"x": other, "y": y}))
 
     @pytest.mark.parametrize("seed", range(5))
     def test_data_that_are_not_thin(self, seed):

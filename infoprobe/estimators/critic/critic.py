@@ -167,6 +167,7 @@ class Critic(Estimator):
             checks.require_integer_field(self, name, 1)
         checks.require_integer_field(self, "batch", 2)
         checks.require_integer_field(self, "seed", 0, 2**63 - 1)
+        checks.require_bool_field(self, "progress")
         for name in ("learning_rate", "clip", "validation", "held_out"):
             checks.require_real_field(self, name, 0)
             if getattr(self, name) == 0:

@@ -20,8 +20,9 @@ from infoprobe.estimators.covariance import rank_of
 from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.doubts import of_copies, of_dimension, of_distance, of_ties
+from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors

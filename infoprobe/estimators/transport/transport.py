@@ -87,7 +87,7 @@ class Transport(ABC):
             raise ArgumentTypeError(
                 "residual",
                 "expected an estimator of continuous variables, such as "
-                f"ip.KNN(calibration='gaussian'), got {self.residual!r}.",
+                f"ip.KNN(calibration='gaussian'), got {checks.shown(self.residual)}.",
             )
 
     @abstractmethod
