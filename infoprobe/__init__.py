@@ -59,6 +59,7 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -125,6 +127,7 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",
