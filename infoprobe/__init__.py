@@ -8,6 +8,7 @@ from infoprobe.estimators import (
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -58,6 +59,7 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
@@ -91,6 +94,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -123,6 +127,7 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",
