@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,10 +108,11 @@ def main() -> None:
     found: dict[str, list[dict[str, Any]]] = {"hard": [], "clean": []}
     if arguments.out and arguments.out.exists():
         found = json.loads(arguments.out.read_text())
-    for name, cases, make in (
-        ("hard", HARD, hard),
-        ("clean", CLEAN, lambda case: clean(case, arguments.draws)),
-    ):
+    makers: dict[str, tuple[list[Case], Callable[[Case], dict[str, Any]]]] = {
+        "hard": (HARD, hard),
+        "clean": (CLEAN, lambda case: clean(case, arguments.draws)),
+    }
+    for name, (cases, make) in makers.items():
         rows = found[name]
         done = {(row.get("kind", "clean"), row["case"]) for row in rows}
         for case in cases:
