@@ -45,6 +45,7 @@ from infoprobe.probing.measures import (
     Rate,
     Spectrum,
     TokenEntropy,
+    TotalCorrelation,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe, probe
@@ -98,6 +99,7 @@ __all__ = [
     "Row",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
     "TransportReport",
     "TrustWarning",
     "UpperBound",

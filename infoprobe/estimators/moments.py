@@ -120,15 +120,28 @@ class SecondMoments:
 
     def require_varying(self, name: str) -> None:
         """Raises a ValueError if a feature of the samples is constant, up to rounding."""
-        squares = self.scatter.diagonal()
-        rounding = torch.finfo(torch.float64).eps * self.mean * 8
-        constant = int((squares <= self.n * rounding.square()).sum())
+        constant = int(self.constant.sum())
         if constant:
             raise ArgumentValueError(
                 name,
                 f"expected features that vary, got {constant:,} constant of {self.d:,}, which "
                 "have no density. Choose layers without such units.",
             )
+
+    @property
+    def constant(self) -> Tensor:
+        """Which values are the same in all samples, up to rounding: (d,), bool."""
+        rounding = torch.finfo(torch.float64).eps * self.mean * 8
+        return self.scatter.diagonal() <= self.n * rounding.square()
+
+    def of_units(self, there: Tensor) -> SecondMoments:
+        """The moments of some of the values: those that a mask (d,) has."""
+        scatter = self.scatter[there][:, there]
+        mean = self.mean[there]
+        panels = self.panels.new_empty(_places(len(mean)))
+        for i, panel in _views(panels, len(mean)):
+            panel.copy_(scatter[i : i + len(panel), i:])
+        return SecondMoments(self.n, mean, panels, self.refused, self.eps)
 
     def to(self, device: torch.device | str) -> SecondMoments:
         """The same moments on another device."""
@@ -222,6 +235,10 @@ class GroupedMoments:
             for i, some in enumerate(before)
             if len(self.parts) > 1
         ]
+
+    def of_units(self, there: Tensor) -> GroupedMoments:
+        """The moments of some of the values: those that a mask (d,) has."""
+        return GroupedMoments([part.of_units(there) for part in self.parts])
 
     @cached_property
     def shares(self) -> Tensor:
