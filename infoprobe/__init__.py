@@ -1,12 +1,14 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -29,6 +31,7 @@ from infoprobe.maps.entropy_change import EntropyChangeResult, entropy_change
 from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
+from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
     AttentionEntropy,
     Curvature,
@@ -48,7 +51,7 @@ from infoprobe.probing.measures import (
     TotalCorrelation,
 )
 from infoprobe.probing.measures.base import Reading
-from infoprobe.probing.probe import Probe, probe
+from infoprobe.probing.probe import Probe
 from infoprobe.reporting.comparison import ComparedRow, Comparison
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.report import Report
@@ -57,10 +60,12 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
     "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
@@ -80,6 +85,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
@@ -89,6 +95,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -122,7 +129,13 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

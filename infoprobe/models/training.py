@@ -22,7 +22,7 @@ from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoenc
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
 from infoprobe.models.threads import suitable_threads
 from infoprobe.models.variational import VariationalLoss, gaussian_of
-from infoprobe.progress import progress_bar
+from infoprobe.progress import is_installed, progress_bar
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -74,9 +74,10 @@ def fit(
         data: The images, (n, C, H, W), or an object that has a length and gives the images
             (m, C, H, W) of a tensor of m indices. Values of type uint8 are scaled to [0, 1] batch
             by batch; all values are converted to the precision of the model's parameters.
-        schedule: The settings of the training. ``None`` takes the one in :data:`SCHEDULES` that
-            was published for the shape of the images and for the family of the model (an
-            :class:`InvertibleAutoencoder`, or any other model).
+        schedule: The settings of the training. ``None`` takes the one in
+            :data:`~infoprobe.models.schedules.SCHEDULES` that was published for the shape of the
+            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other
+            model).
         loss: The function ``loss(model, images)`` to minimise. ``None`` takes
             :class:`VariationalLoss` for models with a Gaussian code, otherwise
             :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and
@@ -131,7 +132,7 @@ def fit(
     if not isinstance(schedule, Schedule):
         raise ArgumentTypeError(
             "schedule",
-            f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
+            f"expected an ip.models.Schedule, got {checks.shown(schedule)}. Pass one, such as "
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
@@ -142,6 +143,8 @@ def fit(
         )
     seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
+    if progress is not None:
+        progress = checks.require_bool(progress, "progress")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ArgumentValueError(
@@ -183,10 +186,11 @@ def fit(
         position = file.start()
     few = _scaled(sample[:2].to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
+    shown = is_installed() if progress is None else progress
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with (
         suitable_threads(model, partial(loss, model), few, schedule.batch_size),
-        progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar,
+        progress_bar(steps, type(model).__name__, shown=shown, done=done) as bar,
     ):
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.

@@ -41,13 +41,13 @@ class Call:
         run: _Run,
         frame: FrameType | None,
     ) -> None:
-        self.owner = owner
-        self.path = path
-        self.direction = direction
-        self.run = run
-        self.frame = frame
+        self.owner: object = owner
+        self.path: str = path
+        self.direction: Direction = direction
+        self.run: _Run = run
+        self.frame: FrameType | None = frame
         self.place: Place | None = None
-        self.number = 0
+        self.number: int = 0
         self.entered: Any = None
 
 
@@ -63,7 +63,7 @@ class _Run:
 
     def __init__(self) -> None:
         self.token: Any = None
-        self.begun = False
+        self.begun: bool = False
         self._calls: dict[tuple[Place, Direction], int] = {}
 
     def number(self, place: Place, direction: Direction) -> int:
@@ -86,7 +86,7 @@ class _Running(threading.local):
         self.unobserved = False
 
 
-running = _Running()
+running: _Running = _Running()
 
 
 @contextlib.contextmanager

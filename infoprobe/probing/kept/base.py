@@ -24,6 +24,9 @@ from infoprobe.probing.roles import Role
 from infoprobe.probing.selection import Select
 from infoprobe.taps.sink import Event
 
+# Where samples of another shape were met.
+MERGED = "In what was merged, samples"
+
 
 class Problem(NamedTuple):
     """Why something could not be measured at one call of a layer.
@@ -128,10 +131,14 @@ class Kept(ABC, Generic[P]):
         first, *others = read
         refused = Refused.of(first)
         self.refused = None
-        self.n -= refused.n
-        self.values -= refused.values
+        self._uncount(refused.n, refused.values)
         self._take(others, refused)
         return refused if refused.calls else None
+
+    def _uncount(self, n: int, values: int) -> None:
+        """Takes samples back that turn out not to count, and the values in them."""
+        self.n -= n
+        self.values -= values
 
     def leave_out(self, problem: Problem, where: str, calls: int = 1) -> None:
         """Counts calls that could not be measured.

@@ -15,7 +15,8 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept
 from infoprobe.probing.kept.refused import of_counted_samples
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, Sampling, together
+from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, together
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.processes.asking import Answered, Exchange
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.selection import DoesNotApplyError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,13 +42,12 @@ class ReadOut:
     """
 
     def __init__(self, steps: Any) -> None:
-        given = tuple(steps) if isinstance(steps, Iterable) and not callable(steps) else (steps,)
+        given = (steps,) if callable(steps) else tuple(checks.items(steps))
         if not given or not all(callable(step) for step in given):
             raise ArgumentTypeError(
                 "read_out",
                 "expected modules or functions that turn a layer's output into logits, such as "
-                f"[model.transformer.ln_f, model.lm_head], got {checks.shown(steps)} of type "
-                f"{type(steps).__name__}.",
+                f"[model.transformer.ln_f, model.lm_head], got {checks.typed(steps)}.",
             )
         self._steps: tuple[Callable[[Tensor], Tensor], ...] = given
 

@@ -13,7 +13,7 @@ from infoprobe import checks
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments, add_outer
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
+from infoprobe.probing.kept.base import MERGED, Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, most, total
@@ -81,10 +81,8 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
     def _merge(self, other: KeptSecondMoments, merging: Merging | None) -> None:
         widths = [x.d for kept in (self, other) for x in list(kept.groups.values())[:1]]
         if len(set(widths)) > 1:
-            self.left_out += 1
-            self.why_left_out = self.why_left_out or _other_width(*widths)
-            self.n -= other.n
-            self.values -= other.values
+            self.leave_out(Problem(_other_width(*widths)), MERGED)
+            self._uncount(other.n, other.values)
             return
         self._together = None
         for group, moments in other.groups.items():
@@ -97,7 +95,9 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
 
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         widths = list(agreed["widths"])
-        return _other_width(*widths[:2]) if len(widths) > 1 else ""
+        if len(widths) < 2:
+            return ""
+        return f"{MERGED} could not be measured: {_other_width(*widths[:2])}"
 
     def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
         width = next(iter(agreed["widths"]), None)
@@ -135,7 +135,7 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
 
 
 def _other_width(expected: int, got: int) -> str:
-    return f"in what was merged: expected samples of {expected:,} values, got {got:,}."
+    return f"expected samples of {expected:,} values, got {got:,}."
 
 
 def pooled(

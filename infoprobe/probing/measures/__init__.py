@@ -2,7 +2,7 @@
 
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
-from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.attention_entropy import AttentionEntropy
 from infoprobe.probing.measures.base import Measure, Need, Reading

@@ -218,7 +218,7 @@ assert counters["stats"]["unique_graphs"] <= 1, counters["stats"]
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 class TestWhatAPassIsTold:
     """Masks, targets, second views and the layers that measures refer to, in compiled passes."""
 
@@ -251,6 +251,7 @@ class TestWhatAPassIsTold:
         assert counting.ran == 4
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 class TestScripts:
     def test_scripted_models_and_children_are_refused(self):
         scripted = torch.jit.script(nn.Linear(3, 3))
