@@ -47,8 +47,8 @@ class EstimatedMeasure(Measure):
             raise ArgumentValueError(
                 "samples",
                 f"expected the most samples to keep, got None for {self!r}. All samples are used "
-                "without keeping them by the entropy and the divergence of ip.Gaussian(), whose "
-                "shrinkage is no name.",
+                "without keeping them by the entropy, the divergence and the total correlation "
+                "of ip.Gaussian(), whose shrinkage is no name.",
             )
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
