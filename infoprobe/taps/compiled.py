@@ -67,7 +67,12 @@ order: torch.Tensor = torch.zeros((), device="cpu")
 anybody_listens: bool = False
 
 
-@torch.library.custom_op("infoprobe::tensors_pass", mutates_args={"order"})
+@torch.library.custom_op(
+    "infoprobe::tensors_pass",
+    mutates_args={"order"},
+    # Torch 2.6 infers none from these types.
+    schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
+)
 def _tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
     site = _by_number.get(number)
     if site is not None:

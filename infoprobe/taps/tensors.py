@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from infoprobe.torch_internals import dtype_of
+
 # The most objects in a container that are looked at.
 _MOST = 10_000
 
@@ -27,7 +29,8 @@ def main_tensor(value: Any) -> list[Tensor]:
         return [value]
     first: list[Tensor] = []
     for tensor in tensors_in(value):
-        if tensor.is_floating_point() or tensor.is_complex():
+        dtype = dtype_of(tensor)
+        if dtype.is_floating_point or dtype.is_complex:
             return [tensor]
         first = first or [tensor]
     return first

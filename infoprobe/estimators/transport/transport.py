@@ -56,6 +56,7 @@ from infoprobe.estimators.transport.report import (
     Transported,
     TransportReport,
     UpperBound,
+    bounded,
     curved_between,
 )
 from infoprobe.progress import progress_bar
@@ -237,7 +238,7 @@ class Transport(ABC):
     def _entropy(self, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))
         stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
-        return _report("entropy", variable.entropy, stderr, x=variable)
+        return bounded(_report("entropy", variable.entropy, stderr, x=variable), x)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
         of_all = self._entropy(normal_scores(x))
