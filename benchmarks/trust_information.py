@@ -305,7 +305,7 @@ def _functions() -> list[Case]:
         return x, y
 
     leaky = partial(torch.nn.functional.leaky_relu, negative_slope=0.1)
-    draws = {
+    draws: dict[str, Draw] = {
         "tanh of 10 mixed features": told(10, torch.tanh, same),
         "tanh of 10 mixed uniform features": told(10, torch.tanh, ndtr),
         "10 features and a rotation of them": told(10, same, same),
