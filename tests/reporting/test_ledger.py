@@ -483,7 +483,7 @@ def test_a_ledger_is_a_frame_and_a_figure():
     assert list(frame["KNN(k=5)"]) == [row["estimates"][repr(ip.KNN(k=5))] for row in ledger.rows]
     ax = ledger.plot()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        *("KNN(k=3)", "KNN(k=5)", "exact")
+        *("exact", "KNN(k=3)", "KNN(k=5)")
     ]
     assert [text.get_text() for text in ax.get_xticklabels()] == [
         row["layer"] for row in ledger.rows
