@@ -99,8 +99,7 @@ def _controls(found: dict[str, Any]) -> str:
         "about x: in so many dimensions the kernel decides.\n"
         "* **L1** compares each image with its own reconstruction, and sees the wrong order. It "
         "is an error, not information: it is largest for 1 − x, which has lost nothing.\n\n"
-        + table(["images against", *MEASURES.values()], rows)
-        + "\n\n"
+        f"{table(['images against', *MEASURES.values()], rows)}\n\n"
         "Brackets show 95% intervals. For models they reach from the lowest end to the highest "
         "over the seeds, and for the paper's KL and matrix Rényi they show the spread of the "
         "seeds alone."
