@@ -30,6 +30,7 @@ SAID = {
     "too-few-values",
     "undersampled-information",
     "negentropy-left",
+    "above-bound",
 }
 # What takes a second or so each time is repeated a quarter as often.
 SLOW = ("entropy, Gaussianization", "information, k-NN, conditional")

@@ -1,12 +1,14 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -29,7 +31,9 @@ from infoprobe.maps.entropy_change import EntropyChangeResult, entropy_change
 from infoprobe.maps.invertibility import InvertibilityCheck, check_invertible
 from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
+from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -46,7 +50,7 @@ from infoprobe.probing.measures import (
     TokenEntropy,
 )
 from infoprobe.probing.measures.base import Reading
-from infoprobe.probing.probe import Probe, probe
+from infoprobe.probing.probe import Probe
 from infoprobe.reporting.comparison import ComparedRow, Comparison
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.report import Report
@@ -55,10 +59,13 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",
@@ -77,6 +84,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
@@ -86,6 +94,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -118,7 +127,13 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
-from infoprobe.errors import ArgumentValueError
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators.protocols import (
     ConditionalInformationEstimator,
     CrossEntropyEstimator,
@@ -33,10 +31,11 @@ from infoprobe.estimators.protocols import (
 from infoprobe.findings import TrustWarning
 from infoprobe.progress import showing
 from infoprobe.trust.choose import choose
+from infoprobe.units import nats_per_unit
 
 
 def entropy(
-    x: Any,
+    x: ArrayLike,
     estimator: EntropyEstimator | None = None,
     *,
     base: float = math.e,
@@ -78,8 +77,8 @@ def entropy(
 
 
 def cross_entropy(
-    p: Any,
-    q: Any,
+    p: ArrayLike,
+    q: ArrayLike,
     estimator: CrossEntropyEstimator | None = None,
     *,
     base: float = math.e,
@@ -95,8 +94,8 @@ def cross_entropy(
 
 
 def kl_divergence(
-    p: Any,
-    q: Any,
+    p: ArrayLike,
+    q: ArrayLike,
     estimator: DivergenceEstimator | None = None,
     *,
     base: float = math.e,
@@ -114,8 +113,8 @@ def kl_divergence(
 
 
 def js_divergence(
-    p: Any,
-    q: Any,
+    p: ArrayLike,
+    q: ArrayLike,
     estimator: JensenShannonEstimator | None = None,
     *,
     base: float = math.e,
@@ -131,8 +130,8 @@ def js_divergence(
 
 
 def mutual_information(
-    x: Any,
-    y: Any,
+    x: ArrayLike,
+    y: ArrayLike,
     estimator: InformationEstimator | None = None,
     *,
     base: float = math.e,
@@ -168,9 +167,9 @@ def mutual_information(
 
 
 def conditional_mutual_information(
-    x: Any,
-    y: Any,
-    z: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    z: ArrayLike,
     estimator: ConditionalInformationEstimator | None = None,
     *,
     base: float = math.e,
@@ -186,7 +185,7 @@ def conditional_mutual_information(
 
 
 def total_correlation(
-    x: Any,
+    x: ArrayLike,
     estimator: TotalCorrelationEstimator | None = None,
     *,
     base: float = math.e,
@@ -202,15 +201,9 @@ def total_correlation(
 
 
 def _measured(
-    measure: str, estimator: object, base: float, progress: bool, *tensors: Any
+    measure: str, estimator: object, base: float, progress: bool, *tensors: ArrayLike
 ) -> Tensor:
-    base = checks.require_real(base, -math.inf, "base")
-    if base <= 0 or base == 1:
-        raise ArgumentValueError(
-            "base",
-            f"expected a positive number other than 1, got {base!r}. "
-            "Use math.e for nats or 2 for bits.",
-        )
+    nats = nats_per_unit(base)
     if estimator is None:
         estimator = choose(measure, *tensors).estimator
     method = method_of(estimator, measure)
@@ -219,13 +212,9 @@ def _measured(
     )
     with showing(progress):
         if graph:
-            return _in_base(base, method(*tensors))
+            return method(*tensors) / nats
         found = estimate_without_error(estimator, measure, *tensors)
     errors = [str(finding) for finding in found.findings if finding.severity == "error"]
     if errors:
         warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)
-    return _in_base(base, found.value)
-
-
-def _in_base(base: float, value: Tensor) -> Tensor:
-    return value if base == math.e else value / math.log(base)
+    return found.value / nats

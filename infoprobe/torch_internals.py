@@ -240,6 +240,14 @@ def is_fake(tensor: Tensor) -> bool:
     return type(tensor) is not Tensor and bool(_IS_FAKE.value(tensor))
 
 
+def lacks_values(tensor: Tensor) -> bool:
+    """Whether a tensor has no values that can be read here.
+
+    So it is in FakeTensorMode, while ``make_fx`` traces, and within ``torch.func.vmap``.
+    """
+    return bool(is_fake(tensor) or (_DISPATCH_MODES.value() and is_traced()) or under_vmap())
+
+
 def outside_of_modes() -> contextlib.AbstractContextManager[object]:
     """A ``with`` block in which the modes that the user has entered do not see what is done.
 

@@ -48,6 +48,12 @@ class SecondMoments:
     eps: float
 
     @classmethod
+    def none(cls, d: int) -> SecondMoments:
+        """The moments of no samples, which would have d values."""
+        zero = torch.zeros((), dtype=torch.float64, device="cpu")
+        return cls(zero, zero.new_zeros(d), zero.new_zeros(_places(d)), zero, 0.0)
+
+    @classmethod
     def of(cls, x: Tensor) -> SecondMoments:
         """The moments of samples (n, ...) of floating-point numbers.
 
@@ -71,7 +77,7 @@ class SecondMoments:
                 total = total + rows.sub_(near).sum(0)
                 _add_products(panels, rows)
             apart = total / len(x)
-            _add_outer(panels, apart, total, -1)
+            add_outer(panels, apart, total, -1)
             mean = near + apart
             finite = mean.isfinite().all()
             if x.device.type == "cpu":
@@ -91,7 +97,7 @@ class SecondMoments:
         apart = other.mean - self.mean
         share = other.n / n.clamp(min=1)
         panels = self.panels + other.panels
-        _add_outer(panels, apart, apart * (self.n * share))
+        add_outer(panels, apart, apart * (self.n * share))
         mean = self.mean + apart * share
         eps = max(self.eps, other.eps)
         return SecondMoments(n, mean, panels, self.refused + other.refused, eps)
@@ -126,6 +132,11 @@ class SecondMoments:
             self.refused.to(device),
             self.eps,
         )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no batch came, not even one that was left out."""
+        return not bool(self.n + self.refused)
 
     @property
     def d(self) -> int:
@@ -263,7 +274,8 @@ def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:
         start += rows * columns
 
 
-def _add_outer(panels: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+def add_outer(panels: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+    """Adds the outer product of two vectors, which is symmetric, to the panels of a matrix."""
     for i, panel in _views(panels, len(a)):
         panel.addr_(a[i : i + _PANEL], b[i:], alpha=sign)
 

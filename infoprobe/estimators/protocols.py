@@ -175,7 +175,7 @@ def method_of(estimator: object, measure: str) -> Callable[..., Tensor]:
         raise ArgumentTypeError(
             "estimator",
             f"expected one that has {measure}(), such as ip.Histogram(...) or "
-            f"ip.KNN(...), got {estimator!r} of type {type(estimator).__name__}.",
+            f"ip.KNN(...), got {checks.typed(estimator)}.",
         )
     method: Callable[..., Tensor] = getattr(estimator, measure)
     return method

@@ -6,10 +6,15 @@ import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import lightning
-
 import infoprobe as ip
+from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
+
+with needed("lightning", "a callback of Lightning"):
+    try:
+        import lightning
+    except ModuleNotFoundError:  # the package may go by its older name
+        import pytorch_lightning as lightning  # type: ignore[no-redef]
 
 
 class ProbeCallback(lightning.Callback):
@@ -39,7 +44,9 @@ class ProbeCallback(lightning.Callback):
         every: int = 100,
         target: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.layers, self.measures, self.every = layers, measures, every
+        self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
+        self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
+        self.every: int = every
         self.target = target
         self.probe: ip.Probe | None = None
         self._pause = contextlib.ExitStack()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError
 from infoprobe.libraries.lookup import has_inverse
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
-from infoprobe.maps.passage import INVERTED, Passage, undisturbed
+from infoprobe.maps.passage import INVERTED, Map, Passage, undisturbed
 from infoprobe.progress import showing
 
 
@@ -96,7 +97,12 @@ class InvertibilityCheck:
 
 
 def check_invertible(
-    module: Any, x: Any, *, c: Any = None, batch_size: int = 256, progress: bool = False
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
+    *,
+    c: Tensor | Sequence[Tensor] | None = None,
+    batch_size: int = 256,
+    progress: bool = False,
 ) -> InvertibilityCheck:
     r"""Checks whether a map's inverse and its reported log-determinant are correct.
 

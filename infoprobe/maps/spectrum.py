@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
-from infoprobe.maps.passage import Passage, undisturbed
+from infoprobe.arrays import ArrayLike
+from infoprobe.maps.passage import Map, Passage, undisturbed
 from infoprobe.progress import showing
 
 
@@ -28,10 +30,10 @@ class JacobianSpectrum(NamedTuple):
 
 
 def jacobian_spectrum(
-    module: Any,
-    x: Any,
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
     *,
-    c: Any = None,
+    c: Tensor | Sequence[Tensor] | None = None,
     rev: bool = False,
     batch_size: int = 256,
     progress: bool = False,

@@ -74,9 +74,10 @@ def fit(
         data: The images, (n, C, H, W), or an object that has a length and gives the images
             (m, C, H, W) of a tensor of m indices. Values of type uint8 are scaled to [0, 1] batch
             by batch; all values are converted to the precision of the model's parameters.
-        schedule: The settings of the training. ``None`` takes the one in :data:`SCHEDULES` that
-            was published for the shape of the images and for the family of the model (an
-            :class:`InvertibleAutoencoder`, or any other model).
+        schedule: The settings of the training. ``None`` takes the one in
+            :data:`~infoprobe.models.schedules.SCHEDULES` that was published for the shape of the
+            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other
+            model).
         loss: The function ``loss(model, images)`` to minimise. ``None`` takes
             :class:`VariationalLoss` for models with a Gaussian code, otherwise
             :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and
@@ -131,7 +132,7 @@ def fit(
     if not isinstance(schedule, Schedule):
         raise ArgumentTypeError(
             "schedule",
-            f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
+            f"expected an ip.models.Schedule, got {checks.shown(schedule)}. Pass one, such as "
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
@@ -142,6 +143,8 @@ def fit(
         )
     seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
+    if progress is not None:
+        progress = checks.require_bool(progress, "progress")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ArgumentValueError(

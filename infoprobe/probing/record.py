@@ -21,7 +21,8 @@ from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.kept.samples import KeptSamples, Sampling
+from infoprobe.probing.kept.samples import KeptSamples
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
@@ -52,9 +53,11 @@ class Record:
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
-        self.measures = list(measures)
+        self.measures: list[Measure] = list(measures)
         self._needs_of = [measure.required_needs() for measure in self.measures]
-        self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
+        self.needs: list[Need] = list(
+            dict.fromkeys(need for needs in self._needs_of for need in needs)
+        )
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}
         self._noted: dict[LayerCall, Facts] = {}
@@ -63,8 +66,8 @@ class Record:
             for need in self.needs
             if isinstance(need.reduction, Sampling)
         }
-        self.passes = 0
-        self.turns = Turns()
+        self.passes: int = 0
+        self.turns: Turns = Turns()
         self.seed = seed
         self.opening: Tensor | None = None
 

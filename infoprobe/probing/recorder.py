@@ -12,37 +12,31 @@ from typing import Any
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.devices import to_compute_with
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.circumstances import Facts, hold_integers, random_state
 from infoprobe.probing.kept.base import (
-    CallReduction,
     Kept,
     Piece,
     Problem,
-    Reduction,
-    TensorReduction,
 )
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import DraftRow, from_state, state_of
+from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
-from infoprobe.probing.roles import ROLES, Role, described, layer_of, role_of
-from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run, Seen
-from infoprobe.probing.selection import DoesNotApplyError, Tokens
-from infoprobe.probing.shards import local, local_if_whole, opening_of
+from infoprobe.probing.reducing import problem_of, reported
+from infoprobe.probing.roles import Role, described, role_of
+from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run
+from infoprobe.probing.selection import Tokens
+from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
-from infoprobe.torch_internals import outside_of_transforms, plain, under_vmap, version
+from infoprobe.torch_internals import under_vmap, version
 
-_NO_TENSOR = Problem("there is no tensor.")
 _NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
-_NO_INPUT_OF_ITS_OWN = Problem(
-    "A tap has no input of its own that it could be compared with.", applies=False
-)
 
 
 class Recorder:
@@ -64,44 +58,13 @@ class Recorder:
         memory: int,
         seed: int,
     ) -> None:
-        self.measures = list(measures)
-        needs = Record(measures, seed).needs
-        # Numbers are looked up many times in every hook, and faster than reductions.
-        numbers: dict[Reduction, int] = {}
-        self._sources: list[tuple[Role, int]] = []
-        # Of the layers that measures refer to, what there is before they were called.
-        self._named: dict[str, Pieces] = {}
-        self._tensor_reductions: dict[Role, dict[int, TensorReduction]] = {r: {} for r in ROLES}
-        self._call_reductions: dict[int, CallReduction] = {}
-        for role, reduction in needs:
-            number = numbers.setdefault(reduction, len(numbers))
-            self._sources.append((role, number))
-            if isinstance(reduction, TensorReduction):
-                as_role = "previous" if role == "unmeasured" else role
-                layer = layer_of(role)
-                if layer is not None:
-                    self._named.setdefault(layer, {})[number] = _not_yet(layer)
-                    as_role = "output"
-                self._tensor_reductions[as_role][number] = reduction
-            elif isinstance(reduction, CallReduction):
-                self._call_reductions[number] = reduction
-        # Of a point, which has no input of its own.
-        self._nothing_before: Pieces = dict.fromkeys(
-            self._tensor_reductions["previous"], _NO_INPUT_OF_ITS_OWN
+        self.measures: list[Measure] = list(measures)
+        self._plan = Plan.of(measures, Record(measures, seed).needs)
+        of_calls = self._plan.of_calls
+        self.wants_log_determinants: bool = any(
+            x.wants_log_determinants for x in of_calls.values()
         )
-        self.wants_log_determinants = any(
-            reduction.wants_log_determinants for reduction in self._call_reductions.values()
-        )
-        self.wants_arguments = bool(self._call_reductions)
-        self._asks_for_sources = any(
-            measure.never_rises or any(need.role == "unmeasured" for need in measure.needs)
-            for measure in measures
-        )
-        self._asks_for_noise = any(measure.asks_for_noise for measure in measures)
-        # A measure that says nothing of a call's circumstances need not know them.
-        self._asks_for_facts = self._asks_for_sources or any(
-            type(measure).remarks is not Measure.remarks for measure in measures
-        )
+        self.wants_arguments: bool = bool(of_calls)
         self._choices = Choices(seed, values_per_batch)
         self._lock = self._choices.lock
         self._memory = memory
@@ -111,9 +74,9 @@ class Recorder:
 
     def reset(self) -> None:
         """Forgets all that was measured."""
-        self.record = Record(self.measures, self._choices.seed)
+        self.record: Record = Record(self.measures, self._choices.seed)
         self._windows = Windows()
-        self.passes = 0
+        self.passes: int = 0
         self._begun = 0
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None
@@ -207,8 +170,8 @@ class Recorder:
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)
-        run.input = self._reduce(run, "input", inputs)
-        run.target = self._reduce(run, "target", target, missing=_NO_TARGET)
+        run.input = self._plan.reduce(run, "input", inputs)
+        run.target = self._plan.reduce(run, "target", target, missing=_NO_TARGET)
         return run
 
     def end(self, run: Run, completed: bool) -> None:
@@ -239,34 +202,34 @@ class Recorder:
 
     def enter(self, run: Run, inputs: list[Tensor]) -> Entered | None:
         """Reduces the layer's input, which the layer may overwrite."""
-        if not self._sources:
+        if not self._plan.sources:
             return None
         return Entered(
-            self._reduce(run, "previous", inputs),
-            run.source(inputs) if self._asks_for_sources else None,
-            self._asks_for_facts and hold_integers(inputs),
+            self._plan.reduce(run, "previous", inputs),
+            run.source(inputs) if self._plan.asks_for_sources else None,
+            self._plan.asks_for_facts and hold_integers(inputs),
             self._random_state(inputs),
         )
 
     def exit(self, run: Run, event: Event) -> None:
         """Reduces the layer's output, and adds everything to what was kept of such calls."""
-        if not self._sources:
+        if not self._plan.sources:
             return
         call = LayerCall(*event.place, event.direction, event.call)
         entered: Entered | None = event.entered
         source = None if entered is None else entered.source
         pieces: dict[Role, Pieces] = {
             # A layer may change a tensor behind our back and return it.
-            "output": self._reduce(run, "output", event.outputs, afresh=not event.unchanged),
-            "previous": self._nothing_before if entered is None else entered.pieces,
+            "output": self._plan.reduce(run, "output", event.outputs, afresh=not event.unchanged),
+            "previous": self._plan.nothing_before if entered is None else entered.pieces,
             "input": run.input,
             "target": run.target,
-            "layer": {i: _reported(run, each, event) for i, each in self._call_reductions.items()},
+            "layer": {i: reported(run, each, event) for i, each in self._plan.of_calls.items()},
             "unmeasured": {},
         }
-        for layer, missing in self._named.items():
+        for layer, missing in self._plan.named.items():
             pieces[role_of(layer)] = run.named[layer].pieces if layer in run.named else missing
-        if call.layer in self._named:
+        if call.layer in self._plan.named:
             run.named[call.layer] = self._named_layer(event, pieces["output"])
         if entered is not None:
             known = source is not None and source == run.last.get(event.direction)
@@ -276,9 +239,9 @@ class Recorder:
             self._remember(run, event.outputs, call)
         with self._lock:
             at_call = self.record.at(call)
-            if self._asks_for_facts:
+            if self._plan.asks_for_facts:
                 self.record.note(call, self._facts(run, event, source))
-            for (role, number), kept in zip(self._sources, at_call.values(), strict=True):
+            for (role, number), kept in zip(self._plan.sources, at_call.values(), strict=True):
                 piece = pieces[role].get(number)
                 if piece is None:  # another row has it
                     continue
@@ -301,7 +264,7 @@ class Recorder:
         return Named(pieces, state, hold_integers(event.outputs))
 
     def _random_state(self, tensors: list[Tensor]) -> bytes | None:
-        known = self._asks_for_noise and not under_vmap()
+        known = self._plan.asks_for_noise and not under_vmap()
         return random_state(tensors) if known else None
 
     def _facts(self, run: Run, event: Event, source: LayerCall | None) -> Facts:
@@ -314,20 +277,20 @@ class Recorder:
             "input" in run.integers,
             hold_integers(event.outputs),
             entered is not None and entered.integers,
-            *(self._facts_of_named(run, now) if self._named else ()),
+            *(self._facts_of_named(run, now) if self._plan.named else ()),
         )
 
     def _facts_of_named(
         self, run: Run, now: bytes | None
     ) -> tuple[frozenset[Role], frozenset[Role]]:
         return (
-            frozenset(role_of(x) for x in self._named if run.noise_since(x, now)),
+            frozenset(role_of(x) for x in self._plan.named if run.noise_since(x, now)),
             frozenset(role_of(x) for x, named in run.named.items() if named.integers),
         )
 
     def _remember(self, run: Run, outputs: list[Tensor], call: LayerCall) -> None:
         """Notes which call has returned a tensor, until it changes."""
-        if len(outputs) == 1 and self._asks_for_sources:
+        if len(outputs) == 1 and self._plan.asks_for_sources:
             (tensor,) = outputs
             changes = version(tensor)
             if changes is not None:
@@ -340,41 +303,10 @@ class Recorder:
         try:
             widened = kept.add(piece, run.common)
         except Exception as error:
-            return _problem(error)
+            return problem_of(error)
         if widened:
             self.record.shrink(self._memory)
         return None
-
-    # From tensors to what is kept of them.
-
-    def _reduce(
-        self,
-        run: Run,
-        role: Role,
-        tensors: list[Tensor],
-        afresh: bool = False,
-        missing: Problem = _NO_TENSOR,
-    ) -> Pieces:
-        """What is kept of some tensors together, in every way that this role needs."""
-        reductions = self._tensor_reductions[role]
-        if not reductions:
-            return {}
-        if not tensors:
-            return dict.fromkeys(reductions, missing)
-        pieces: Pieces = {}
-        (tensor,) = tensors if len(tensors) == 1 else (None,)
-        changes = None if tensor is None else version(tensor)
-        if tensor is not None and changes is not None:
-            seen = None if afresh else run.seen.get(id(tensor))
-            # A change through tensor.data between two layers goes unnoticed.
-            if seen and seen.tensor() is tensor and seen.version == changes:
-                pieces = seen.pieces
-            else:
-                run.seen[id(tensor)] = Seen(weakref.ref(tensor), changes, pieces)
-        for number, reduction in reductions.items():
-            if number not in pieces:
-                pieces[number] = _reduced(run, role, reduction, tensors)
-        return pieces
 
     # With others, and to and from files.
 
@@ -442,42 +374,8 @@ class Recorder:
             self._choices.resume(self.record.seed, state["generator"])
 
 
-def _not_yet(layer: str) -> Problem:
-    return Problem(
-        f"It does not apply: {layer!r}, which it refers to, is not called before this layer.",
-        applies=False,
-    )
-
-
-def _reduced(
-    run: Run, role: Role, reduction: TensorReduction, tensors: list[Tensor]
-) -> Piece | Problem:
-    if run.under_vmap:
-        return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
-    try:
-        with outside_of_transforms():
-            given = [to_compute_with(plain(local(x))) for x in tensors]
-            if role == "target":
-                given = [run.common.tokens.target(reduction.select, x) for x in given]
-            return reduction.reduce(given, run.common)
-    except Exception as error:  # reported on the row, not raised in the user's forward
-        return _problem(error)
-
-
 def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
     record.shrink(memory, {sampling: sample_bytes})
-
-
-def _reported(run: Run, reduction: CallReduction, event: Event) -> Piece | Problem:
-    try:
-        return reduction.reduce(event, run.common)
-    except Exception as error:  # reported on the row, not raised in the user's forward
-        return _problem(error)
-
-
-def _problem(error: Exception) -> Problem:
-    problem = error.problem if isinstance(error, ArgumentError) else str(error)
-    return Problem(problem, applies=not isinstance(error, DoesNotApplyError))
 
 
 def _warn(call: LayerCall, kept: Kept[Any]) -> None:

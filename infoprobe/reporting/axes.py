@@ -7,6 +7,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from infoprobe import checks
+from infoprobe.errors import ArgumentTypeError
 from infoprobe.reporting.names import fitted, printable, shortened
 from infoprobe.rows import LayerCall, Row
 
@@ -53,26 +55,50 @@ def points_of(rows: Iterable[tuple[float, Row]]) -> list[Point]:
 
 def new_figure(size: tuple[float, float] | None = None) -> Figure:
     """A new figure whose layout makes room for all that is drawn; its size is in inches."""
-    try:
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
+    _require_matplotlib()
+    from matplotlib import pyplot
+
     return pyplot.figure(figsize=size, layout="constrained")
 
 
-def new_axes(columns: int = 0, lines: int = 0) -> Axes:
-    """The axes of a new figure that is large enough for some names along its axes.
+def axes_for(ax: Any, columns: int = 0, lines: int = 0) -> Axes:
+    """The axes that were given, or those of a new figure with room for names along them.
 
     Arguments:
+        ax: The axes, or ``None``.
         columns: The number of names below.
         lines: The number of names at the left.
+
+    Raises:
+        ImportError: Matplotlib is not installed.
+        TypeError: Something else was given.
     """
+    if ax is not None:
+        return _require_axes(ax)
     figure = new_figure()
     width, height = figure.get_size_inches()
     figure.set_size_inches(
         max(width, min(14.0, 2 + 0.22 * columns)), max(height, min(10.0, 1 + 0.13 * lines))
     )
     return figure.subplots()
+
+
+def _require_matplotlib() -> None:
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ImportError("plot() needs matplotlib: pip install 'infoprobe[plot]'.") from error
+
+
+def _require_axes(ax: Any) -> Axes:
+    _require_matplotlib()
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise ArgumentTypeError(
+            "ax", f"expected axes of matplotlib or None, got {checks.typed(ax)}."
+        )
+    return ax
 
 
 def extent(ax: Axes) -> tuple[float, float]:

@@ -25,7 +25,7 @@ def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Ax
         label: What the measure is called.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = axes.new_axes(len(rows)) if ax is None else ax
+    ax = axes.axes_for(ax, len(rows))
     alike = all(row["first"] is not None and row["second"] is not None for row in rows)
     calls = [LayerCall(row["layer"], "", row["direction"], row["call"]) for row in rows]
     shaded = alike and any(call.direction == "inverse" for call in calls)

@@ -18,15 +18,16 @@ if TYPE_CHECKING:
 _MARKERS = ("s", "^", "D", "v", "P")
 
 
-def draw(rows: Sequence[LedgerRow], names: Mapping[str, str], ax: Axes | None) -> Axes:
+def draw(rows: Sequence[LedgerRow], unit: str, names: Mapping[str, str], ax: Axes | None) -> Axes:
     """Draws the exact changes as points with errors, and the estimates as hollow markers.
 
     Arguments:
         rows: The rows of the ledger.
+        unit: The unit of its values.
         names: The short name of each estimator by its ``repr``.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = axes.new_axes(len(rows)) if ax is None else ax
+    ax = axes.axes_for(ax, len(rows))
     places = range(len(rows))
     calls = [LayerCall(row["layer"], "", row["direction"], row["call"]) for row in rows]
     axes.name_layers(ax, calls)
@@ -55,6 +56,6 @@ def draw(rows: Sequence[LedgerRow], names: Mapping[str, str], ax: Axes | None) -
             linestyle="none",
         )
         drawing.add(axes.written(name), estimates)
-    ax.set_ylabel("change of entropy (nats)")
+    ax.set_ylabel(axes.with_unit("change of entropy", unit), **axes.AS_IT_IS)
     drawing.finish()
     return ax

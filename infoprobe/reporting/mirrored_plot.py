@@ -40,7 +40,7 @@ def draw(rows: list[Row], measure: str, reference: str | None, ax: Axes | None) 
     # The inverse pass meets the layers last to first.
     for call in sorted(lines, key=lambda call: call.direction == "inverse"):
         places.setdefault((call.layer, call.call), len(places))
-    ax = axes.new_axes(len(places)) if ax is None else ax
+    ax = axes.axes_for(ax, len(places))
     axes.name_layers(ax, [LayerCall(layer, "", "forward", i) for layer, i in places])
     drawing = axes.Drawing(ax, len(places))
     series = [

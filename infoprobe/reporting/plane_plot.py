@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import axes
 from infoprobe.rows import LayerCall, Row
@@ -41,10 +42,12 @@ def draw(rows: list[Row], measure: str, ax: Axes | None) -> Axes:
         ax: The axes to draw on; ``None`` makes a new figure.
 
     Raises:
+        TypeError: The name of the measure is no text.
         ValueError: No layer has values with both references, or there are several estimators.
     """
+    checks.require_text(measure, "measure")
     paths = _paths(rows, measure)
-    ax = axes.new_axes() if ax is None else ax
+    ax = axes.axes_for(ax)
     _draw_paths(ax, paths)
     unit = next(row["unit"] for row in rows if row["measure"] == measure)
     ax.set_xlabel(axes.with_unit("I(input; layer)", unit), **axes.AS_IT_IS)

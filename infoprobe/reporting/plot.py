@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import axes
 from infoprobe.reporting.pivot import Column, column_names, pivot
@@ -34,8 +35,10 @@ def chosen_rows(rows: list[Row], measure: str, reference: str | None) -> list[Ro
     """The rows of a measure.
 
     Raises:
+        TypeError: The measure or its reference is no text.
         ValueError: There are none.
     """
+    require_texts(measure, reference)
     chosen = [
         row for row in rows if row["measure"] == measure and reference in (None, row["reference"])
     ]
@@ -49,10 +52,17 @@ def chosen_rows(rows: list[Row], measure: str, reference: str | None) -> list[Ro
     return chosen
 
 
+def require_texts(measure: Any, reference: Any) -> None:
+    """Raises a TypeError unless the names of a measure and of its reference are texts."""
+    checks.require_text(measure, "measure")
+    if reference is not None:
+        checks.require_text(reference, "reference")
+
+
 def over_layers(chosen: list[Row], ax: Axes | None) -> Axes:
     """Draws rows of one step over the calls of layers."""
     columns, lines = pivot(chosen)
-    ax = axes.new_axes(len(lines)) if ax is None else ax
+    ax = axes.axes_for(ax, len(lines))
     series: dict[Column, list[axes.Point]] = {}
     for column in columns:
         cells = enumerate(line.get(column, []) for line in lines.values())
@@ -74,10 +84,10 @@ def over_layers(chosen: list[Row], ax: Axes | None) -> Axes:
 def _over_steps(chosen: list[Row], ax: Axes | None) -> Axes:
     columns, lines = pivot(row for row in chosen if row["value"] is not None)
     if len(columns) == 1 and len(lines) >= _MANY:
-        ax = axes.new_axes(lines=len(lines)) if ax is None else ax
+        ax = axes.axes_for(ax, lines=len(lines))
         _as_map(ax, columns[0], lines, chosen)
     else:
-        ax = axes.new_axes() if ax is None else ax
+        ax = axes.axes_for(ax)
         _as_lines(ax, columns, lines, chosen)
     return ax
 

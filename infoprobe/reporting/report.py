@@ -26,7 +26,9 @@ from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
+from infoprobe.reporting.units import in_unit
 from infoprobe.rows import LayerCall, Row
+from infoprobe.units import unit_of
 
 if TYPE_CHECKING:
     import pandas
@@ -65,12 +67,14 @@ class Report:
         """The report of one step: the rows that belong to one of the :attr:`steps`.
 
         Raises:
+            TypeError: ``step`` is no integer.
             ValueError: No row has this step.
         """
+        step = checks.require_integer(step, 0, None, "step")
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none, since no steps were tracked"
             raise ArgumentValueError(
-                "step", f"expected one of the report's steps, got {step!r}: {there}."
+                "step", f"expected one of the report's steps, got {step}: {there}."
             )
         return replace(self, rows=[row for row in self.rows if row["step"] == step])
 
@@ -120,6 +124,29 @@ class Report:
         }
         return replace(self, rows=selected(self.rows, columns))
 
+    def in_base(self, base: float) -> Report:
+        """The report in another unit: ``report.in_base(2)`` is in bits.
+
+        All that is read from it, such as tables, figures, scalars and files, is in that unit.
+        Values that are no information, such as shares and ranks, stay as they are, and findings
+        keep their figures in nats.
+
+        Arguments:
+            base: The base of the logarithm: 2 for bits, 10 for hartleys, ``math.e`` for nats.
+
+        Raises:
+            TypeError: It is no number.
+            ValueError: It is another number.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0, 0], [1, 2, 3]]))
+            >>> [(row["value"], row["unit"]) for row in probe.report().in_base(2).rows]
+            [(3.0, 'bits')]
+        """
+        return replace(self, rows=in_unit(self.rows, unit_of(base)))
+
     def head(self, n: int = 10) -> Report:
         """The report of the first ``n`` calls of layers, in the order of their calls."""
         n = checks.require_integer(n, 1, None, "n")
@@ -155,8 +182,8 @@ class Report:
             names: What to call the two; ``None`` for "first" and "second".
 
         Returns:
-            The comparison, which prints as a table and has :attr:`~Comparison.rows`,
-            :meth:`~Comparison.to_dataframe` and :meth:`~Comparison.plot`.
+            The comparison, which prints as a table and has ``rows``,
+            :meth:`~infoprobe.Comparison.to_dataframe` and :meth:`~infoprobe.Comparison.plot`.
 
         Raises:
             TypeError: ``other`` is no report.
@@ -343,6 +370,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
+        checks.require_text(title, "title")
         text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 

@@ -65,8 +65,10 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
 def _finding_notes(rows: list[Row]) -> list[str]:
     """The most frequent kinds of findings, each with the first sentence of its kind."""
     kinds = findings_by_code(row for row in rows if row["value"] is not None)
-    without_code = [[found] for found in kinds.pop("", [])]
-    listed = [*kinds.values(), *without_code]
+    without_code: dict[str, list[tuple[Row, str]]] = {}
+    for row, sentence in kinds.pop("", []):
+        without_code.setdefault(sentence, []).append((row, sentence))
+    listed = [*kinds.values(), *without_code.values()]
     notes = []
     for found in listed[:_NOTES]:
         row, sentence = found[0]

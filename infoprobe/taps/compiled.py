@@ -60,14 +60,19 @@ _by_number: weakref.WeakValueDictionary[int, _Site] = weakref.WeakValueDictionar
 _numbers = itertools.count()
 
 # All operations change this, so that the compiler keeps them and their order.
-order = torch.zeros((), device="cpu")
+order: torch.Tensor = torch.zeros((), device="cpu")
 
 
 # Whether any hooks are to be called: what marked points in compiled code depend on.
-anybody_listens = False
+anybody_listens: bool = False
 
 
-@torch.library.custom_op("infoprobe::tensors_pass", mutates_args={"order"})
+@torch.library.custom_op(
+    "infoprobe::tensors_pass",
+    mutates_args={"order"},
+    # Torch 2.6 infers none from these types.
+    schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
+)
 def _tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
     site = _by_number.get(number)
     if site is not None:
@@ -214,4 +219,4 @@ class _Suspension:
             self._stance = None
 
 
-suspension = _Suspension()
+suspension: _Suspension = _Suspension()

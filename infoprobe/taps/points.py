@@ -15,7 +15,12 @@ from infoprobe.torch_internals import is_traced, outside_of_modes
 T = TypeVar("T")
 
 
-@torch.library.custom_op("infoprobe::point_passes", mutates_args={"order"})
+@torch.library.custom_op(
+    "infoprobe::point_passes",
+    mutates_args={"order"},
+    # Torch 2.6 infers none from these types.
+    schema="(Tensor(a!) order, Tensor[] tensors, str name) -> ()",
+)
 def _point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
     for tensor in tensors:
         for calls in list(running.calls):

@@ -3,16 +3,17 @@
     python -m tests.fuzz.kills 12 --out docs/benchmarks/kills.json
 
 Each round starts a process that trains with a checkpoint and, without end, saves one kind of file
-over the old one: a report, its page, its table, or the state of a probe. It is killed with
-SIGKILL after a random time, once that file has been written. Every file must then be whole, the
-old one or the new one, and training must go on from the checkpoint to the same weights as without
-an interruption.
+over the old one: a report, its page, its table, or the state of a probe. Once both files are
+there, it is killed with SIGKILL after a random time, most often while it writes one of them, as
+the unfinished files tell that it leaves. Every file must then be whole, the old one or the new
+one, and from the checkpoint, training must go on to the same weights as without an interruption.
 """
 
 import argparse
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,12 +23,14 @@ import time
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import Schedule, fit
 
-SCHEDULE = Schedule(epochs=40, batch_size=8)
+SCHEDULE = Schedule(epochs=300, batch_size=8)
+CHECKPOINT = "model.safetensors"
 
 
 def build():
@@ -89,10 +92,25 @@ def write(folder, kind):
     """Writes one kind of file without end, and trains meanwhile."""
     save, _ = KINDS[kind]
     save(folder / kind)
-    threading.Thread(target=train, args=(folder / "model.safetensors",), daemon=True).start()
+    threading.Thread(target=train, args=(folder / CHECKPOINT,), daemon=True).start()
+    while not (folder / CHECKPOINT).exists():
+        time.sleep(0.01)
     print("ready", flush=True)
     while True:
         save(folder / kind)
+
+
+def goes_on(checkpoint, expected):
+    """Whether training ends with the expected weights if it goes on from a checkpoint."""
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copy(checkpoint, name)
+        return all(map(torch.equal, train(Path(name) / CHECKPOINT), expected))
+
+
+def epoch_of(checkpoint):
+    """The number of complete epochs in a checkpoint."""
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["infoprobe"])["position"]["epoch"]
 
 
 def kill(rounds, seed=0):
@@ -103,23 +121,34 @@ def kill(rounds, seed=0):
         for kind in itertools.islice(itertools.cycle(KINDS), rounds):
             command = [sys.executable, "-m", "tests.fuzz.kills", "--write", name, "--kind", kind]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-                process.stdout.readline()  # it has begun
-                seconds = chosen.uniform(0.01, 3.0)
+                process.stdout.readline()  # both files are there
+                seconds = chosen.uniform(0.0, 0.5)
                 time.sleep(seconds)
                 process.send_signal(signal.SIGKILL)
             there = [kind for kind in KINDS if (folder / kind).exists()]
+            unfinished = sorted(folder.glob(".*.tmp"))
             found.append(
                 {
                     "killed while it wrote": kind,
                     "seconds": round(seconds, 3),
+                    "unfinished": [path.name.rsplit(".", 2)[0][1:] for path in unfinished],
                     "whole": [kind for kind in there if KINDS[kind][1](folder / kind)],
                     "damaged": [kind for kind in there if not KINDS[kind][1](folder / kind)],
-                    "checkpoint": (folder / "model.safetensors").exists(),
+                    "epochs in the checkpoint": epoch_of(folder / CHECKPOINT),
+                    "goes on to the same weights": goes_on(folder / CHECKPOINT, expected),
                 }
             )
-        resumed = train(folder / "model.safetensors")
-    same = all(map(torch.equal, resumed, expected))
-    return {"kills": rounds, "seed": seed, "resumed to the same weights": same, "rounds": found}
+            for path in unfinished:
+                path.unlink()
+    figures = {
+        "damaged files": sum(len(one["damaged"]) for one in found),
+        "kills amid the writing of a file": sum(bool(one["unfinished"]) for one in found),
+        "kills amid the writing of a checkpoint": sum(
+            CHECKPOINT in one["unfinished"] for one in found
+        ),
+        "goes on to the same weights": sum(one["goes on to the same weights"] for one in found),
+    }
+    return {"kills": rounds, "seed": seed, **figures, "rounds": found}
 
 
 def main():

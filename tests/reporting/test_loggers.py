@@ -92,7 +92,9 @@ def test_hostile_names(tmp_path):
 
 @pytest.mark.parametrize("writer", [None, "runs", logging.getLogger(), math, print, {}])
 def test_other_writers_are_refused(writer):
-    with pytest.raises(TypeError, match=r"^writer: expected .*report\.scalars\(\)"):
+    with pytest.raises(
+        TypeError, match=r"^writer: expected a SummaryWriter .*report\.scalars\(\)"
+    ):
         measured().log_to(writer, 1)
 
 

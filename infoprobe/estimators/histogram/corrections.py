@@ -17,7 +17,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.tables import Table
+
+# Within these, probabilities and their logarithms stay within float64 for any number of bins.
+SMALLEST_PSEUDOCOUNT, LARGEST_PSEUDOCOUNT = 1e-280, 1e280
 
 
 def probabilities(table: Table, weight: Tensor) -> Tensor:
@@ -103,3 +108,39 @@ OF_ENTROPY: dict[str, Callable[[Table], Tensor]] = {
     "chao-shen": chao_shen,
     "grassberger": grassberger,
 }
+
+
+def require_one_correction(pseudocount: float, correction: str | None, over: str) -> None:
+    """Raises a ValueError unless a histogram over this can be corrected in this way."""
+    if 0 < pseudocount < SMALLEST_PSEUDOCOUNT:
+        raise ArgumentValueError(
+            "pseudocount",
+            f"expected 0 or at least {SMALLEST_PSEUDOCOUNT:g}, got {pseudocount!r}, for "
+            "which float64 has no probabilities. Pass more, or 0 for none.",
+        )
+    checks.require_one_of(correction, [None, "james-stein", *OF_ENTROPY], "correction")
+    if pseudocount and correction:
+        raise ArgumentValueError(
+            "pseudocount",
+            f"expected 0 with correction={correction!r}, got "
+            f"{pseudocount!r}. Both make up for few data: choose one.",
+        )
+    if over == "samples" and (pseudocount or correction == "james-stein"):
+        setting = "correction='james-stein'" if correction else "a pseudocount"
+        raise ArgumentValueError(
+            "over",
+            f"'samples' cannot have {setting}, which gives mass to each of up to "
+            "bins**d symbols. Use correction='miller-madow', 'chao-shen' or 'grassberger', "
+            "which ask for the observed symbols only.",
+        )
+
+
+def require_probabilities(correction: str | None) -> None:
+    """Raises a ValueError if a correction gives no probabilities."""
+    if correction in OF_ENTROPY:
+        raise ArgumentValueError(
+            "correction",
+            f"{correction!r} corrects entropies and gives no probabilities, "
+            "which this measure compares. Use correction='james-stein', a pseudocount, or "
+            "correction=None.",
+        )

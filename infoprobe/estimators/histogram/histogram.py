@@ -8,35 +8,30 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
     arguments_of,
 )
 from infoprobe.estimators.errors import bias_findings
-from infoprobe.estimators.histogram import corrections, diagnosis, divergences, formulas
+from infoprobe.estimators.histogram import corrections, diagnosis, formulas, gaps
 from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, checked_range
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.estimators.histogram.formulas import Formulas
 from infoprobe.estimators.histogram.tables import Table
 from infoprobe.estimators.histogram.tabulation import (
     counts_of,
-    counts_of_all,
     counts_of_blocks,
-    pooled,
     tabulate,
     tabulate_pairs,
 )
 from infoprobe.estimators.histogram.unread import Unread, count_unread, why_refused
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
-
-# Within these, probabilities and their logarithms stay within float64 for any number of bins.
-_SMALLEST_PSEUDOCOUNT, _LARGEST_PSEUDOCOUNT = 1e-280, 1e280
 
 
 @dataclass(frozen=True)
@@ -158,32 +153,10 @@ class Histogram:
         checks.require_integer_field(self, "bins", 1)
         range = checked_range(self.bins, self.range, self.over, self.outside)
         object.__setattr__(self, "range", range)
-        checks.require_real_field(self, "pseudocount", 0, _LARGEST_PSEUDOCOUNT)
-        if 0 < self.pseudocount < _SMALLEST_PSEUDOCOUNT:
-            raise ArgumentValueError(
-                "pseudocount",
-                f"expected 0 or at least {_SMALLEST_PSEUDOCOUNT:g}, got {self.pseudocount!r}, for "
-                "which float64 has no probabilities. Pass more, or 0 for none.",
-            )
-        checks.require_one_of(
-            self.correction, [None, "james-stein", *corrections.OF_ENTROPY], "correction"
-        )
-        if self.pseudocount and self.correction:
-            raise ArgumentValueError(
-                "pseudocount",
-                f"expected 0 with correction={self.correction!r}, got "
-                f"{self.pseudocount!r}. Both make up for few data: choose one.",
-            )
-        if self.over == "samples" and (self.pseudocount or self.correction == "james-stein"):
-            setting = "correction='james-stein'" if self.correction else "a pseudocount"
-            raise ArgumentValueError(
-                "over",
-                f"'samples' cannot have {setting}, which gives mass to each of up to "
-                "bins**d symbols. Use correction='miller-madow', 'chao-shen' or 'grassberger', "
-                "which ask for the observed symbols only.",
-            )
+        checks.require_real_field(self, "pseudocount", 0, corrections.LARGEST_PSEUDOCOUNT)
+        corrections.require_one_correction(self.pseudocount, self.correction, self.over)
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike | Counts) -> Tensor:
         r"""Shannon entropy :math:`H(X) = -\sum_i \hat p_i \ln \hat p_i`.
 
         Arguments:
@@ -198,7 +171,7 @@ class Histogram:
         """
         return self._estimate("entropy", x)
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Cross-entropy :math:`H(P, Q) = -\sum_i \hat p_i \ln \hat q_i = H(P) + KL(P \| Q)`.
 
         Arguments:
@@ -213,7 +186,7 @@ class Histogram:
         """
         return self._estimate("cross_entropy", p, q)
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q) = \sum_i \hat p_i \ln (\hat p_i / \hat q_i)`.
 
         It is infinite where ``p`` has mass in a bin that ``q`` leaves empty, unless a
@@ -222,7 +195,7 @@ class Histogram:
         """
         return self._estimate("kl_divergence", p, q)
 
-    def js_divergence(self, p: Any, q: Any) -> Tensor:
+    def js_divergence(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Jensen-Shannon divergence :math:`\tfrac12 KL(P \| M) + \tfrac12 KL(Q \| M)`.
 
         Here :math:`M = (P + Q) / 2`. It is symmetric, and at most :math:`\ln 2` (for each unit).
@@ -230,7 +203,7 @@ class Histogram:
         """
         return self._estimate("js_divergence", p, q)
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X; Y) = H(X) + H(Y) - H(X, Y)` from a joint histogram.
 
         Over values, the pairs are the values at the same place in ``x`` and ``y``; over units too,
@@ -258,20 +231,15 @@ class Histogram:
         """
         return self._estimate("mutual_information", x, y)
 
-    def uncovered(self, p: Any, q: Any) -> Tensor:
+    def uncovered(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.
 
         Where it is positive, :math:`KL(P \| Q)` is infinite or owed to the pseudo-count. The
         arguments and errors are the same as in :meth:`cross_entropy`.
         """
-        counts = [
-            torch.stack([(a.counts * (b.counts == 0)).sum(), a.counts.sum()])
-            for a, b in tabulate(self._binning, p=p, q=q)
-        ]
-        alone, total = torch.stack(counts).sum(0).to(torch.float64).unbind()
-        return alone / total
+        return gaps.uncovered(self._binning, p, q)
 
-    def kl_at_zero(self, p: Any, q: Any) -> Tensor:
+    def kl_at_zero(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""The part of :math:`KL(P \| Q)` that the edge at zero accounts for.
 
         It says by how many nats the divergence falls when the two bins beside zero are made one.
@@ -280,21 +248,13 @@ class Histogram:
         Without an edge at zero it is 0, and where the divergence is infinite either way, NaN. The
         arguments and errors are the same as in :meth:`cross_entropy`; only over values.
         """
-        self._require_probabilities()
+        corrections.require_probabilities(self.correction)
         if self.over != "values":
             raise ArgumentValueError(
                 "over",
                 f"kl_at_zero looks at one pooled histogram, got {self.over!r}. Use over='values'.",
             )
-        a, b = counts_of_all(self._binning, p=p, q=q)
-        p, q = (self._formulas.probability(pooled(counts)).squeeze(0) for counts in (a, b))
-        whole = divergences.relative_entropy(p, q)
-        (edge,) = (a.grid.edges()[1:-1] == 0).nonzero(as_tuple=True)
-        if a.grid != b.grid or len(edge) != 1:  # equal data make every edge the same
-            return torch.zeros_like(whole)
-        left = int(edge)
-        p, q = divergences.merged(p, left), divergences.merged(q, left)
-        return whole - divergences.relative_entropy(p, q)
+        return gaps.kl_at_zero(self._binning, self._formulas, p, q)
 
     @property
     def uncorrected(self) -> Histogram:
@@ -306,7 +266,7 @@ class Histogram:
         """Whether data may come in batches: over values, with ``"dyadic"`` and ``(low, high)``."""
         return self._binning.streams
 
-    def count(self, x: Any) -> Counts:
+    def count(self, x: ArrayLike) -> Counts:
         """Counts of ``x`` that can stand for it in every method, and be added up over batches.
 
         Only over values, for ranges that need not know all data beforehand: :attr:`streams`.
@@ -326,7 +286,7 @@ class Histogram:
         binning.require_streaming()
         return counts_of(binning, x, "x")
 
-    def count_blocks(self, x: Any, blocks: int) -> GroupedCounts:
+    def count_blocks(self, x: ArrayLike, blocks: int) -> GroupedCounts:
         """The same as :meth:`count`, apart for ``blocks`` blocks of neighbouring samples."""
         binning = self._binning
         binning.require_streaming()
@@ -354,7 +314,7 @@ class Histogram:
             "Widen the range, or pass outside='clip' or outside='drop'."
         )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+    def estimate(self, measure: str, *tensors: ArrayLike | Counts) -> Estimate:
         """The value of a measure, its standard error and findings on it.
 
         The standard error is the root of the mean squared error, of noise and of the bias that is
@@ -404,15 +364,6 @@ class Histogram:
     def _binning(self) -> Binning:
         return Binning(self.bins, self.range, self.over, self.outside)
 
-    def _require_probabilities(self) -> None:
-        if self.correction in corrections.OF_ENTROPY:
-            raise ArgumentValueError(
-                "correction",
-                f"{self.correction!r} corrects entropies and gives no probabilities, "
-                "which this measure compares. Use correction='james-stein', a pseudocount, or "
-                "correction=None.",
-            )
-
     @property
     def _formulas(self) -> Formulas:
         return Formulas(self.pseudocount, self.correction)
@@ -423,13 +374,13 @@ class Histogram:
         """What gives the measure of each row of some tables, and the tables in parts."""
         arguments = ARGUMENTS[measure]
         if arguments.independent:
-            self._require_probabilities()
+            corrections.require_probabilities(self.correction)
         given = dict(zip(arguments.names, tensors, strict=True))
         tables = (tabulate_pairs if arguments.of_pairs else tabulate)(
             self._binning, **given, apart=apart
         )
         return self._formulas.of(measure), tables
 
-    def _estimate(self, measure: str, *tensors: Any) -> Tensor:
+    def _estimate(self, measure: str, *tensors: ArrayLike | Counts) -> Tensor:
         of, parts = self._parts(measure, tensors, apart=False)
         return formulas.total(measure, self.over, (of(*tables) for tables in parts))

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
@@ -34,6 +35,7 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -54,6 +56,7 @@ from infoprobe.estimators.transport.report import (
     Transported,
     TransportReport,
     UpperBound,
+    bounded,
     curved_between,
 )
 from infoprobe.progress import progress_bar
@@ -85,14 +88,14 @@ class Transport(ABC):
             raise ArgumentTypeError(
                 "residual",
                 "expected an estimator of continuous variables, such as "
-                f"ip.KNN(calibration='gaussian'), got {self.residual!r}.",
+                f"ip.KNN(calibration='gaussian'), got {checks.shown(self.residual)}.",
             )
 
     @abstractmethod
     def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
         """A map fitted to ``x`` (n, d), stopped by other samples; see :class:`Transported`."""
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike) -> Tensor:
         r"""Differential entropy :math:`h(X) = h(f(X)) - E \ln |\det J_f(X)|`.
 
         Arguments:
@@ -110,7 +113,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).value
 
-    def upper_bound(self, x: Any) -> UpperBound:
+    def upper_bound(self, x: ArrayLike) -> UpperBound:
         r"""An upper bound of h(X): the negative log-likelihood of samples not fitted to.
 
         .. math:: -E \ln q(X) = h(X) + KL(P \| q) \ge h(X)
@@ -121,7 +124,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).transported["x"].bound
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q`, with a map f fitted to samples of q.
 
         .. math:: -\int p \ln q = -\int p_f \ln q_f - E_P \ln |\det J_f|
@@ -138,7 +141,7 @@ class Transport(ABC):
         """
         return self.report("cross_entropy", p, q).value
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)`, the cross-entropy less the entropy of P.
 
         Each comes with maps of its own, fitted to q and to p. One map for both would do, since KL
@@ -150,7 +153,7 @@ class Transport(ABC):
         """
         return self.report("kl_divergence", p, q).value
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X;Y) = I(f(X); g(Y))`, with a map for each variable.
 
         Arguments:
@@ -163,7 +166,7 @@ class Transport(ABC):
         """
         return self.report("mutual_information", x, y).value
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         It does not change under increasing maps of single features, so they are made standard
@@ -172,7 +175,7 @@ class Transport(ABC):
         """
         return self.report("total_correlation", x).value
 
-    def report(self, measure: str, *tensors: Any) -> TransportReport:
+    def report(self, measure: str, *tensors: ArrayLike) -> TransportReport:
         """An estimate together with the maps, the bound, what they left, and findings.
 
         Arguments:
@@ -202,7 +205,7 @@ class Transport(ABC):
                 f"as ip.KNN(calibration='gaussian'), got {self.residual!r}.",
             )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+    def estimate(self, measure: str, *tensors: ArrayLike) -> Estimate:
         """The value of a measure, its standard error and findings on it, from one fit.
 
         Arguments:
@@ -212,8 +215,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that the samples of a divergence belong in pairs
-            or lie far apart.
+            information is near its ceiling, or that its samples depend on those before them, or
+            that the samples of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -226,6 +229,7 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+            findings += dependent_samples(*tensors)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
@@ -234,7 +238,7 @@ class Transport(ABC):
     def _entropy(self, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))
         stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
-        return _report("entropy", variable.entropy, stderr, x=variable)
+        return bounded(_report("entropy", variable.entropy, stderr, x=variable), x)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
         of_all = self._entropy(normal_scores(x))

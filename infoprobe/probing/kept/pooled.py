@@ -13,8 +13,10 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept
+from infoprobe.probing.kept.refused import of_counted_samples
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, Sampling, together
+from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, together
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.processes.asking import Answered, Exchange
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.selection import DoesNotApplyError
@@ -78,6 +80,10 @@ class KeptPairs(KeptSamples):
         super().keep(slots)
         if self.second is not None:
             self.second.keep(slots)
+
+    @property
+    def _views(self) -> list[Samples | None]:
+        return [self.samples, self.second]
 
     def _add(self, piece: SamplesPiece, run: Pass) -> bool:
         assert isinstance(piece, PairsPiece)
@@ -145,9 +151,11 @@ class Pairing(Pooling):
             )
         piece = super().reduce(tensors, run)
         # A pair is one sample, and its first view has counted it.
-        n, values = (0, 0) if run.is_second else (piece.n, piece.values)
         given = {each.name: getattr(piece, each.name) for each in fields(piece)}
-        return PairsPiece(**given | {"n": n, "values": values}, view=int(run.is_second))
+        if run.is_second:
+            refused = None if piece.refused is None else of_counted_samples(piece.refused)
+            given |= {"n": 0, "values": 0, "refused": refused}
+        return PairsPiece(**given, view=int(run.is_second))
 
     def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
         """The pairs of each whose views are both there, (n, 2, d)."""

@@ -2,8 +2,9 @@
 
 from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
-from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.kept.second_moments import Correlating
+from infoprobe.probing.measures.attention_entropy import AttentionEntropy
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.curvature import Curvature
 from infoprobe.probing.measures.dime import DiME
@@ -26,6 +27,7 @@ from infoprobe.probing.measures.spectrum import (
 from infoprobe.probing.measures.token_entropy import TokenEntropy
 
 __all__ = [
+    "AttentionEntropy",
     "Averaging",
     "Correlating",
     "Counting",

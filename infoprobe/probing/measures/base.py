@@ -83,7 +83,7 @@ class Measure(ABC):
     """What is computed at every layer, from what was kept of the tensors that passed there.
 
     To add a measure, derive a frozen dataclass from this class, which holds its settings, and
-    define :attr:`name`, :attr:`needs` and :meth:`compute`.
+    define ``name``, :attr:`needs` and :meth:`compute`.
 
     Attributes:
         name: The name of the measure in reports, which no other measure has.
@@ -127,7 +127,7 @@ class Measure(ABC):
 
     @property
     def parts(self) -> tuple[Measure, ...]:
-        """The measures that it stands for, each with rows of its own: itself, if not several."""
+        """The measures that it stands for, each with rows of its own; itself, if not several."""
         return (self,)
 
     def required_needs(self) -> tuple[Need, ...]:
@@ -226,5 +226,5 @@ class Measure(ABC):
 
     @cached_property
     def identity(self) -> Any:
-        """What tells whether two measures, of whatever process, are the same: plain data."""
+        """Plain data that tell whether two measures, of whatever process, are the same."""
         return configuration(self)

@@ -18,7 +18,7 @@ from infoprobe.estimators.protocols import (
 )
 from infoprobe.probing.kept.base import Reduction
 from infoprobe.probing.kept.counts import Counting
-from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.base import Measure, Reading
 from infoprobe.probing.measures.levels import Level, Levels, LevelsOfCounts

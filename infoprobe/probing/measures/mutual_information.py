@@ -14,7 +14,7 @@ from infoprobe.estimators import KNN
 from infoprobe.estimators.protocols import InformationEstimator
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
-from infoprobe.probing.kept.samples import Sampling
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
 from infoprobe.probing.roles import ROLES, described, require_reference, role_of
@@ -85,7 +85,7 @@ class MutualInformation(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: samples of the reference and of the output."""
+        """What is to be kept, namely samples of the reference and of the output."""
         assert self.samples is not None  # see streams_moments
         kept = Sampling(self.samples, self.project, self.select)
         return Need(role_of(self.reference), kept), Need("output", kept)

@@ -198,7 +198,7 @@ class TestDtypesAndLayouts:
         assert_measured(probe.report(), "1", flat, before, before)
         assert {row["n"] for row in probe.report().rows} == {2}
 
-    @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
     @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
     def test_quantized_models(self):
         # They hold their weights in modules that are never called.

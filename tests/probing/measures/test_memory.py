@@ -10,7 +10,8 @@ from torch.utils._pytree import tree_leaves
 
 import infoprobe as ip
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.samples import Samples, Sampling
+from infoprobe.probing.kept.samples import Samples
+from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.projections import _hadamard, projected
 from tests.probing.helpers import tensors_in
 
