@@ -117,10 +117,13 @@ def test_table(report):
         "layer0  Linear  forward    5  2    1.2500*",
         "layer1  Linear  forward    5  2       inf*",
         "nats; E()",
-        "* layer0/forward/entropy: look here",
-        "* layer1/forward/entropy: look here",
+        "* layer0/forward/entropy and 1 more: look here",
     ]
-    many = repr(made(*range(9), findings=["look here"]))
+    several = made(*range(9), findings=["look here"])
+    for i, row in enumerate(several.rows):
+        row["findings"] = [f"look here at {i}"]
+    many = repr(several)
+    assert "* layer1/forward/entropy: look here at 1\n" in many
     assert many.endswith("* and 6 more findings of other kinds; report.findings() has all")
     assert repr(ip.Report([])) == "Report: nothing measured"
 
