@@ -8,6 +8,7 @@ from infoprobe.estimators import (
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -47,6 +48,7 @@ from infoprobe.probing.measures import (
     Rate,
     Spectrum,
     TokenEntropy,
+    TotalCorrelation,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe
@@ -58,6 +60,7 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
@@ -82,6 +85,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
@@ -91,6 +95,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -101,6 +106,7 @@ __all__ = [
     "Row",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
     "TransportReport",
     "TrustWarning",
     "UpperBound",
@@ -123,6 +129,7 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",

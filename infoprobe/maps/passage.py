@@ -125,7 +125,9 @@ class Passage:
                     f"{int((~value.isfinite()).sum()):,} of {value.numel():,} that are not. Leave "
                     "out the samples from which they come: they may lie outside of its domain.",
                 )
-        return tuple(value.detach() for value in values), reported
+        return tuple(value.detach() for value in values), (
+            None if reported is None else reported.detach()
+        )
 
     def _run(self, log_determinant: bool) -> tuple[Tensors, Tensor | None]:
         # Some modules write into what they are given; some log-determinants take gradients.

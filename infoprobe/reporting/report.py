@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 from infoprobe import checks, files
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.reporting import documents, html, ledger, loggers, plot, table
+from infoprobe.reporting import (
+    dashboard,
+    documents,
+    html,
+    latex,
+    ledger,
+    loggers,
+    mirrored_plot,
+    plane_plot,
+    plot,
+    table,
+)
 from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
@@ -23,6 +34,7 @@ from infoprobe.units import unit_of
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 
 @dataclass(frozen=True, repr=False)
@@ -244,6 +256,23 @@ class Report:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
         return frame(self.rows, "report")
 
+    def to_latex(self) -> str:
+        r"""Returns a table for a paper: a ``tabular`` of LaTeX that needs no package.
+
+        It has a line for each call of a layer and a column for each measure. A value has as many
+        digits as its standard error allows, and stands beside it; a star marks a value that has
+        findings. If steps were tracked, the table is that of the last step. Choose what is shown
+        by :meth:`select`.
+
+        Example:
+            >>> model = torch.nn.Linear(2, 2)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0], [1, 2]]))
+            >>> print(probe.report().to_latex().splitlines()[0])
+            \begin{tabular}{lr}
+        """
+        return latex.table(self._latest().rows)
+
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows as a file of comma-separated values, with a head line.
 
@@ -284,6 +313,49 @@ class Report:
             ValueError: No row has this measure and reference.
         """
         return plot.layers(self.rows, measure, reference, ax)
+
+    def plot_mirrored(
+        self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draws a measure of the forward and the inverse pass over the same layers.
+
+        The inverse of a layer stands where the layer stands. If steps were tracked, the last one
+        is drawn. The marks, the arguments, the result and the errors are those of :meth:`plot`,
+        and there must be rows of both directions.
+        """
+        return mirrored_plot.draw(self._latest().rows, measure, reference, ax)
+
+    def plot_plane(self, measure: str = "mutual_information", ax: Axes | None = None) -> Axes:
+        """Draws the information plane: I(layer; target) over I(input; layer).
+
+        There is a point for each layer, with intervals of 95 %. If several steps were tracked,
+        each layer is a line through the steps instead, with a larger mark at the last one. No
+        layer can know more of the target than it knows of the input, so true values lie below
+        the dashed line. The marks, the arguments, the result and the errors are those of
+        :meth:`plot`, and there must be rows with the references ``"input"`` and ``"target"``, by
+        one estimator.
+        """
+        return plane_plot.draw(self.rows, measure, ax)
+
+    def plot_dashboard(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+        """Draws all that the report has in one figure.
+
+        There is a panel for each measure over the layers, and if steps were tracked, one for its
+        course; one for the ledger, one for the information plane, and one for the findings,
+        where there are any.
+
+        Arguments:
+            figure: The figure to draw in, best made with ``layout="constrained"``; ``None`` makes
+                a new one.
+
+        Returns:
+            The figure. It is neither shown nor saved.
+
+        Raises:
+            ValueError: No row has a value.
+        """
+        drawn: Figure | SubFigure = dashboard.draw(self.rows, self._latest().rows, figure)
+        return drawn
 
     def ledger(self) -> Ledger:
         """Sums up the exact changes of entropy along a pass, with estimates of the same changes.

@@ -108,6 +108,31 @@ class TestThinData:
             assert "thin-data" not in told(KNN, "entropy", full)
 
 
+def pixels(n, d, levels, stay):
+    """Neighbouring numbers are mostly equal; noise as wide as one of 256 steps is added."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(0, levels, (n, d), generator=generator).double() / levels
+    for i in range(1, d):
+        stays = torch.rand(n, generator=generator) < stay
+        values[stays, i] = values[stays, i - 1]
+    return values + torch.rand(n, d, generator=generator, dtype=torch.float64) / 256
+
+
+class TestDequantisedPixels:
+    """Few levels under fine noise are no density that a calibration knows."""
+
+    @pytest.mark.parametrize(("d", "levels", "stay"), [(36, 2, 0.9), (16, 16, 0.8), (25, 4, 0.95)])
+    @pytest.mark.parametrize("calibration", ["gaussian", "copula"])
+    def test_entropies(self, d, levels, stay, calibration):
+        x = pixels(600, d, levels, stay)
+        assert told(ip.KNN(calibration=calibration), "entropy", x)
+
+    def test_raw_neighbours_and_moments(self):
+        x = pixels(600, 25, 4, 0.95)
+        assert told(KNN, "entropy", x)
+        assert told(ip.Gaussian(), "entropy", x)
+
+
 class TestFarApart:
     @pytest.mark.parametrize(
         ("p", "q"),

@@ -42,13 +42,14 @@ class EstimatedMeasure(Measure):
         require_measure(self.estimator, self._estimated)
         kind_of(self.estimator)
         if self.samples is not None:
-            checks.require_integer_field(self, "samples", 2)
+            fewest = getattr(self.estimator, "fewest_samples", 2)
+            checks.require_integer_field(self, "samples", fewest)
         elif not (self.streams_moments and getattr(self.estimator, "takes_moments", False)):
             raise ArgumentValueError(
                 "samples",
                 f"expected the most samples to keep, got None for {self!r}. All samples are used "
-                "without keeping them by the entropy and the divergence of ip.Gaussian(), whose "
-                "shrinkage is no name.",
+                "without keeping them by the entropy, the divergence and the total correlation "
+                "of ip.Gaussian(), whose shrinkage is no name.",
             )
         if self.project is not None:
             checks.require_integer_field(self, "project", 1)
