@@ -268,6 +268,26 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def entropies(rows: list[dict[str, Any]]) -> str:
+    """Returns the mean errors of entropies as a table of docs/benchmarks/README.md."""
+    names = [
+        "KNN()",
+        *(f"KNN(calibration='{name}')" for name in ("gaussian", "copula")),
+        *("Gaussian()", "Gaussianization()", "Flow()"),
+    ]
+    lines = [["data", "d", *(f"`{name}`" for name in names)], ["---"] * (2 + len(names))]
+    for case in CASES:
+        own = [row for row in rows if (row["data"], row["d"]) == (case.name, case.d)]
+        if case.measure != "entropy" or case.d not in (2, 20, 100, 784):
+            continue
+        cells = []
+        for name in names:
+            errors = [row["value"] - row["truth"] for row in own if row["estimator"] == name]
+            cells.append(f"{statistics.mean(errors):+.2f}" if errors else "")
+        lines.append([case.name.replace("_", " "), str(case.d), *cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
 # What the figure shows, with a marker and a colour that colour-blind people tell apart: the peers'
 # lines would coincide with that of KNN().
 SHOWN = {
@@ -369,6 +389,7 @@ def main() -> None:
                 content = ",\n ".join(json.dumps(row) for row in sorted(rows, key=key))
                 arguments.out.write_text(f"[{content}]\n")
     print(table(rows))
+    print(entropies(rows))
     if arguments.figure:
         figure(rows, arguments.figure)
 

@@ -83,7 +83,7 @@ def contenders(
 
 def attending(model: GPT2LMHeadModel, ids: torch.Tensor) -> dict[str, Callable[[], object]]:
     """A pass with attention that returns its probabilities, and one that is measured."""
-    layers = [block.attn for block in model.transformer.h]
+    layers = "transformer.h.*.attn"
 
     def plain() -> None:
         with torch.no_grad():

@@ -45,7 +45,7 @@ import argparse
 import itertools
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -288,9 +288,8 @@ def _plane(ax: Axes, rows: list[Row], layer: str, entropy: float, epochs: int) -
 
     No true value lies in the grey parts, beyond H(X) and H(Y).
     """
-    beyond: dict[str, Any] = {"color": "0.9", "linewidth": 0, "zorder": 0}
-    ax.axvspan(math.log(PATTERNS), math.log(PATTERNS) + 1, **beyond)
-    ax.axhspan(entropy, entropy + 0.2, **beyond)
+    ax.axvspan(math.log(PATTERNS), math.log(PATTERNS) + 1, color="0.9", linewidth=0, zorder=0)
+    ax.axhspan(entropy, entropy + 0.2, color="0.9", linewidth=0, zorder=0)
     ax.text(math.log(PATTERNS) - 0.1, 0, f"H(X) = {WIDTHS[0]} ln 2", color="0.4", ha="right")
     ax.text(0, entropy + 0.01, "H(Y)", color="0.4")
     ax.set(xlim=(-0.4, math.log(PATTERNS) + 0.7), ylim=(-0.07, entropy + 0.06))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -212,6 +212,7 @@ class SecondMoments:
 
 
 @dataclass(frozen=True, eq=False)
+@final
 class GroupedMoments:
     """Moments of which it is also known how much each group of samples contributed.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError
-from infoprobe.reporting.names import printable, shortened
+from infoprobe.reporting.names import fitted, printable, shortened
 from infoprobe.rows import LayerCall, Row
 
 if TYPE_CHECKING:
@@ -179,22 +179,6 @@ def name_shades(ax: Axes, names: Sequence[str]) -> None:
     bar.ax.invert_yaxis()
     bar.minorticks_off()
     name_ticks(bar.ax.yaxis, names, across=extent(ax)[0])
-
-
-def fitted(names: Iterable[str], longest: int) -> list[str]:
-    """Names of at most so many letters, as they are printed.
-
-    If any is longer, they are written without the modules that all layers are in, and those that
-    are still too long without their middle.
-    """
-    texts = [printable(name) for name in names]
-    if any(len(text) > longest for text in texts):
-        parts = [text.split(".") for text in texts]
-        modules = zip(*(part[:-1] for part in parts if len(part) > 1), strict=False)
-        shared = len(list(itertools.takewhile(lambda names: len(set(names)) == 1, modules)))
-        short = [part if len(part) == 1 else part[shared:] for part in parts]
-        texts = [shortened(".".join(part), longest) for part in short]
-    return texts
 
 
 def font_size(name: float | str) -> float:

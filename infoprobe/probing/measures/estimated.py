@@ -42,7 +42,8 @@ class EstimatedMeasure(Measure):
         require_measure(self.estimator, self._estimated)
         kind_of(self.estimator)
         if self.samples is not None:
-            checks.require_integer_field(self, "samples", 2)
+            fewest = getattr(self.estimator, "fewest_samples", 2)
+            checks.require_integer_field(self, "samples", fewest)
         elif not (self.streams_moments and getattr(self.estimator, "takes_moments", False)):
             raise ArgumentValueError(
                 "samples",

@@ -46,4 +46,6 @@ def varying(x: T) -> T:
     constant = constant_units(x)
     if not bool(constant.any()) or bool(constant.all()):
         return x
-    return x.of_units(~constant) if isinstance(x, GroupedMoments) else x.flatten(1)[:, ~constant]
+    if isinstance(x, GroupedMoments):
+        return x.of_units(~constant)
+    return x.flatten(1)[:, ~constant]
