@@ -84,10 +84,10 @@ class GivenFlow(Transport):
 
     Arguments:
         flow: A trained flow of FrEIA, nflows, normflows, zuko or any other library that is known
-            (:mod:`infoprobe.libraries`), which carries samples (n, d) to (n, d) and is used as it
-            is; or a function that takes the number of features d and returns a new flow, such as
-            ``zuko.flows.NSF``, which is then trained by likelihood for each fold and each
-            variable, on features that are scaled to deviation 1.
+            (see :func:`infoprobe.libraries.register`), which carries samples (n, d) to (n, d) and
+            is used as it is; or a function that takes the number of features d and returns a new
+            flow, such as ``zuko.flows.NSF``, which is then trained by likelihood for each fold and
+            each variable, on features that are scaled to deviation 1.
         rev: Whether the flow must run backwards to carry data to noise, as those of normflows do.
         steps: The most training steps of a new flow, with Adam; a third of them without a better
             likelihood of the stopping samples, seen every 25 steps, end it.
