@@ -3,10 +3,11 @@
     python -m tests.fuzz.kills 12 --out docs/benchmarks/kills.json
 
 Each round starts a process that writes one kind of file again and again over the old one: the
-checkpoint of a training, a report, its page, its table, or the state of a probe; every second time
-it is the checkpoint. Once the file is there, the process is killed with SIGKILL as soon as an
-unfinished file is seen after a random time. Every file must then be whole, the old one or the new
-one, and from the checkpoint, training must go on to the same weights as without an interruption.
+checkpoint of a training, a report, its page, its table, or the state of a probe; every second
+time it is the checkpoint. Once the process has written the file, it is killed with SIGKILL as
+soon as an unfinished file is seen after a random time. Every file must then be whole, the old one
+or the new one, and from the checkpoint, training must go on to the same weights as without an
+interruption.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from infoprobe.models import Schedule, fit
 SCHEDULE = Schedule(epochs=150, batch_size=8)
 CHECKPOINT = "model.safetensors"
 # Within how many seconds an unfinished file is seen, unless the process is slow to write one.
-_LATEST = 2.0
+_LATEST = 20.0
 
 
 def build():
@@ -117,12 +118,18 @@ def epoch_of(checkpoint):
         return json.loads(file.metadata()["infoprobe"])["position"]["epoch"]
 
 
+def file_at(path):
+    """What tells a file from the one that takes its place; ``None`` if there is none."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
 def kill_while_it_writes(folder, kind, seconds):
     """Kills a process that writes this kind of file: what it leaves unfinished."""
+    before = file_at(folder / kind)
     command = [sys.executable, "-m", "tests.fuzz.kills", "--write", str(folder), "--kind", kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        while not (folder / kind).exists():
+        while file_at(folder / kind) == before:
             time.sleep(0.001)
         time.sleep(seconds)
         latest = time.monotonic() + _LATEST
