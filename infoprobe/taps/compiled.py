@@ -70,7 +70,7 @@ anybody_listens: bool = False
 @torch.library.custom_op(
     "infoprobe::tensors_pass",
     mutates_args={"order"},
-    # Torch 2.6 infers none from these types.
+    # Not all versions of torch infer it from these types.
     schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
 )
 def _tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:

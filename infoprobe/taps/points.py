@@ -18,7 +18,7 @@ T = TypeVar("T")
 @torch.library.custom_op(
     "infoprobe::point_passes",
     mutates_args={"order"},
-    # Torch 2.6 infers none from these types.
+    # Not all versions of torch infer it from these types.
     schema="(Tensor(a!) order, Tensor[] tensors, str name) -> ()",
 )
 def _point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
