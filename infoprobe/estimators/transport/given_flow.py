@@ -75,7 +75,7 @@ class GivenFlow(Transport):
 
     Arguments:
         flow: A trained flow of FrEIA, nflows, normflows, zuko or any other library that is known
-            (:mod:`infoprobe.libraries`), which carries samples (n, d) to (n, d) and is used as it
+            (``infoprobe.libraries``), which carries samples (n, d) to (n, d) and is used as it
             is; or a function that takes the number of features d and returns a new flow, such as
             ``zuko.flows.NSF``, which is then trained by likelihood for each fold and each
             variable, on features that are scaled to deviation 1.
