@@ -77,6 +77,10 @@ def exponentials(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     return (-(1 - torch.rand(n, 3, generator=generator, dtype=torch.float64)).log(),)
 
 
+def uniforms(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    return (torch.rand(n, 3, generator=generator, dtype=torch.float64),)
+
+
 def independent(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     return *normal(n, generator), *normal(n, generator)
 
@@ -146,6 +150,12 @@ def cases() -> dict[str, tuple[object, str, Draw, float]]:
             "entropy",
             exponentials,
             3.0,
+        ),
+        "entropy, Gaussianization, 3 uniform": (
+            ip.Gaussianization(),
+            "entropy",
+            uniforms,
+            0.0,
         ),
         "entropy, 64 bins": (binned(64), "entropy", normal, entropy_of(cells(edges(64)))),
         "entropy, 64 bins, Miller-Madow": (

@@ -48,6 +48,7 @@ from infoprobe.probing.measures import (
     Rate,
     Spectrum,
     TokenEntropy,
+    TotalCorrelation,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe
@@ -105,6 +106,7 @@ __all__ = [
     "Row",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
     "TransportReport",
     "TrustWarning",
     "UpperBound",

@@ -278,9 +278,9 @@ def require_generator(value: Any, name: str) -> None:
 
 
 def items(value: Any) -> Iterator[Any]:
-    """What can be iterated over, item by item; anything else as the only item."""
+    """What can be iterated over, item by item; a text or anything else as the only item."""
     try:
-        return iter(value)
+        return iter((value,) if isinstance(value, str) else value)
     except (TypeError, ValueError):  # so do arrays without axes, and parameters without a shape
         return iter((value,))
 

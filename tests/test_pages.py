@@ -47,12 +47,13 @@ def setting_of_language_models():
     )
     ids = torch.randint(50, (8, 12))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return {"model": transformers.GPT2LMHeadModel(config).eval(), "loader": [batch]}
+    model = transformers.GPT2LMHeadModel(config).eval()
+    return {"model": model, "loader": [batch], "augmented": lambda batch: batch}
 
 
 SETTINGS = {
     "distributed.md 0": setting_of_distributed,
-    "language_models/README.md 0": setting_of_language_models,
+    **{f"language_models/README.md {i}": setting_of_language_models for i in range(3)},
 }
 
 

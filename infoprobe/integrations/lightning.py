@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import infoprobe as ip
 from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
 
-with needed("lightning", "a callback of Lightning"):
-    try:
-        import lightning
-    except ModuleNotFoundError:  # the package may go by its older name
-        import pytorch_lightning as lightning  # type: ignore[no-redef]
+if TYPE_CHECKING:
+    import lightning
+else:
+    with needed("lightning", "a callback of Lightning"):
+        try:
+            import lightning
+        except ModuleNotFoundError:  # the package may go by its older name
+            import pytorch_lightning as lightning
 
 
 class ProbeCallback(lightning.Callback):

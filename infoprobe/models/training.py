@@ -93,16 +93,17 @@ def fit(
             which is written after every epoch and about every minute. A training that was killed
             and is started again ends with bit-for-bit the same weights, on the same machine with
             the same number of threads, and on CUDA under
-            :func:`torch.use_deterministic_algorithms`. A complete training is only loaded.
-            Loading restores torch's global random state together with the weights. The file
-            belongs to one training: another model, schedule, seed, precision, loss or data raise
-            an error. (A function that serves as loss is recognised by its name. Images in memory
-            are recognised by all their values; images that are read when they are needed by 64 of
-            them, and those of an :class:`~infoprobe.datasets.ImageFiles` by the names and sizes
-            of all files as well.) A file in which anything changed since it was written raises an
-            error, too. Its tensors ``model.NAME`` are the weights. The previous file stays until
-            the next one is complete; where the path is a symbolic link, the file that the link
-            points to is replaced. Needs the extra ``infoprobe[train]``.
+            :func:`torch.use_deterministic_algorithms`. A complete training is only loaded, and
+            more ``epochs`` continue it. Loading restores torch's global random state together with
+            the weights. The file belongs to one training: another model, schedule, seed,
+            precision, loss or data raise an error. (A function that serves as loss is recognised
+            by its name. Images in memory are recognised by all their values; images that are read
+            when they are needed by 64 of them, and those of an
+            :class:`~infoprobe.datasets.ImageFiles` by the names and sizes of all files as well.) A
+            file in which anything changed since it was written raises an error, too. Its tensors
+            ``model.NAME`` are the weights. The previous file stays until the next one is complete;
+            where the path is a symbolic link, the file that the link points to is replaced. Needs
+            the extra ``infoprobe[train]``.
         progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``;
             ``None`` shows one if the extra is installed.
         settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
@@ -173,8 +174,9 @@ def fit(
     model.train()
     position, file = Position(), None
     if checkpoint is not None:
+        # A training of fewer epochs is the beginning of this one.
         training = {
-            "schedule": asdict(schedule),
+            "schedule": {k: x for k, x in asdict(schedule).items() if k != "epochs"},
             "loss": _name(loss),
             "seed": seed,
             "autocast": str(autocast),

@@ -14,6 +14,7 @@ from infoprobe.reporting import (
     dashboard,
     documents,
     html,
+    latex,
     ledger,
     loggers,
     mirrored_plot,
@@ -254,6 +255,23 @@ class Report:
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
         return frame(self.rows, "report")
+
+    def to_latex(self) -> str:
+        r"""Returns a table for a paper: a ``tabular`` of LaTeX that needs no package.
+
+        It has a line for each call of a layer and a column for each measure. A value has as many
+        digits as its standard error allows, and stands beside it; a star marks a value that has
+        findings. If steps were tracked, the table is that of the last step. Choose what is shown
+        by :meth:`select`.
+
+        Example:
+            >>> model = torch.nn.Linear(2, 2)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0], [1, 2]]))
+            >>> print(probe.report().to_latex().splitlines()[0])
+            \begin{tabular}{lr}
+        """
+        return latex.table(self._latest().rows)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows as a file of comma-separated values, with a head line.

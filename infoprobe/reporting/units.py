@@ -19,6 +19,8 @@ def in_unit(rows: list[Row], unit: str) -> list[Row]:
 def _converted(row: Row, unit: str) -> Row:
     if row["unit"] == unit or row["unit"] not in NATS_IN:
         return row
-    factor = NATS_IN[row["unit"]] / NATS_IN[unit]
-    value, stderr = (None if x is None else x * factor for x in (row["value"], row["stderr"]))
+    nats, per_unit = NATS_IN[row["unit"]], NATS_IN[unit]
+    value, stderr = (
+        None if x is None else x * nats / per_unit for x in (row["value"], row["stderr"])
+    )
     return {**row, "value": value, "stderr": stderr, "unit": unit}

@@ -158,6 +158,11 @@ class KNN(Estimator):
         checks.require_integer_field(self, "repeats", 1)
         checks.require_integer_field(self, "seed", 0, 2**62)
 
+    @property
+    def fewest_samples(self) -> int:
+        """With how few samples there is an estimate: one more than there are neighbours."""
+        return max(2, self.k + 1)
+
     def entropy(self, x: ArrayLike) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
 

@@ -148,6 +148,14 @@ class TransportReport:
         return "\n".join(lines)
 
 
+def reported(
+    measure: str, value: Tensor, stderr: Tensor | None, **transported: Transported
+) -> TransportReport:
+    """The report of a value, with the findings on all variables that were carried for it."""
+    found = [f for name, variable in transported.items() for f in variable.findings(name)]
+    return TransportReport(measure, value, transported, found, stderr)
+
+
 def bounded(report: TransportReport, x: Tensor) -> TransportReport:
     """The report of the entropy of samples (n, d), held against those of the features.
 

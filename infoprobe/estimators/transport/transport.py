@@ -58,6 +58,7 @@ from infoprobe.estimators.transport.report import (
     UpperBound,
     bounded,
     curved_between,
+    reported,
 )
 from infoprobe.progress import progress_bar
 
@@ -238,7 +239,7 @@ class Transport(ABC):
     def _entropy(self, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))
         stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
-        return bounded(_report("entropy", variable.entropy, stderr, x=variable), x)
+        return bounded(reported("entropy", variable.entropy, stderr, x=variable), x)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
         of_all = self._entropy(normal_scores(x))
@@ -251,7 +252,7 @@ class Transport(ABC):
         value = self._mean(information_of, xs, ys)
         d = x.shape[1] + y.shape[1]
         stderr = self._noise(information_of, [xs, ys], [True, False], d, halves=True)
-        report = _report("mutual_information", value, stderr, x=of_x, y=of_y)
+        report = reported("mutual_information", value, stderr, x=of_x, y=of_y)
         pairs = [torch.cat([a.z, b.z], 1) for a, b in zip(xs, ys, strict=True)]
         report.findings.extend(curved_between(mean_of(list(map(moments, pairs))).significant))
         return report
@@ -260,7 +261,7 @@ class Transport(ABC):
         of_q, qs = self._carry(q, split([q], self.folds, self.seed))
         ps = self._carried_by(of_q, p)
         stderr = self._noise(cross_entropy_of, [ps, qs], [True, True], p.shape[1])
-        return _report("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
+        return reported("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
 
     def _kl_divergence(self, p: Tensor, q: Tensor) -> TransportReport:
         of_p, own = self._carry(p, split([p], self.folds, self.seed))
@@ -268,7 +269,7 @@ class Transport(ABC):
         ps = self._carried_by(of_q, p)
         value = self._mean(cross_entropy_of, ps, qs) - of_p.entropy
         stderr = self._noise(divergence_of, [own, ps, qs], [True, False, True], p.shape[1])
-        return _report("kl_divergence", value, stderr, p=of_p, q=of_q)
+        return reported("kl_divergence", value, stderr, p=of_p, q=of_q)
 
     def _mean(self, measure: Callable[..., Tensor], *samples: Sequence[Carried]) -> Tensor:
         """The mean over folds of a measure of the samples in each."""
@@ -366,13 +367,6 @@ class Transport(ABC):
             require_independent_features(x, name)
             require_no_atoms(torch.split(x, 1, 1), max(3, int(_ATOM * len(x))), name)
         return list(samples.values())
-
-
-def _report(
-    measure: str, value: Tensor, stderr: Tensor | None, **transported: Transported
-) -> TransportReport:
-    found = [f for name, variable in transported.items() for f in variable.findings(name)]
-    return TransportReport(measure, value, transported, found, stderr)
 
 
 class _Measure(NamedTuple):

@@ -204,7 +204,7 @@ class KeptAverage(Kept[AveragePiece]):
 
     def _add(self, piece: AveragePiece, run: Pass) -> bool:
         self.average = piece.average if self.average is None else self.average + piece.average
-        self.notes |= {piece.note} - {""}
+        self.notes.update({piece.note} - {""})
         return False
 
     def _merge(self, other: KeptAverage, merging: Merging | None) -> None:

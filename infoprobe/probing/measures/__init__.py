@@ -25,6 +25,7 @@ from infoprobe.probing.measures.spectrum import (
     Spectrum,
 )
 from infoprobe.probing.measures.token_entropy import TokenEntropy
+from infoprobe.probing.measures.total_correlation import TotalCorrelation
 
 __all__ = [
     "AttentionEntropy",
@@ -54,4 +55,5 @@ __all__ = [
     "Saturation",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
 ]
