@@ -1,5 +1,7 @@
 """What the examples in docstrings and all tests may use."""
 
+import os
+
 import matplotlib
 import pytest
 import torch
@@ -8,6 +10,7 @@ from hypothesis import HealthCheck, settings
 import infoprobe
 
 matplotlib.use("Agg")
+os.environ.pop("COLUMNS", None)  # tables in docstrings are as wide as they are
 # A busy machine is slow, and no test is timed.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")

@@ -30,6 +30,7 @@ SAID = {
     "too-few-values",
     "undersampled-information",
     "negentropy-left",
+    "above-bound",
 }
 # What takes a second or so each time is repeated a quarter as often.
 SLOW = ("entropy, Gaussianization", "information, k-NN, conditional")
@@ -74,6 +75,10 @@ def confounded(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
 
 def exponentials(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
     return (-(1 - torch.rand(n, 3, generator=generator, dtype=torch.float64)).log(),)
+
+
+def uniforms(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
+    return (torch.rand(n, 3, generator=generator, dtype=torch.float64),)
 
 
 def independent(n: int, generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -145,6 +150,12 @@ def cases() -> dict[str, tuple[object, str, Draw, float]]:
             "entropy",
             exponentials,
             3.0,
+        ),
+        "entropy, Gaussianization, 3 uniform": (
+            ip.Gaussianization(),
+            "entropy",
+            uniforms,
+            0.0,
         ),
         "entropy, 64 bins": (binned(64), "entropy", normal, entropy_of(cells(edges(64)))),
         "entropy, 64 bins, Miller-Madow": (

@@ -5,12 +5,15 @@ python benchmarks/language_models.py --full --out docs/benchmarks/language_model
 
 The model is a GPT-2 from a configuration, with random weights: 6 layers of 256 units at 8 x 128
 tokens, or with --full 24 layers of 1,024 units at 8 x 512 tokens. What is measured are ratios of
-process times in one thread; --full takes 10 minutes, and measures all of them together alone.
+process times in one thread, and the bytes that a probe keeps after one pass and after more; --full
+takes 10 minutes, and measures all of them together alone. Attention entropies need attention that
+returns its probabilities, so their pass is compared with a plain one of that kind.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -40,9 +43,8 @@ def model_of(full: bool, layers: int) -> tuple[GPT2LMHeadModel, torch.Tensor]:
     return model, torch.randint(0, vocabulary, (8, tokens))
 
 
-def contenders(
-    model: GPT2LMHeadModel, ids: torch.Tensor, full: bool
-) -> dict[str, Callable[[], object]]:
+def measures_of(model: GPT2LMHeadModel, full: bool) -> dict[str, list[ip.Measure]]:
+    """The measures of each contender."""
     read_out = [model.transformer.ln_f, model.lm_head]
     measures: dict[str, list[ip.Measure]] = {
         "TokenEntropy()": [ip.TokenEntropy()],
@@ -55,9 +57,14 @@ def contenders(
         ],
     }
     # TokenEntropy(alpha=2) takes the place of TokenEntropy().
-    measures["all"] = [
-        measure for name, some in measures.items() if "alpha" not in name for measure in some
-    ]
+    every = [measure for name, some in measures.items() if "alpha" not in name for measure in some]
+    return {"all": every} if full else measures | {"all": every}
+
+
+def contenders(
+    model: GPT2LMHeadModel, ids: torch.Tensor, measures: dict[str, list[ip.Measure]]
+) -> dict[str, Callable[[], object]]:
+    """A pass, plain and with measures at each block."""
 
     def plain() -> None:
         with torch.no_grad():
@@ -70,10 +77,38 @@ def contenders(
 
         return run
 
-    if full:
-        measures = {"all": measures["all"]}
     found: dict[str, Callable[[], object]] = {"plain": plain}
     return found | {name: probed(chosen) for name, chosen in measures.items()}
+
+
+def attending(model: GPT2LMHeadModel, ids: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """A pass with attention that returns its probabilities, and one that is measured."""
+    layers = "transformer.h.*.attn"
+
+    def plain() -> None:
+        with torch.no_grad():
+            model(ids, use_cache=False)
+
+    def probed() -> None:
+        with ip.probe(model, layers, ip.AttentionEntropy()):
+            plain()
+
+    return {"plain, eager attention": plain, "AttentionEntropy()": probed}
+
+
+def kept(
+    model: GPT2LMHeadModel, ids: torch.Tensor, measures: list[ip.Measure], passes: list[int]
+) -> dict[str, int]:
+    """How many bytes a probe keeps after each of these numbers of passes."""
+    found = {}
+    with ip.probe(model, [*model.transformer.h], measures) as probe, torch.no_grad():
+        for number in range(1, passes[-1] + 1):
+            model(ids, use_cache=False)
+            if number in passes:
+                buffer = io.BytesIO()
+                torch.save(probe.state_dict(), buffer)
+                found[str(number)] = buffer.tell()
+    return found
 
 
 def main() -> None:
@@ -86,16 +121,27 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model, ids = model_of(arguments.full, arguments.layers or (24 if arguments.full else 6))
-    rounds = arguments.rounds or (2 if arguments.full else 15)
-    found = ratios(contenders(model, ids, arguments.full), rounds)
+    rounds = arguments.rounds or (3 if arguments.full else 15)
+    measures = measures_of(model, arguments.full)
+    found = ratios(contenders(model, ids, measures), rounds)
     size = f"{model.config.n_layer} layers, d = {model.config.n_embd}"
     case = f"{size}, {ids.shape[0]} x {ids.shape[1]}"
-    print(table("process time of a forward pass, as a ratio", {case: found}))
+    print(table("process time of a forward pass, as a ratio", {case: found}), flush=True)
+    passes = [1, 2] if arguments.full else [1, 10, 100]
+    bytes_kept = {name: kept(model, ids, some, passes) for name, some in measures.items()}
+    print(bytes_kept, flush=True)
+    eager = {}
+    if not arguments.full:
+        model.set_attn_implementation("eager")
+        eager = ratios(attending(model, ids), rounds)
+        print(table("the same with eager attention", {case: eager}))
     content = {
         **about(arguments.threads),
         "model": case,
         "rounds": rounds,
         "ratios": found,
+        "ratios with eager attention": eager,
+        "bytes kept after passes": bytes_kept,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
     write(arguments.out, content)

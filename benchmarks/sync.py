@@ -3,7 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/sync.py [number of processes ...]
 
 Writes docs/benchmarks/sync.json. Each process has measured 60 layers, with the three default
-measures (histograms) or with samples. The bytes are those of the
+measures (histograms), with samples, with covariances of 64 values, or with averages over
+prompts. The bytes are those of the
 tensors that a process gives to `all_reduce`; the seconds are CPU time of the slowest process, so
 that processes which share a core are not counted as slow. Merging the states of all processes, as
 sync() did before, stands beside it.
@@ -30,9 +31,12 @@ from infoprobe.probing.record import Record
 RESULTS = Path(__file__).parents[1] / "docs" / "benchmarks" / "sync.json"
 WORLDS = 1, 2, 4, 8
 LAYERS = 60
-CASES: dict[str, Any] = {
-    "counts": None,
-    "samples": [ip.Entropy(ip.Gaussian(), samples=512)],
+# The measures, and the shape of a batch.
+CASES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "counts": (None, (256, 32)),
+    "samples": ([ip.Entropy(ip.Gaussian(), samples=512)], (256, 32)),
+    "second moments": ([ip.Spectrum()], (256, 64)),
+    "averages": ([ip.TokenEntropy(), ip.Curvature()], (32, 8, 32)),
 }
 
 
@@ -70,11 +74,11 @@ def work(rank: int, world: int, folder: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(*(nn.Tanh() for _ in range(LAYERS)))
     found: dict[str, Any] = {}
-    for name, measures in CASES.items():
+    for name, (measures, shape) in CASES.items():
         generator = torch.Generator().manual_seed(rank)
         with ip.probe(model, measures=measures) as probe:
             for _ in range(3):
-                model(torch.randn(256, 32, generator=generator))
+                model(torch.randn(shape, generator=generator))
         own = probe._recorder.record
         group = Group()
         counted = told(group)

@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,41 +86,42 @@ def line(row: dict[str, Any]) -> str:
     )
 
 
-def run(
-    cases: list[Case], only: str, make: Callable[[Case], dict[str, Any]]
-) -> list[dict[str, Any]]:
-    rows = []
-    for case in cases:
-        if only in f"{case.kind}: {case.name}":
-            rows.append(make(case))
-            print(line(rows[-1]), flush=True)
-    return rows
+def written(out: Path | None, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Writes what was found up to now."""
+    if out:
+        lists = [
+            f"{json.dumps(name)}: [\n" + ",\n".join(map(json.dumps, rows)) + "\n]"
+            for name, rows in found.items()
+        ]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text("{" + ", ".join(lists) + "}\n")
 
 
 def main() -> None:
-    """Prints each case and a summary, and writes them."""
+    """Prints each case and a summary, and writes them; an interrupted run continues."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", default="", help="only the cases whose name contains this")
     parser.add_argument("--draws", type=int, default=DRAWS, help="of each clean case")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    rows = run(HARD, arguments.only, hard)
-    quiet = run(CLEAN, arguments.only, lambda case: clean(case, arguments.draws))
-    counts = dict.fromkeys(("right", "told", "SILENT"), 0)
-    for row in rows:
-        counts[row["verdict"]] += 1
-    print(counts)
-    if arguments.out:
-        lines = [
-            '{"hard": [',
-            ",\n".join(map(json.dumps, rows)),
-            '], "clean": [',
-            ",\n".join(map(json.dumps, quiet)),
-            "]}",
-        ]
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text("\n".join(lines) + "\n")
+    found: dict[str, list[dict[str, Any]]] = {"hard": [], "clean": []}
+    if arguments.out and arguments.out.exists():
+        found = json.loads(arguments.out.read_text())
+    makers: dict[str, tuple[list[Case], Callable[[Case], dict[str, Any]]]] = {
+        "hard": (HARD, hard),
+        "clean": (CLEAN, lambda case: clean(case, arguments.draws)),
+    }
+    for name, (cases, make) in makers.items():
+        rows = found[name]
+        done = {(row.get("kind", "clean"), row["case"]) for row in rows}
+        for case in cases:
+            if (case.kind, case.name) in done or arguments.only not in f"{case.kind}: {case.name}":
+                continue
+            rows.append(make(case))
+            print(line(rows[-1]), flush=True)
+            written(arguments.out, found)
+    print(Counter(row["verdict"] for row in found["hard"]))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,14 @@ def _clean() -> list[Case]:
             of_pairs(0.5, 3),
         ),
         Case(kind, "chosen MI 20 + 20, independent", MI, None, lambda g: pair(1000, 20, 0, g), 0),
+        Case(
+            kind,
+            "chosen MI 10 + 10, 0.8",
+            MI,
+            None,
+            lambda g: pair(800, 10, 0.8, g),
+            of_pairs(0.8, 10),
+        ),
         Case(kind, "k-NN TC of 3", TC, KNN, lambda g: (normal(1000, 3, g),), 0),
         Case(
             kind,

@@ -7,6 +7,7 @@ estimators with the same flaw.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -34,6 +35,7 @@ from trust_data import (
     of_pairs,
     of_student,
     pair,
+    planted,
     same,
     some_twice,
     spiral,
@@ -284,10 +286,45 @@ def _copulas() -> list[Case]:
     return found
 
 
+def _functions() -> list[Case]:
+    """Variables of which one is a function of the other, in many dimensions."""
+    kind, ndtr = "functions", torch.special.ndtr
+
+    def told(d: int, f: Callable[[Tensor], Tensor], first: Callable[[Tensor], Tensor]) -> Draw:
+        mixing = torch.linalg.qr(planted(d, d, 1.0, 3)).Q
+
+        def drawn(g: torch.Generator) -> tuple[Tensor, ...]:
+            x = first(normal(2000, d, g))
+            return x, f(x @ mixing)
+
+        return drawn
+
+    def among(d: int, g: torch.Generator) -> tuple[Tensor, ...]:
+        x, y = normal(2000, d, g), normal(2000, d, g)
+        y[:, 0] = x[:, 1].tanh()
+        return x, y
+
+    leaky = partial(torch.nn.functional.leaky_relu, negative_slope=0.1)
+    draws: dict[str, Draw] = {
+        "tanh of 10 mixed features": told(10, torch.tanh, same),
+        "tanh of 10 mixed uniform features": told(10, torch.tanh, ndtr),
+        "10 features and a rotation of them": told(10, same, same),
+        "leaky ReLU of 20 mixed features": told(20, leaky, same),
+        "a feature and tanh of it among noise, 4 + 4": partial(among, 4),
+        "a feature and tanh of it among noise, 12 + 12": partial(among, 12),
+    }
+    return [
+        Case(kind, f"{name}, {how}", MI, estimator, draw, math.inf)
+        for name, draw in draws.items()
+        for how, estimator in (("raw", KNN), ("chosen", None))
+    ]
+
+
 INFORMATION = [
     *_simple(),
     *_units(),
     *_told_perfectly(),
     *_critic(),
     *_copulas(),
+    *_functions(),
 ]

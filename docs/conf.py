@@ -1,5 +1,8 @@
 """Settings of the site, which ``python -m sphinx -W docs build/site`` builds."""
 
+import re
+from typing import Any
+
 import infoprobe
 
 project = "infoprobe"
@@ -27,9 +30,29 @@ nb_merge_streams = True
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
+autodoc_type_aliases = {"ArrayLike": "infoprobe.ArrayLike"}
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+# Every reference to a name of infoprobe must lead somewhere. The types in signatures may belong to
+# other libraries, or to the inside of this one.
+nitpicky = True
+nitpick_ignore_regex = [("py:class", ".*"), ("py:.*", r"(torch|sys)\..*")]
 
 html_theme = "furo"
 html_title = f"infoprobe {version}"
 html_copy_source = False
+
+
+def _with_plain_aliases(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str, returned: str
+) -> tuple[str, str] | None:
+    """A signature with the names of types that have one."""
+    if not signature:
+        return None
+    return re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returned
+
+
+def setup(app: Any) -> None:
+    """Connects what Sphinx is to call."""
+    app.connect("autodoc-process-signature", _with_plain_aliases)

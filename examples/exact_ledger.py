@@ -260,31 +260,40 @@ def _figure(ledger: dict[str, Any], decoders: dict[str, Any], path: Path) -> Non
         layout=ConstrainedLayoutEngine(hspace=0.06, wspace=0.04),
         height_ratios=[1.2, 1],
     )
-    _bars(axes["ledger"], _shown(ledger))
+    _dots(axes["ledger"], _shown(ledger))
     _spectra(axes["unit"], decoders, "singular values")
     _spectra(axes["spread"], decoders, "singular values per standard deviation")
     figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
 
-def _bars(ax: Axes, lines: list[dict[str, Any]]) -> None:
+def _dots(ax: Axes, lines: list[dict[str, Any]]) -> None:
+    """A dot for each change on a linear axis, with a thin stem from zero and the number beside."""
     series = {EXACT: [line["exact"] for line in lines]}
     series |= {name: [line["estimates"][name] for line in lines] for name in ESTIMATORS}
     errors = [line["stderr"] for line in lines]
-    width = 0.88 / len(series)
-    for i, (name, values) in enumerate(series.items()):
-        exact = name == EXACT
-        places = [place + (i - (len(series) - 1) / 2) * width for place in range(len(lines))]
-        ax.bar(places, values, 0.94 * width, color=COLOURS[name], label=name)
-        if exact:
-            ax.errorbar(places, values, errors, fmt="none", ecolor="0.55", capsize=4)
+    for i, ((name, values), marker) in enumerate(zip(series.items(), "os^D", strict=True)):
+        exact, colour = name == EXACT, COLOURS[name]
+        places = [place + (i - (len(series) - 1) / 2) * 0.22 for place in range(len(lines))]
+        ax.vlines(places, 0, values, color=colour, linewidth=0.8, alpha=0.6)
+        ax.errorbar(
+            places,
+            values,
+            [1.96 * error for error in errors] if exact else None,
+            fmt=marker,
+            color=colour,
+            markerfacecolor=colour if exact else "white",
+            markersize=6,
+            capsize=4,
+            label=name,
+        )
         for place, value, error in zip(places, values, errors, strict=True):
             text = _signed(value) + (f"\n±{error:.1g}" if exact and error else "")
             above = value > -0.5
             ax.annotate(
                 text,
                 (place, value),
-                (0, 5 if above else -5),
+                (0, 7 if above else -7),
                 textcoords="offset points",
                 ha="center",
                 va="bottom" if above else "top",
@@ -292,15 +301,12 @@ def _bars(ax: Axes, lines: list[dict[str, Any]]) -> None:
                 fontweight="bold" if exact else "normal",
                 color=COLOURS[EXACT] if exact else "0.25",
             )
-    ax.set_yscale("symlog", linthresh=10, linscale=0.5)
-    ticks = [-1000, -100, -10, 0, 10, 100, 1000]
-    ax.set_yticks(ticks, [_signed(tick) for tick in ticks])
-    ax.margins(y=0.1)
+    ax.margins(y=0.12)
     ax.axhline(0, color="0.3", linewidth=0.8)
     ax.axvline(len(lines) - 1.5, color="0.75", linewidth=0.8)
     ax.set_xticks(range(len(lines)), [line["layer"] for line in lines])
     ax.set_xlim(-0.5, len(lines) - 0.5)
-    ax.set_ylabel("nats (logarithmic beyond ±10)")
+    ax.set_ylabel("change of entropy (nats)")
     ax.set_title(
         "What each layer of the invertible network adds to differential entropy, MNIST", pad=28
     )
@@ -314,7 +320,7 @@ def _signed(value: float) -> str:
 
 def _spectra(ax: Axes, decoders: dict[str, Any], key: str) -> None:
     relative = "deviation" in key
-    for name, found in decoders.items():
+    for (name, found), marker in zip(decoders.items(), "os", strict=True):
         values, colour = found[key], DECODER_COLOURS[name]
         order = range(1, len(values["median"]) + 1)
         label = (
@@ -322,7 +328,7 @@ def _spectra(ax: Axes, decoders: dict[str, Any], key: str) -> None:
             if relative
             else f"{NAMES[name]}: E ½ ln det JᵀJ = {with_error(found)} nats"
         ).replace("-", "−")
-        ax.plot(order, values["median"], color=colour, marker="o", markersize=4, label=label)
+        ax.plot(order, values["median"], color=colour, marker=marker, markersize=4, label=label)
         quartiles = values["lower quartile"], values["upper quartile"]
         ax.fill_between(order, *quartiles, color=colour, alpha=0.2, linewidth=0)
     ax.set_yscale("log")

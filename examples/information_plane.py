@@ -269,6 +269,7 @@ def _figure(reports: dict[str, ip.Report], entropy: float, options: argparse.Nam
         line[0].set_title(f"{name}, binned: {BINS} bins a unit")
         points = _plane(line[1], of["noises"], "T+Z", entropy, options.epochs)
         line[1].set_title(f"{name}, nearest neighbours: noise Z of deviation {options.noise:g}")
+        _show_bias(line[1])
     figure.colorbar(points, ax=axes, label="epoch + 1", aspect=40)
     handles = [
         Line2D([], [], color="0.4", linestyle="", marker=marker, label=f"{i} ({width} units)")
@@ -283,12 +284,15 @@ def _figure(reports: dict[str, ip.Report], entropy: float, options: argparse.Nam
 
 
 def _plane(ax: Axes, rows: list[Row], layer: str, entropy: float, epochs: int) -> PathCollection:
-    """Draws a path for each layer, whose points go from dark to light with the epochs."""
-    ax.axvline(math.log(PATTERNS), color="0.6", linestyle="--", linewidth=0.8)
-    ax.axhline(entropy, color="0.6", linestyle="--", linewidth=0.8)
+    """Draws a path for each layer, whose points go from dark to light with the epochs.
+
+    No true value lies in the grey parts, beyond H(X) and H(Y).
+    """
+    ax.axvspan(math.log(PATTERNS), math.log(PATTERNS) + 1, color="0.9", linewidth=0, zorder=0)
+    ax.axhspan(entropy, entropy + 0.2, color="0.9", linewidth=0, zorder=0)
     ax.text(math.log(PATTERNS) - 0.1, 0, f"H(X) = {WIDTHS[0]} ln 2", color="0.4", ha="right")
     ax.text(0, entropy + 0.01, "H(Y)", color="0.4")
-    ax.margins(y=0.08)
+    ax.set(xlim=(-0.4, math.log(PATTERNS) + 0.7), ylim=(-0.07, entropy + 0.06))
     for marker, name in zip(MARKERS, dict.fromkeys(row["layer"] for row in rows), strict=True):
         of = {
             reference: [
@@ -314,6 +318,19 @@ def _plane(ax: Axes, rows: list[Row], layer: str, entropy: float, epochs: int) -
     ax.set_xlabel(f"I(X;{layer}) (nats)")
     ax.set_ylabel(f"I({layer};Y) (nats)")
     return points
+
+
+def _show_bias(ax: Axes) -> None:
+    """Shows how far the estimate by neighbours goes beyond H(X) where all patterns are apart."""
+    largest = math.log(PATTERNS) + EXCESS
+    ax.axvline(largest, color="0.4", linestyle=":", linewidth=1)
+    ax.text(
+        math.log(PATTERNS) - 0.1,
+        -0.05,
+        f"dotted: H(X) + {EXCESS:.2f}, the largest estimate",
+        color="0.4",
+        ha="right",
+    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """infoprobe: how much information each layer of a network keeps, gains or loses, both ways."""
 
 from infoprobe import datasets, libraries, models
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators import (
     KNN,
     Critic,
     Flow,
     Gaussian,
     Gaussianization,
+    GivenFlow,
     Histogram,
     MatrixRenyi,
 )
@@ -31,6 +33,7 @@ from infoprobe.maps.spectrum import JacobianSpectrum, jacobian_spectrum
 from infoprobe.neighbors import Neighbors, nearest_neighbors
 from infoprobe.probing.attach import probe
 from infoprobe.probing.measures import (
+    AttentionEntropy,
     Curvature,
     DiME,
     Divergence,
@@ -45,6 +48,7 @@ from infoprobe.probing.measures import (
     Rate,
     Spectrum,
     TokenEntropy,
+    TotalCorrelation,
 )
 from infoprobe.probing.measures.base import Reading
 from infoprobe.probing.probe import Probe
@@ -56,10 +60,13 @@ from infoprobe.taps.points import tap
 from infoprobe.trust.choose import Choice, choose
 from infoprobe.trust.confidence import ConfidenceInterval, confidence_interval
 from infoprobe.trust.diagnose import diagnose
+from infoprobe.trust.permutation import PermutationTest, permutation_test
 from infoprobe.version import __version__
 
 __all__ = [
     "KNN",
+    "ArrayLike",
+    "AttentionEntropy",
     "Bias",
     "BottleneckAccount",
     "Choice",
@@ -78,6 +85,7 @@ __all__ = [
     "Flow",
     "Gaussian",
     "Gaussianization",
+    "GivenFlow",
     "Histogram",
     "InfoNCE",
     "InvertibilityCheck",
@@ -87,6 +95,7 @@ __all__ = [
     "Measure",
     "MutualInformation",
     "Neighbors",
+    "PermutationTest",
     "PredictionDivergence",
     "PredictionEntropy",
     "Probe",
@@ -97,6 +106,7 @@ __all__ = [
     "Row",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
     "TransportReport",
     "TrustWarning",
     "UpperBound",
@@ -119,7 +129,13 @@ __all__ = [
     "models",
     "mutual_information",
     "nearest_neighbors",
+    "permutation_test",
     "probe",
     "tap",
     "total_correlation",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

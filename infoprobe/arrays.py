@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
+from torch.utils.dlpack import from_dlpack
 
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.torch_internals import lacks_values
 
 _COMPUTABLE = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
@@ -19,21 +23,38 @@ _COMPUTABLE = {
 _MOST_AXES = 65
 
 
-def as_tensor(x: Any, name: str) -> Tensor:
+class SupportsDLPack(Protocol):
+    """An array of another library that hands its memory over, as those of JAX and CuPy do."""
+
+    def __dlpack__(self, *args: Any, **kwargs: Any) -> Any:
+        """The array as a capsule, see https://dmlc.github.io/dlpack."""
+
+    def __dlpack_device__(self) -> tuple[Any, Any]:
+        """The kind of device on which it is, and the number of the device."""
+
+
+ArrayLike: TypeAlias = Tensor | npt.ArrayLike | SupportsDLPack
+"""What holds numbers: tensors, arrays of NumPy and of other libraries, numbers and lists."""
+
+
+def as_tensor(x: object, name: str) -> Tensor:
     """A tensor of real numbers with at least one element.
 
     Nested tensors become one tensor of all their samples, quantised ones are dequantised, and
     unsigned integers of more than 8 bits become signed ones, since torch can do little with them.
 
     Arguments:
-        x: Anything that :func:`torch.as_tensor` takes.
+        x: Anything that :func:`torch.as_tensor` takes, and arrays of other libraries by DLPack,
+            on their devices and without a copy where torch can share their memory.
         name: What the caller calls it, for error messages.
 
     Raises:
-        TypeError: It is no array of real numbers, or one of which this process holds a part.
+        TypeError: It is no array of real numbers, or one of which this process holds a part, or
+            whose values are not known yet.
         ValueError: It is empty, or some of its values are masked.
     """
-    tensor = x if isinstance(x, Tensor) else _from_array(x, name)
+    tensor = x if isinstance(x, Tensor) else _from_elsewhere(x, name)
+    _require_values(tensor, name)
     if type(tensor) is not Tensor:
         _require_whole(tensor, name)
     if tensor.is_quantized:
@@ -60,6 +81,22 @@ def as_tensor(x: Any, name: str) -> Tensor:
             f"{tuple(tensor.shape)}. Check the slice or the batch that it comes from.",
         )
     return _computable(tensor, name)
+
+
+def _from_elsewhere(x: Any, name: str) -> Tensor:
+    """A tensor from anything else that holds numbers."""
+    if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
+        return _from_array(x, name)
+    try:
+        return from_dlpack(x)
+    except Exception as error:  # somebody else's: of a device, a type, or read-only memory
+        if hasattr(x, "__array__"):
+            return _from_array(x, name)  # a copy
+        raise ArgumentTypeError(
+            name,
+            f"expected an array that torch can share, got {type(x).__name__}{_dtype_of(x)} "
+            f"({error}). Copy it to the CPU as a NumPy array, or to a device that torch has.",
+        ) from error
 
 
 def _from_array(x: Any, name: str) -> Tensor:
@@ -97,6 +134,22 @@ def _is_masked(x: Any, depth: int = 0) -> bool:
 
 def _dtype_of(x: Any) -> str:
     return f" of dtype {x.dtype}" if hasattr(x, "dtype") else ""
+
+
+def _require_values(x: Tensor, name: str) -> None:
+    """Raises if a tensor has no values, or none yet."""
+    if type(x) is not Tensor and is_lazy(x):
+        raise ArgumentTypeError(
+            name,
+            "expected a tensor with values, got a parameter that waits for the first batch. Run "
+            "its module on a batch first.",
+        )
+    if lacks_values(x):
+        raise ArgumentTypeError(
+            name,
+            "expected a tensor with values, got one without, as there are in FakeTensorMode, in "
+            "traces and in torch.func.vmap. Measure real data there, or the samples in a loop.",
+        )
 
 
 def _require_whole(x: Tensor, name: str) -> None:

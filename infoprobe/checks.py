@@ -81,7 +81,7 @@ def length(x: Tensor) -> int:
     return x.size(0) if x.dim() else 0
 
 
-def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
+def samples(x: object, name: str, at_least: int = 2) -> Tensor:
     """``x`` as a matrix (n, d) of n samples: the first axis counts them, the rest is flattened.
 
     Half precision becomes float32, which holds it exactly; gradients pass through.
@@ -101,7 +101,7 @@ def samples(x: Any, name: str, at_least: int = 2) -> Tensor:
     return tensor.flatten(1) if tensor.dim() > 1 else tensor.unsqueeze(1)
 
 
-def continuous(x: Any, name: str) -> Tensor:
+def continuous(x: object, name: str) -> Tensor:
     """The samples (n, d) of a continuous variable, see :func:`samples`.
 
     Raises:
@@ -197,7 +197,7 @@ def require_real(
         ValueError: It is out of this range, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentTypeError(name, f"expected a number, got {_typed(value)}.")
+        raise ArgumentTypeError(name, f"expected a number, got {typed(value)}.")
     is_integer = isinstance(value, int | np.integer)
     try:
         number = float(value)
@@ -228,7 +228,7 @@ def require_integer(value: Any, low: int, high: int | None, name: str) -> int:
         ValueError: It is not in ``[low, high]``.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ArgumentTypeError(name, f"expected an integer, got {_typed(value)}.")
+        raise ArgumentTypeError(name, f"expected an integer, got {typed(value)}.")
     number = int(value)
     most = _MOST if high is None else high
     if not low <= number <= most:
@@ -244,6 +244,33 @@ def require_integer_field(thing: Any, name: str, low: int, high: int | None = No
     object.__setattr__(thing, name, require_integer(getattr(thing, name), low, high, name))
 
 
+def require_bool(value: Any, name: str) -> bool:
+    """``value`` as a Python bool.
+
+    Raises:
+        TypeError: It is neither True nor False.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(name, f"expected True or False, got {typed(value)}.")
+    return bool(value)
+
+
+def require_bool_field(thing: Any, name: str) -> None:
+    """Checks a field of a frozen dataclass, and makes it a Python bool: :func:`require_bool`."""
+    object.__setattr__(thing, name, require_bool(getattr(thing, name), name))
+
+
+def require_text(value: Any, name: str) -> str:
+    """``value`` itself.
+
+    Raises:
+        TypeError: It is no string.
+    """
+    if not isinstance(value, str):
+        raise ArgumentTypeError(name, f"expected a text, got {typed(value)}.")
+    return value
+
+
 def require_generator(value: Any, name: str) -> None:
     """Raises a TypeError unless ``value`` is a generator of torch or ``None``."""
     if not isinstance(value, torch.Generator | None):
@@ -251,10 +278,10 @@ def require_generator(value: Any, name: str) -> None:
 
 
 def items(value: Any) -> Iterator[Any]:
-    """What can be iterated over, item by item; anything else as the only item."""
+    """What can be iterated over, item by item; a text or anything else as the only item."""
     try:
-        return iter(value)
-    except TypeError:  # also of an array without axes, which says that it can be iterated over
+        return iter((value,) if isinstance(value, str) else value)
+    except (TypeError, ValueError):  # so do arrays without axes, and parameters without a shape
         return iter((value,))
 
 
@@ -267,7 +294,8 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _typed(value: Any) -> str:
+def typed(value: Any) -> str:
+    """The start of the ``repr`` of an argument, and its type, for error messages."""
     return f"{shown(value)} of type {type(value).__name__}"
 
 

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 # The longest name of a file, in bytes, that the usual file systems take.
@@ -25,8 +26,8 @@ def as_path(path: Any, name: str) -> Path:
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise ArgumentTypeError(
             name,
-            f"expected the path of a file, got {path!r} of type {type(path).__name__}. Pass a "
-            "string or a pathlib.Path.",
+            f"expected the path of a file, got {checks.typed(path)}. Pass a string or a "
+            "pathlib.Path.",
         )
     if "\0" in os.fspath(path):
         raise ArgumentValueError(

@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from infoprobe import checks
-from infoprobe.errors import ArgumentValueError
+from infoprobe.arrays import ArrayLike
 from infoprobe.estimators.protocols import (
     ConditionalInformationEstimator,
     CrossEntropyEstimator,
@@ -31,10 +29,18 @@ from infoprobe.estimators.protocols import (
     method_of,
 )
 from infoprobe.findings import TrustWarning
+from infoprobe.progress import showing
 from infoprobe.trust.choose import choose
+from infoprobe.units import nats_per_unit
 
 
-def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = math.e) -> Tensor:
+def entropy(
+    x: ArrayLike,
+    estimator: EntropyEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
+) -> Tensor:
     r"""Estimates the entropy of ``x``.
 
     Without an estimator, the random variable is the bin that a value falls in, with all values of
@@ -49,6 +55,8 @@ def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = 
         estimator: Says which random variable, and how it is estimated; ``None`` for the one
             that :func:`infoprobe.choose` chooses by the data.
         base: The base of the logarithm: ``math.e`` for nats, 2 for bits.
+        progress: Whether to show progress bars where estimators take long, such as
+            ``ip.Flow()``. Needs the extra ``infoprobe[progress]``.
 
     Returns:
         A 0-dim float64 tensor on the device of ``x``.
@@ -65,11 +73,16 @@ def entropy(x: Any, estimator: EntropyEstimator | None = None, *, base: float = 
         >>> float(ip.entropy([0.0, 1.0, 2.0, 3.0], base=2))
         2.0
     """
-    return _measured("entropy", estimator, base, x)
+    return _measured("entropy", estimator, base, progress, x)
 
 
 def cross_entropy(
-    p: Any, q: Any, estimator: CrossEntropyEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: CrossEntropyEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the cross-entropy of ``q`` relative to ``p``.
 
@@ -77,11 +90,16 @@ def cross_entropy(
     a tensor pooled and the bins shared. The other arguments, the result, the warning and the
     errors are the same as in :func:`entropy`.
     """
-    return _measured("cross_entropy", estimator, base, p, q)
+    return _measured("cross_entropy", estimator, base, progress, p, q)
 
 
 def kl_divergence(
-    p: Any, q: Any, estimator: DivergenceEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: DivergenceEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     r"""Estimates the relative entropy :math:`KL(P \| Q)` of two samples.
 
@@ -91,11 +109,16 @@ def kl_divergence(
     samples that are independent. The other arguments, the result, the warning and the errors are
     the same as in :func:`entropy`.
     """
-    return _measured("kl_divergence", estimator, base, p, q)
+    return _measured("kl_divergence", estimator, base, progress, p, q)
 
 
 def js_divergence(
-    p: Any, q: Any, estimator: JensenShannonEstimator | None = None, *, base: float = math.e
+    p: ArrayLike,
+    q: ArrayLike,
+    estimator: JensenShannonEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the Jensen-Shannon divergence of two samples.
 
@@ -103,11 +126,16 @@ def js_divergence(
     a tensor pooled and the bins shared. The other arguments, the result, the warning and the
     errors are the same as in :func:`entropy`.
     """
-    return _measured("js_divergence", estimator, base, p, q)
+    return _measured("js_divergence", estimator, base, progress, p, q)
 
 
 def mutual_information(
-    x: Any, y: Any, estimator: InformationEstimator | None = None, *, base: float = math.e
+    x: ArrayLike,
+    y: ArrayLike,
+    estimator: InformationEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     r"""Estimates the mutual information of two variables that were sampled in pairs.
 
@@ -135,16 +163,17 @@ def mutual_information(
         >>> bool(abs(ip.mutual_information(x, y) + math.log(0.8)) < 0.1)  # -ln 0.8 = 0.22
         True
     """
-    return _measured("mutual_information", estimator, base, x, y)
+    return _measured("mutual_information", estimator, base, progress, x, y)
 
 
 def conditional_mutual_information(
-    x: Any,
-    y: Any,
-    z: Any,
+    x: ArrayLike,
+    y: ArrayLike,
+    z: ArrayLike,
     estimator: ConditionalInformationEstimator | None = None,
     *,
     base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the mutual information of x and y given z, which were sampled together.
 
@@ -152,11 +181,15 @@ def conditional_mutual_information(
     of real numbers. The other arguments, the result, the warning and the errors are the same as
     in :func:`entropy`.
     """
-    return _measured("conditional_mutual_information", estimator, base, x, y, z)
+    return _measured("conditional_mutual_information", estimator, base, progress, x, y, z)
 
 
 def total_correlation(
-    x: Any, estimator: TotalCorrelationEstimator | None = None, *, base: float = math.e
+    x: ArrayLike,
+    estimator: TotalCorrelationEstimator | None = None,
+    *,
+    base: float = math.e,
+    progress: bool = False,
 ) -> Tensor:
     """Estimates the total correlation of the features of ``x``.
 
@@ -164,28 +197,24 @@ def total_correlation(
     of real numbers. The other arguments, the result, the warning and the errors are the same as
     in :func:`entropy`.
     """
-    return _measured("total_correlation", estimator, base, x)
+    return _measured("total_correlation", estimator, base, progress, x)
 
 
-def _measured(measure: str, estimator: object, base: float, *tensors: Any) -> Tensor:
-    base = checks.require_real(base, -math.inf, "base")
-    if base <= 0 or base == 1:
-        raise ArgumentValueError(
-            "base",
-            f"expected a positive number other than 1, got {base!r}. "
-            "Use math.e for nats or 2 for bits.",
-        )
+def _measured(
+    measure: str, estimator: object, base: float, progress: bool, *tensors: ArrayLike
+) -> Tensor:
+    nats = nats_per_unit(base)
     if estimator is None:
         estimator = choose(measure, *tensors).estimator
     method = method_of(estimator, measure)
-    if torch.is_grad_enabled() and any(isinstance(x, Tensor) and x.requires_grad for x in tensors):
-        return _in_base(base, method(*tensors))
-    found = estimate_without_error(estimator, measure, *tensors)
+    graph = torch.is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in tensors
+    )
+    with showing(progress):
+        if graph:
+            return method(*tensors) / nats
+        found = estimate_without_error(estimator, measure, *tensors)
     errors = [str(finding) for finding in found.findings if finding.severity == "error"]
     if errors:
         warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)
-    return _in_base(base, found.value)
-
-
-def _in_base(base: float, value: Tensor) -> Tensor:
-    return value if base == math.e else value / math.log(base)
+    return found.value / nats

@@ -29,9 +29,9 @@ class Row(TypedDict):
         reference: The tensor that the output is compared with: ``"previous"`` (the layer's
             input), ``"input"`` (the model's input), ``"target"`` or the name of another layer;
             ``None`` for a measure of the output alone.
-        value: The value in :attr:`unit`; ``None`` where the measure has no value at this layer,
+        value: The value in ``unit``; ``None`` where the measure has no value at this layer,
             and then the findings say why.
-        stderr: The standard error of the value in :attr:`unit`; ``None`` where it is not known.
+        stderr: The standard error of the value in ``unit``; ``None`` where it is not known.
         unit: The unit of the value and of its standard error: ``"nats"``.
         kind: The kind of the quantity: of a ``"discrete"`` or a ``"differential"`` entropy, or
             ``"exact"`` where nothing is estimated; ``None`` where an estimator does not say.

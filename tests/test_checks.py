@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import infoprobe as ip
 from infoprobe import checks
@@ -177,6 +179,33 @@ class TestChoices:
                 make(Silent())
         assert len(checks.shown("x" * 10**6)) < 300
 
+    @pytest.mark.parametrize("value", [None, 0, 1.0, "yes", [], torch.tensor(True)])
+    def test_what_is_neither_true_nor_false_is_named(self, value):
+        for name, call in {
+            "rev": lambda: ip.entropy_change(torch.tanh, data(), rev=value),
+            "download": lambda: ip.datasets.load("mnist", download=value),
+            "progress": lambda: ip.Critic(progress=value),
+        }.items():
+            with pytest.raises(TypeError, match=f"{name}: expected True or False, got"):
+                call()
+        assert ip.Critic(progress=np.False_).progress is False
+
+    @pytest.mark.parametrize("value", [3, [], b"0", np.ones(2)])
+    def test_what_is_no_text_is_named(self, value, tmp_path):
+        with ip.probe(model := nn.Linear(2, 2)) as probe:
+            model(data())
+        report = probe.report()
+        for name, call in {
+            "layer": lambda: probe.counts(value),
+            "title": lambda: report.to_html(tmp_path / "page.html", title=value),
+            "measure": lambda: report.plot(value),
+            "reference": lambda: report.plot(reference=value),
+        }.items():
+            with pytest.raises(TypeError, match=f"{name}: expected a text, got"):
+                call()
+        with pytest.raises(TypeError, match="ax: expected axes of matplotlib or None, got"):
+            report.plot(ax=value)
+
 
 class TestArrays:
     def test_masks_are_not_ignored(self):
@@ -312,6 +341,21 @@ class TestArrays:
 
         with pytest.raises(TypeError, match=r"^x: expected .*got Broken \(not here\)"):
             ip.entropy(Broken())
+
+    def test_tensors_without_values(self):
+        refused = pytest.raises(TypeError, match=r"x: expected a tensor with values, got one with")
+        with FakeTensorMode():
+            fake = torch.randn(20, 2)
+            with refused:
+                ip.entropy(fake, ip.KNN())
+        with refused:
+            ip.entropy(fake, ip.Gaussian())
+        with refused:
+            torch.func.vmap(lambda x: ip.entropy(x, ip.Histogram()))(data().view(3, 20, 2))
+        with refused:
+            make_fx(lambda x: ip.entropy(x, ip.MatrixRenyi()))(data())
+        with pytest.raises(TypeError, match=r"x: .* waits for the first batch\. Run its module"):
+            ip.entropy(nn.LazyLinear(3).weight, ip.Histogram())
 
 
 def test_wrong_types_are_named():

@@ -204,7 +204,7 @@ class TestModules:
         others = [nn.LayerNorm(2), nn.InstanceNorm1d(2), nn.GroupNorm(1, 2), nn.RReLU()]
         assert not any(map(recognises, others))
 
-    @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+    @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
     @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
     @pytest.mark.parametrize("layer", [nn.Linear(4, 4), nn.LSTM(4, 4)])
     def test_quantized_weights(self, layer):

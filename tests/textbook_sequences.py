@@ -42,6 +42,17 @@ def textbook_prediction_divergence(final, logits):
     return float(np.sum(p[p > 0] * np.log(p[p > 0] / q[p > 0])))
 
 
+def textbook_attention_entropies(p, counts, keys=None):
+    """Query by query and head by head, for one sequence (heads, queries, keys)."""
+    found = []
+    for head in p:
+        for i, row in enumerate(head):
+            if counts[i] and (keys is None or keys[i] > 1):
+                entropy = -sum(x * math.log(x) for x in row if x > 0)
+                found.append(entropy / (1 if keys is None else math.log(keys[i])))
+    return np.array(found)
+
+
 def textbook_infonce(x, y, temperature):
     """Pair by pair, both ways."""
     n = len(x)

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 from drawing import tidy
-from matplotlib.figure import SubFigure
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import infoprobe as ip
@@ -85,7 +85,7 @@ def gaussian_pair(n: int, d: int, nats: float) -> tuple[Tensor, Tensor]:
     return x, correlation * x + math.sqrt(1 - correlation**2) * noise
 
 
-def draw(part: SubFigure, found: dict[str, Any]) -> None:
+def draw(part: Figure, found: dict[str, Any]) -> None:
     bounds = found["bounds"]
     pairs = bounds["pairs"]
     ax = part.subplots()
@@ -166,8 +166,17 @@ def section(found: dict[str, Any]) -> list[str]:
         f"{WIDTH} entries. All values are in nats. *jsd* is the NWJ value of a critic that was "
         "trained by the Jensen–Shannon objective, whose own value is no information. *smile* is "
         "no bound where it clips.",
-        _bounds_table(bounds),
+        "![What critics find, and the truth](bounds.png)",
         _codes(bounds),
+    ]
+
+
+def appendix(found: dict[str, Any]) -> list[str]:
+    bounds = found["bounds"]
+    return [
+        "**Deep InfoMax bounds**, in nats:",
+        _bounds_table(bounds),
+        _differences(bounds),
         _trust(bounds),
     ]
 
@@ -208,18 +217,22 @@ def _codes(bounds: dict[str, Any]) -> str:
     ceiling = bounds["ceilings"]["infonce"]
     beyond = _beyond(codes, math.log(n)) if exact else ""
     nearest = min(ceiling - codes[family]["infonce"] for family in FAMILIES)
+    return (
+        f"**No bound can say what the codes keep.** {known} InfoNCE comes within "
+        f"{nearest:.2f} nats of its ceiling ln m = {ceiling:.2f}, which says only that the "
+        f"information is greater than that.{beyond}{_failed(codes)} Differences between the two "
+        "codes tell how easily this critic finds an image's code among others, not which code "
+        f"carries more information{': that is the same for both.' if exact else '.'}"
+    )
+
+
+def _differences(bounds: dict[str, Any]) -> str:
+    codes = {family: bounds["pairs"][f"{family} code"]["values"] for family in FAMILIES}
     apart = ", ".join(
         f"{codes['invertible'][bound] - codes['classical'][bound]:+.2f} ({bound})"
         for bound in BOUNDS
     )
-    return (
-        f"**No bound can say what the codes keep.** {known} InfoNCE comes within "
-        f"{nearest:.2f} nats of its ceiling ln m = {ceiling:.2f}, which says only that the "
-        f"information is greater than that.{beyond}{_failed(codes)} The values of the invertible "
-        f"code minus those of the classical code are {apart}. Such differences tell how easily "
-        "this critic finds an image's code among others, not which code carries more information"
-        f"{': that is the same for both.' if exact else '.'}"
-    )
+    return f"The values of the invertible code minus those of the classical code are {apart}."
 
 
 def _beyond(codes: dict[str, dict[str, float]], truth: float) -> str:

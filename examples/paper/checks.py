@@ -36,14 +36,15 @@ def run(plan: Plan) -> dict[str, Any]:
 
 
 def figure(found: dict[str, Any], path: Path) -> None:
-    """Draws the inequalities, and the bounds below them."""
-    drawn = pyplot.figure(figsize=(17, 14.5), layout="constrained")
-    parts: Any = drawn.subfigures(2, 1, height_ratios=[8.7, 5.8], hspace=0.03)
-    above, below = parts
-    inequalities.draw(above, found)
-    bounds.draw(below, found)
-    drawn.savefig(path, dpi=110)
-    pyplot.close(drawn)
+    """Draws the inequalities and, in a figure of its own beside this one, the bounds."""
+    for draw, size, name in (
+        (inequalities.draw, (17, 8.7), path.name),
+        (bounds.draw, (14, 5.8), "bounds.png"),
+    ):
+        drawn = pyplot.figure(figsize=size, layout="constrained")
+        draw(drawn, found)
+        drawn.savefig(path.with_name(name), dpi=110)
+        pyplot.close(drawn)
 
 
 def page(found: dict[str, Any]) -> str:
@@ -60,5 +61,15 @@ def page(found: dict[str, Any]) -> str:
         head,
         *inequalities.section(found),
         *bounds.section(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def appendix(found: dict[str, Any]) -> str:
+    """Writes all violations of the inequalities, and all bounds."""
+    parts = [
+        "## Appendix: the references' checks in numbers",
+        *inequalities.appendix(found),
+        *bounds.appendix(found),
     ]
     return "\n\n".join(parts) + "\n"

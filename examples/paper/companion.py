@@ -126,39 +126,38 @@ def _count(dataset: str, family: str, size: int) -> int:
 
 def figure(found: dict[str, Any], path: Path) -> None:
     """Draws errors by size beside the published ones, losses by epoch, and parameters."""
-    drawn, axes = pyplot.subplots(1, 3, figsize=(15.5, 4.9), layout="constrained")
-    _by_size(axes[0], found)
-    _by_epoch(axes[1], found)
-    _by_parameters(axes[2], found)
-    for ax in axes:
+    panels = [_by_size, _by_epoch, _by_parameters]
+    if found["sweep"]["invertible"]:
+        panels.insert(1, _by_size_in_short)
+    drawn, places = pyplot.subplots(
+        *(2, 2) if len(panels) == 4 else (1, 3),
+        figsize=(12, 9) if len(panels) == 4 else (15.5, 4.9),
+        layout="constrained",
+    )
+    for ax, panel in zip(places.flat, panels, strict=True):
+        panel(ax, found)
         tidy(ax)
+    if len(panels) == 4:
+        top = max(ax.get_ylim()[1] for ax in places[0])
+        for ax in places[0]:
+            ax.set_ylim(0, top)
     drawn.savefig(path, dpi=130)
     pyplot.close(drawn)
 
 
 def _by_size(ax: Axes, found: dict[str, Any]) -> None:
-    sizes = set(SIZES[found["dataset"]])
-    for family in FAMILIES:
-        colour, published = COLOURS[family], _published(found, family)
-        sizes |= set(published)
+    """Draws the published errors, and those of our models on the same schedule."""
+    for family, marker in zip(FAMILIES, "os", strict=True):
+        colour, published, full = COLOURS[family], _published(found, family), found["full"][family]
         ax.plot(
             list(published),
             list(published.values()),
             color=colour,
             linestyle=":",
-            marker="D",
+            marker=marker,
             markerfacecolor="white",
             label=f"{family}, published",
         )
-        sweep, full = found["sweep"][family], found["full"][family]
-        if sweep:
-            ax.plot(
-                [m["size"] for m in sweep],
-                [m["test L1"] for m in sweep],
-                color=colour,
-                marker="o",
-                label=f"{family}, here: {_schedule(sweep[0])}",
-            )
         ax.plot(
             [m["size"] for m in full],
             [m["test L1"] for m in full],
@@ -169,10 +168,30 @@ def _by_size(ax: Axes, found: dict[str, Any]) -> None:
             markeredgecolor="white",
             label=f"{family}, here: {_schedule(full[0])}",
         )
-    _sizes_axis(ax, sorted(sizes))
-    ax.set_ylim(0, 1.65 * ax.get_ylim()[1])
+    sizes = {size for family in FAMILIES for size in _published(found, family)}
+    _errors_axis(ax, sorted(sizes), f"Reconstruction error, {DATASETS[found['dataset']]}")
+
+
+def _by_size_in_short(ax: Axes, found: dict[str, Any]) -> None:
+    """Draws the errors of the sweep, which has a shorter schedule."""
+    for family, marker in zip(FAMILIES, "os", strict=True):
+        sweep = found["sweep"][family]
+        ax.plot(
+            [m["size"] for m in sweep],
+            [m["test L1"] for m in sweep],
+            color=COLOURS[family],
+            marker=marker,
+            label=f"{family}: {_schedule(sweep[0])}",
+        )
+    sizes = [m["size"] for m in found["sweep"]["invertible"]]
+    _errors_axis(ax, sizes, "The same on a short schedule")
+
+
+def _errors_axis(ax: Axes, sizes: Sequence[int], title: str) -> None:
+    _sizes_axis(ax, sizes)
+    ax.set_ylim(0, 1.45 * ax.dataLim.y1)
     ax.set_ylabel("test L1")
-    ax.set_title(f"Reconstruction error, {DATASETS[found['dataset']]}")
+    ax.set_title(title)
     ax.legend(frameon=False, fontsize=8.5, loc="upper right")
 
 
@@ -237,9 +256,20 @@ def page(found: dict[str, Any]) -> str:
         "values were read off their figure to 0.001. The stars are the models of the other parts.",
     ]
     if found["sweep"]["invertible"]:
-        parts += [_reduced(found), _table(found)]
+        parts.append(
+            "The models of our sweep (second panel) saw far fewer images, so their errors are "
+            "larger than the published ones; compare the two families, not the two panels."
+        )
     parts += [_better(found), _epochs(found), _fewer_parameters(found)]
     return "\n\n".join(parts) + "\n"
+
+
+def appendix(found: dict[str, Any]) -> str:
+    """Writes how the sweep was trained, and all of its errors; nothing if there was none."""
+    if not found["sweep"]["invertible"]:
+        return ""
+    title = "## Appendix: the sweep over sizes of the code"
+    return f"{title}\n\n{_reduced(found)}\n\n{_table(found)}\n"
 
 
 def _reduced(found: dict[str, Any]) -> str:
@@ -265,6 +295,19 @@ def _table(found: dict[str, Any]) -> str:
     )
 
 
+def better(found: dict[str, Any]) -> str:
+    """Tells at how many sizes the invertible model has the smaller error, there and here."""
+    told = [("in the published curves", {f: _published(found, f) for f in FAMILIES})]
+    if found["sweep"]["invertible"]:
+        told.append(("in our short sweep", _swept(found)))
+    sizes = " and ".join(f"{where} {_wins(errors).partition(' (')[0]}" for where, errors in told)
+    return f"They have the smaller error {sizes}."
+
+
+def _swept(found: dict[str, Any]) -> dict[str, dict[int, float]]:
+    return {f: {m["size"]: m["test L1"] for m in found["sweep"][f]} for f in FAMILIES}
+
+
 def _better(found: dict[str, Any]) -> str:
     there = {family: _published(found, family) for family in FAMILIES}
     published = (
@@ -273,9 +316,7 @@ def _better(found: dict[str, Any]) -> str:
         f"{_gain(there['invertible']):.2f}, and that of the classical model by a factor of "
         f"{_gain(there['classical']):.2f}."
     )
-    here = {
-        family: {m["size"]: m["test L1"] for m in found["sweep"][family]} for family in FAMILIES
-    }
+    here = _swept(found)
     ours = (
         f"Here, the invertible model has the smaller error {_wins(here)}, and the factors are "
         f"{_gain(here['invertible']):.2f} and {_gain(here['classical']):.2f}. These models have "

@@ -27,6 +27,7 @@ NEIGHBOURS = ip.KNN(k=5)
 
 SHIFTED = "other images: x in another order"
 AFFINE = "0.9x + 0.05"
+FAINT = "x + N(0, 0.01)"
 
 Interval = dict[str, float]
 
@@ -100,7 +101,7 @@ CONTROLS: dict[str, Callable[[Tensor], Tensor]] = {
     AFFINE: lambda x: 0.9 * x + 0.05,
     "1 − x": lambda x: 1 - x,
     "x + N(0, 0.001)": _noisy(0.001),
-    "x + N(0, 0.01)": _noisy(0.01),
+    FAINT: _noisy(0.01),
     "x + N(0, 0.1)": _noisy(0.1),
     "the mean image": lambda x: x.mean(0, keepdim=True).expand_as(x).clone(),
     "uniform noise": lambda x: torch.rand(x.shape, generator=_generator()),

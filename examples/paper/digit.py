@@ -116,15 +116,20 @@ def figure(found: dict[str, Any], path: Path) -> None:
 def page(found: dict[str, Any]) -> str:
     """Writes the section of the page, with all of its numbers from what was found."""
     parts = [
-        "## To the digit",
+        "## The published numbers",
         f"The definition of the published figures is `{PAPER!r}` on the first 1,000 test images: "
         "1,000 bins over each tensor's own range, which are compared by their number, with one "
         "pseudo-count per bin.",
     ]
     if found["golden"] is not None:
         parts.append(_golden_table(found["golden"]))
-    parts += [_schedules(found), _points(found), _end_to_end(found)]
+    parts += [_schedules(found), _end_to_end(found)]
     return "\n\n".join(parts) + "\n"
+
+
+def appendix(found: dict[str, Any]) -> str:
+    """Writes every published point beside ours."""
+    return f"## Appendix: every published point\n\n{_points(found)}\n"
 
 
 def _golden_table(golden: dict[str, dict[str, float]]) -> str:
@@ -132,7 +137,9 @@ def _golden_table(golden: dict[str, dict[str, float]]) -> str:
         [name, f"{g['published']:.6f}", f"{g['here']:.6f}", _agrees(g)]
         for name, g in golden.items()
     ]
-    return "**Values that need no model**:\n\n" + table(["", "published", "here", ""], rows)
+    return "### To the digit: values that need no model\n\n" + table(
+        ["", "published", "here", ""], rows
+    )
 
 
 def _agrees(golden: dict[str, float]) -> str:
@@ -158,8 +165,10 @@ def _schedules(found: dict[str, Any]) -> str:
         )
     head = ["", "bottleneck", "epochs", "published", "seeds", "test L1", "published L1"]
     return (
-        "**Models trained here.** The published L1 is that of Nguyen et al., interpolated between "
-        "the sizes of their sweep:\n\n" + table(head, rows)
+        "### Not to the digit: models trained here\n\n"
+        "The weights were not published, so we trained models again. The "
+        "published L1 is that of Nguyen et al., interpolated between the sizes of their "
+        "sweep:\n\n" + table(head, rows)
     )
 
 
@@ -168,7 +177,7 @@ def _points(found: dict[str, Any]) -> str:
     dataset = found["dataset"]
     share = found["models"]["invertible"][0]["bottleneck"] / _VALUES[dataset]
     blocks = [
-        "**Every published point**, beside our mean over the seeds (in brackets: lowest to "
+        "Every published point stands beside our mean over the seeds (in brackets: lowest to "
         "highest). The published bottleneck of the invertible model cannot be a padded code: only "
         f"{share:.1%} of the entries of such a code are not zero, so its entropy is at most about "
         f"{_entropy_of_padded_code(share):.2f} nats. The published point must be of some dense "

@@ -20,22 +20,30 @@ _SHOWN = {"paper": "paper's KL", "coarse": "KL, shared bins of 1/16", "l1": "L1"
 
 
 def figure(found: dict[str, Any], path: Path) -> None:
-    """Draws the controls beside the models, the exact ledger, and matrix Rényi information."""
-    drawn = pyplot.figure(figsize=(13, 9.4), layout="constrained")
-    panels: Any = drawn.subfigures(2, 1, height_ratios=[1, 0.95])
-    above, below = panels
-    axes = above.subplots(1, len(_SHOWN), sharey=True)
+    """Draws the controls beside the models and, beside this figure, what the layers do."""
+    drawn, axes = pyplot.subplots(
+        1, len(_SHOWN), figsize=(13, 4.9), sharey=True, layout="constrained"
+    )
     for ax, (measure, name) in zip(axes, _SHOWN.items(), strict=True):
         _bars(ax, rows_of(found), measure)
         ax.set_title(name)
     axes[0].invert_yaxis()
-    above.suptitle(
+    drawn.suptitle(
         f"{DATASETS[found['dataset']]}: images against controls that need no model, and against "
         "reconstructions",
         fontsize=13,
     )
-    ledger, renyi = below.subplots(1, 2, width_ratios=[1, 1.5])
-    _ledger_bars(ledger, found["models"]["invertible"])
+    drawn.savefig(path, dpi=110)
+    pyplot.close(drawn)
+    _layers(found, path.with_name("layers.png"))
+
+
+def _layers(found: dict[str, Any], path: Path) -> None:
+    """Draws the exact ledger, and matrix Rényi information."""
+    drawn, (ledger, renyi) = pyplot.subplots(
+        1, 2, figsize=(13, 4.6), width_ratios=[1, 1.5], layout="constrained"
+    )
+    _ledger_dots(ledger, found["models"]["invertible"])
     _information(renyi, found)
     drawn.savefig(path, dpi=110)
     pyplot.close(drawn)
@@ -61,19 +69,28 @@ def _bars(ax: Axes, rows: dict[str, dict[str, Any]], measure: str) -> None:
     open_frame(ax)
 
 
-def _ledger_bars(ax: Axes, models: Sequence[dict[str, Any]]) -> None:
+def _ledger_dots(ax: Axes, models: Sequence[dict[str, Any]]) -> None:
     layers = moving_layers(models)
-    for place, layer in enumerate(layers):
-        values = [model["ledger"][layer][0] for model in models]
-        ax.bar(place, mean(values), color=COLOURS["invertible"], alpha=0.8)
-        ax.plot([place] * len(values), values, "o", color="0.15", markersize=4)
-    totals = [model["whole network"][0] for model in models]
-    ax.bar(len(layers), mean(totals), color="0.5", alpha=0.8)
-    ax.plot([len(layers)] * len(totals), totals, "o", color="0.15", markersize=4)
+    for i, model in enumerate(models):
+        found = [*(model["ledger"][layer] for layer in layers), model["whole network"]]
+        places = [place + 0.16 * (i - (len(models) - 1) / 2) for place in range(len(found))]
+        ax.errorbar(
+            places,
+            [value for value, _ in found],
+            [1.96 * stderr for _, stderr in found],
+            color=COLOURS["invertible"],
+            linestyle="none",
+            marker="os^D"[i % 4],
+            markerfacecolor="white" if i else COLOURS["invertible"],
+            capsize=3,
+            label=f"seed {model['seed']}",
+        )
     ax.axhline(0, color="0.3", linewidth=0.8)
+    ax.axvline(len(layers) - 0.5, color="0.75", linewidth=0.8)
     ax.set_xticks(range(len(layers) + 1), [*layers, "total"])
     ax.set_ylabel("nats")
-    ax.set_title("Exact change of entropy, E ln |det J| (dots: seeds)")
+    ax.set_title("Exact change of entropy, E ln |det J|, with 95% intervals")
+    ax.legend(frameon=False, fontsize=9)
     tidy(ax)
 
 
@@ -92,7 +109,7 @@ def _information(ax: Axes, found: dict[str, Any]) -> None:
             where,
             [mean(model[i] for model in models) for i in at],
             color=COLOURS[family],
-            marker="o",
+            marker="o" if family == "invertible" else "s",
             markersize=4,
             label=family,
         )

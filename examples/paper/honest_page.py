@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from paper import conclusions
-from paper.controls import AFFINE, COMPONENTS, MEASURES, SHIFTED
+from paper.controls import AFFINE, COMPONENTS, FAINT, MEASURES, SHIFTED
 from paper.published import PLACES
 from paper.summaries import moving_layers, rows_of
-from paper.tables import interval, spread, table
+from paper.tables import interval, number, spread, table
 from paper.training import FAMILIES
 
 
@@ -20,11 +20,20 @@ def page(found: dict[str, Any]) -> str:
         "## The same questions, asked honestly",
         _mechanism(found),
         _controls(found),
-        _layers(found),
-        _exactly(found),
-        _codes(found),
         *conclusions.survivors(found),
         conclusions.answers(found),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def appendix(found: dict[str, Any]) -> str:
+    """Writes what the conclusions rest on, layer by layer."""
+    parts = [
+        "## Appendix: layer by layer",
+        "![Exact changes of entropy, and matrix Rényi information](layers.png)",
+        _exactly(found),
+        _layers(found),
+        _codes(found),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -65,26 +74,35 @@ def _controls(found: dict[str, Any]) -> str:
     kept, other, noise = (found["controls"][name] for name in ("2x", SHIFTED, "uniform noise"))
     shift = found["controls"][AFFINE]["coarse"]["value"]
     atom = (
-        f" And a shift that moves the zeros to another bin costs {shift:.2f} nats ({AFFINE}), and "
+        f" A shift that moves the zeros to another bin costs {shift:.2f} nats ({AFFINE}), and "
         "more with more images."
         if _has_atom(found)
         else ""
     )
     return (
-        "**Controls that need no model** tell which measure to believe. (Brackets show 95% "
-        "intervals; for models, they reach from the lowest end to the highest over the seeds; for "
-        "the paper's KL and for matrix Rényi, they show the spread of the seeds alone.) Images in "
-        "another order have lost everything, and 2x has lost nothing. Divergences of "
-        "distributions do not know which reconstruction belongs to which image: they say nothing "
-        "about this loss, or the opposite. x + N(0, 0.01) looks like x: bins that all tensors "
-        "share, that are centred at zero and wider than the noise, say so. But these bins see no "
-        f"difference in images in another order.{atom} k-NN works on {COMPONENTS} principal "
-        "components, and compares every other image with what stands for the rest. Matrix Rényi "
-        "information is the only measure besides L1 that compares each image with its own "
-        f"reconstruction. It is {kept['renyi']['value']:.2f} where everything is kept (2x), "
-        f"{other['renyi']['value']:.2f} for unrelated images and {noise['renyi']['value']:.2f} "
-        "for noise, although the last two carry no information about x: in so many dimensions the "
-        "kernel decides.\n\n" + table(["images against", *MEASURES.values()], rows)
+        "### Controls that need no model\n\n"
+        "We know what became of the images in these controls, so they tell which measure to "
+        "believe. 2x has lost nothing, images in another order have lost everything, and x + "
+        "N(0, 0.01) looks like x.\n\n"
+        f"* **The paper's KL** gives the first two {number(kept['paper']['value'], 2)} and "
+        f"{number(other['paper']['value'], 2)}, and the third "
+        f"{number(found['controls'][FAINT]['paper']['value'], 2)}: it knows neither values nor "
+        "images.\n"
+        "* **KL on shared bins**, which are centred at zero and wider than the noise, sees that "
+        f"x + N(0, 0.01) looks like x. It does not see that images are in another order.{atom}\n"
+        f"* **k-NN** works on {COMPONENTS} principal components, and compares every other image "
+        "with what stands for the rest. It does not know which image is which, either.\n"
+        "* **Matrix Rényi information** compares each image with its own reconstruction. It is "
+        f"{kept['renyi']['value']:.2f} where everything is kept (2x), "
+        f"{other['renyi']['value']:.2f} for images in another order and "
+        f"{noise['renyi']['value']:.2f} for noise, although the last two carry no information "
+        "about x: in so many dimensions the kernel decides.\n"
+        "* **L1** compares each image with its own reconstruction, and sees the wrong order. It "
+        "is an error, not information: it is largest for 1 − x, which has lost nothing.\n\n"
+        f"{table(['images against', *MEASURES.values()], rows)}\n\n"
+        "Brackets show 95% intervals. For models they reach from the lowest end to the highest "
+        "over the seeds, and for the paper's KL and matrix Rényi they show the spread of the "
+        "seeds alone."
     )
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from paper import checks, companion, digit, honest
+from paper import checks, companion, digit, honest, summary
 from paper.figures import DATASETS
 from paper.plan import MEASURED, Plan
 
@@ -23,6 +23,9 @@ class Part(Protocol):
     def page(self, found: dict[str, Any]) -> str:
         """Writes the section of the page, with all of its numbers from what was found."""
 
+    def appendix(self, found: dict[str, Any]) -> str:
+        """Writes the details, which stand at the end of the page; the text may be empty."""
+
 
 PARTS: dict[str, Part] = {
     "digit": digit,
@@ -34,14 +37,20 @@ PARTS: dict[str, Part] = {
 
 def write(plan: Plan) -> Path:
     """Draws the figures and writes the page of the JSON files in the plan's folder."""
-    sections = [_section(part, plan.out) for part in PARTS if (plan.out / f"{part}.json").exists()]
+    found = {
+        part: json.loads((plan.out / f"{part}.json").read_text())
+        for part in PARTS
+        if (plan.out / f"{part}.json").exists()
+    }
+    sections = [_section(part, found[part], plan.out) for part in found]
+    appendices = [PARTS[part].appendix(found[part]) for part in found]
     path = plan.out / "README.md"
-    path.write_text("\n".join([_head(plan), *sections]))
+    texts = [_head(plan), summary.text(found), *sections, *appendices]
+    path.write_text("\n".join(text for text in texts if text))
     return path
 
 
-def _section(part: str, out: Path) -> str:
-    found: dict[str, Any] = json.loads((out / f"{part}.json").read_text())
+def _section(part: str, found: dict[str, Any], out: Path) -> str:
     PARTS[part].figure(found, out / f"{part}.png")
     title, text = PARTS[part].page(found).split("\n\n", 1)
     return f"{title}\n\n![{title.lstrip('# ')}]({part}.png)\n\n{text}"
@@ -50,12 +59,12 @@ def _section(part: str, out: Path) -> str:
 def _head(plan: Plan) -> str:
     return f"""# Callahan & Paskett (2021) on {DATASETS[plan.dataset]}
 
-This page and its figures are written by
+[The page above](../README.md) says what was measured and what it means. This page and its figures
+are written from the numbers in the JSON files beside it, by
 
     {command(plan)}
 
-from the numbers in the JSON files beside it; [the page above](../README.md) says what they
-mean. All information quantities are in nats.
+All information quantities are in nats.
 """
 
 

@@ -97,15 +97,19 @@ def load(
     """
     checks.require_one_of(name, [*_FROM_FILES, "celeba", *_EMBEDDED], "name")
     checks.require_one_of(split, ["train", "test"], "split")
+    download = checks.require_bool(download, "download")
     if size is not None and name != "celeba":
         raise ArgumentValueError(
-            "size", f"expected None with {name!r}, since only 'celeba' is resized, got {size}."
+            "size",
+            f"expected None with {name!r}, since only 'celeba' is resized, got "
+            f"{checks.shown(size)}.",
         )
     if name in _EMBEDDED:
         for argument, given in {"root": root, "download": download or None}.items():
             if given is not None:
                 raise ArgumentValueError(
-                    argument, f"expected none with {name!r}, which has no files, got {given}."
+                    argument,
+                    f"expected none with {name!r}, which has no files, got {checks.shown(given)}.",
                 )
         return _EMBEDDED[name](split)
     if name == "celeba":

@@ -7,5 +7,15 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.renyi import MatrixRenyi
 from infoprobe.estimators.transport.flow import Flow
 from infoprobe.estimators.transport.gaussianization import Gaussianization
+from infoprobe.estimators.transport.given_flow import GivenFlow
 
-__all__ = ["KNN", "Critic", "Flow", "Gaussian", "Gaussianization", "Histogram", "MatrixRenyi"]
+__all__ = [
+    "KNN",
+    "Critic",
+    "Flow",
+    "Gaussian",
+    "Gaussianization",
+    "GivenFlow",
+    "Histogram",
+    "MatrixRenyi",
+]

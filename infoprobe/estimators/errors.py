@@ -16,6 +16,7 @@ from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
 from infoprobe.findings import Finding
+from infoprobe.progress import progress_bar
 
 # From how many nats on a bias is worth a finding, and how many standard errors an interval of 95 %
 # reaches to each side.
@@ -153,20 +154,21 @@ def noise_of_parts(
     repeats = max(1, _ESTIMATES // parts)
     generator = torch.Generator().manual_seed(0)
     variances, number = [], itertools.count(1)
-    with torch.no_grad():
+    with torch.no_grad(), progress_bar(repeats * parts, "error", unit="estimate") as bar:
         for _ in range(repeats):
             divided, order = [], None
             for x, own in zip(samples, orders, strict=True):
                 if order is None or own:
                     order = torch.randperm(len(x), generator=generator, device="cpu")
                 divided.append([x[rows.to(x.device)] for rows in torch.tensor_split(order, parts)])
-            try:
-                found = torch.stack(
-                    [measure(next(number), *part) for part in zip(*divided, strict=True)]
-                )
-            except ArgumentValueError:
-                return None
-            variances.append(found.double().var() / parts)
+            found = []
+            for part in zip(*divided, strict=True):
+                try:
+                    found.append(measure(next(number), *part))
+                except ArgumentValueError:
+                    return None
+                bar.update()
+            variances.append(torch.stack(found).double().var() / parts)
     noise = widened(torch.stack(variances).mean().sqrt(), repeats * (parts - 1))
     return noise if bool(noise.isfinite()) else None
 
@@ -188,12 +190,13 @@ def stderr_without_groups(
     labels = [random_groups(len(x), groups) for x in samples]
     shares = torch.stack([each.bincount(minlength=groups) / len(each) for each in labels])
     without = []
-    with torch.no_grad():
+    with torch.no_grad(), progress_bar(groups, "error", unit="estimate") as bar:
         for group in range(groups):
             left = [x[(of != group).to(x.device)] for x, of in zip(samples, labels, strict=True)]
             try:
                 without.append(measure(*left))
             except ArgumentValueError:
                 return None
+            bar.update()
     error = jackknife(value.detach(), torch.stack(without), shares.mean(0).to(value))
     return None if error is None else widened(error.noise, error.degrees)

@@ -12,6 +12,7 @@ from infoprobe import checks
 from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
 from infoprobe.estimators.errors import stderr_without_groups
 from infoprobe.estimators.protocols import Estimate, method_of, offers
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.findings import Finding
 
 
@@ -51,7 +52,11 @@ class Estimator(ABC):
             tensors: Its arguments.
             value: What it returned, in nats; ``None`` if it raised an error.
         """
-        return list(self._findings(ARGUMENTS[measure], tensors, value))
+        arguments = ARGUMENTS[measure]
+        found = list(self._findings(arguments, tensors, value))
+        if arguments.of_pairs and value is not None:
+            found += dependent_samples(*tensors[:2])
+        return found
 
     @abstractmethod
     def _findings(

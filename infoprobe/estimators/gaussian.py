@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import ENTROPY, Arguments
 from infoprobe.estimators.covariance import Fit, ledoit_wolf
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.estimator import Estimator
-from infoprobe.estimators.features import atoms_of_features, feature_entropies
+from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments, jackknifed_over_parts
+from infoprobe.estimators.normality import one_by_one, together
 from infoprobe.findings import Finding
 
-# From how many nats on it is worth a finding that a feature is not Gaussian, beyond the noise of
-# an entropy, which is about 1 over the root of n.
+# From how many nats on a bias is worth a finding, and how often it exceeds the noise.
 _EXCESS, _NOISE = 0.1, 4.0
 
 
@@ -90,7 +91,7 @@ class Gaussian(Estimator):
                     "shrinkage", f"expected at most 1, got {self.shrinkage!r}."
                 )
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike | SecondMoments) -> Tensor:
         r"""Differential entropy :math:`h(X) = \tfrac d2 \ln 2\pi e + \tfrac12 \ln |\Sigma|`.
 
         Arguments:
@@ -103,7 +104,7 @@ class Gaussian(Estimator):
         """
         return self._fit(x, "x").entropy()
 
-    def conditional_entropy(self, x: Any, y: Any) -> Tensor:
+    def conditional_entropy(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Conditional entropy :math:`h(X|Y) = h(X, Y) - h(Y)`, from one covariance of both.
 
         For other than Gaussian data it is an upper bound, as the entropy is.
@@ -116,7 +117,7 @@ class Gaussian(Estimator):
         (_, condition), both = self._blocks(x=x, y=y)
         return both.entropy() - condition.entropy()
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike | SecondMoments, q: ArrayLike | SecondMoments) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q` of two Gaussians.
 
         Arguments:
@@ -131,7 +132,7 @@ class Gaussian(Estimator):
         a, b = self._two(p, q)
         return b.cross_entropy_of(a)
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike | SecondMoments, q: ArrayLike | SecondMoments) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)` of two Gaussians.
 
         .. math:: \tfrac12 \left[ \ln \frac{|\Sigma_q|}{|\Sigma_p|} - d
@@ -144,7 +145,7 @@ class Gaussian(Estimator):
         a, b = self._two(p, q)
         return b.cross_entropy_of(a) - a.entropy()
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X;Y) = h(X) + h(Y) - h(X, Y)`.
 
         Arguments:
@@ -160,7 +161,12 @@ class Gaussian(Estimator):
         (a, b), both = self._blocks(x=x, y=y)
         return a.entropy() + b.entropy() - both.entropy()
 
-    def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
+    def conditional_mutual_information(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        z: ArrayLike,
+    ) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z) = h(X,Z) + h(Y,Z) - h(Z) - h(X,Y,Z)`.
 
         The arguments and errors are the same as in :meth:`mutual_information`; ``z`` is the
@@ -176,7 +182,7 @@ class Gaussian(Estimator):
         yz = whole.marginal(features[d:])
         return xz.entropy() + yz.entropy() - c.entropy() - whole.entropy()
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike | SecondMoments) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         The arguments and errors are the same as in :meth:`entropy`.
@@ -218,11 +224,18 @@ class Gaussian(Estimator):
             yield from few
             if few:
                 return
+        unlike: list[Finding] = []
         for name, x in samples.items():
             yield from atoms_of_features(x, name)
-            yield from self._unlike_gaussians(x, name)
+            unlike += self._unlike_gaussians(x, name)
             if arguments is ENTROPY and value is not None:
                 yield from self._shrunk(x, name, float(value))
+        yield from unlike
+        if arguments.of_pairs:  # What is between variables is what counts.
+            samples = {arguments.all_names: torch.cat(list(samples.values()), 1)}
+        if not unlike:
+            for name, x in samples.items():
+                yield from together(x, name)
 
     def _shrunk(self, x: Tensor, name: str, value: float) -> Iterator[Finding]:
         """A finding if a shrinkage moves an entropy by more than the noise of the unbiased one."""
@@ -282,22 +295,9 @@ class Gaussian(Estimator):
                 name,
                 code="too-few-samples",
             )
-        alone = feature_entropies(x, 3)
-        missing = (x.double().var(0) * 2 * math.pi * math.e).log() / 2 - alone
-        finite = alone.isfinite()
-        excess = float(missing[finite].amax()) if finite.any() else 0.0
-        if excess >= max(_EXCESS, _NOISE / math.sqrt(n)):
-            yield Finding(
-                "warning",
-                f"a feature has {excess:.2f} nats less entropy than a Gaussian as wide",
-                excess,
-                "A Gaussian's entropy is then an upper bound, and information between features "
-                "may be missed. Use ip.KNN(calibration='copula').",
-                name,
-                code="not-gaussian",
-            )
+        yield from one_by_one(x, name)
 
-    def _two(self, p: Any, q: Any) -> tuple[Fit, Fit]:
+    def _two(self, p: object, q: object) -> tuple[Fit, Fit]:
         if isinstance(p, SecondMoments) and isinstance(q, SecondMoments):
             p.require_same_width(q)
             return self._fit(p, "p"), self._fit(q, "q")
@@ -315,7 +315,7 @@ class Gaussian(Estimator):
         widths = [x.shape[1] for x in columns]
         return [whole.marginal(some) for some in torch.split(features, widths)], whole
 
-    def _fit(self, x: Any, name: str, dtype: torch.dtype | None = None) -> Fit:
+    def _fit(self, x: object, name: str, dtype: torch.dtype | None = None) -> Fit:
         """A fit of samples that were rounded to ``dtype``; ``None`` for their own."""
         if isinstance(x, SecondMoments):
             if self.shrinkage is None:

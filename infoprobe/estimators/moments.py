@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -16,13 +16,17 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
-# A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on.
-_PANEL = 128
+# A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on; of so
+# many where it is narrow.
+_PANEL, _NARROW = 64, 32
 
 _TENSORS = ("n", "mean", "panels", "refused")
 
 # So many samples at most, or values of narrower ones, are converted and multiplied at once.
-_ROWS, _VALUES = 1024, 1 << 18
+_ROWS, _VALUES = 512, 1 << 16
+
+# So many samples tell about where the mean is, from which deviations lose no digits.
+_FEW = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,12 @@ class SecondMoments:
     eps: float
 
     @classmethod
+    def none(cls, d: int) -> SecondMoments:
+        """The moments of no samples, which would have d values."""
+        zero = torch.zeros((), dtype=torch.float64, device="cpu")
+        return cls(zero, zero.new_zeros(d), zero.new_zeros(_places(d)), zero, 0.0)
+
+    @classmethod
     def of(cls, x: Tensor) -> SecondMoments:
         """The moments of samples (n, ...) of floating-point numbers.
 
@@ -61,25 +71,28 @@ class SecondMoments:
         if x.device.type == "mps":  # which has no float64
             x = x.to("cpu")
         x = x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad():
             panels = torch.zeros(_places(x.shape[1]), dtype=torch.float64, device=x.device)
-            near = total = panels.new_zeros(x.shape[1])
-            size = max(_ROWS, _VALUES // x.shape[1])
+            near = x[:: len(x) // _FEW + 1].to(torch.float64).mean(0)
+            total = torch.zeros_like(near)
+            size = min(len(x), max(_ROWS, _VALUES // x.shape[1]))
+            memory = panels.new_empty(size, x.shape[1])  # fresh memory is slow
             for start in range(0, len(x), size):
-                rows = x[start : start + size].to(torch.float64, copy=True)
-                near = near if start else rows.mean(0)
-                total = total + rows.sub_(near).sum(0)
+                given = x[start : start + size]
+                rows = memory[: len(given)].copy_(given).sub_(near)
+                total += rows.sum(0)
                 _add_products(panels, rows)
             apart = total / len(x)
-            _add_outer(panels, apart, total, -1)
+            add_outer(panels, apart, total, -1)
             mean = near + apart
-            finite = mean.isfinite().all()
+            n, finite = panels.new_full((), len(x)), mean.isfinite().all()
             if x.device.type == "cpu":
                 _require_finite(x, finite)
+                return cls(n, mean, panels, torch.zeros_like(n), eps)
             return cls(
-                finite * torch.full((), float(len(x)), dtype=torch.float64, device=x.device),
+                finite * n,
                 torch.where(finite, mean, 0.0),
-                panels if x.device.type == "cpu" else torch.where(finite, panels, 0.0),
+                torch.where(finite, panels, 0.0),
                 1 - finite.to(torch.float64),
                 eps,
             )
@@ -91,7 +104,7 @@ class SecondMoments:
         apart = other.mean - self.mean
         share = other.n / n.clamp(min=1)
         panels = self.panels + other.panels
-        _add_outer(panels, apart, apart * (self.n * share))
+        add_outer(panels, apart, apart * (self.n * share))
         mean = self.mean + apart * share
         eps = max(self.eps, other.eps)
         return SecondMoments(n, mean, panels, self.refused + other.refused, eps)
@@ -107,15 +120,28 @@ class SecondMoments:
 
     def require_varying(self, name: str) -> None:
         """Raises a ValueError if a feature of the samples is constant, up to rounding."""
-        squares = self.scatter.diagonal()
-        rounding = torch.finfo(torch.float64).eps * self.mean * 8
-        constant = int((squares <= self.n * rounding.square()).sum())
+        constant = int(self.constant.sum())
         if constant:
             raise ArgumentValueError(
                 name,
                 f"expected features that vary, got {constant:,} constant of {self.d:,}, which "
                 "have no density. Choose layers without such units.",
             )
+
+    @property
+    def constant(self) -> Tensor:
+        """Which values are the same in all samples, up to rounding: (d,), bool."""
+        rounding = torch.finfo(torch.float64).eps * self.mean * 8
+        return self.scatter.diagonal() <= self.n * rounding.square()
+
+    def of_units(self, there: Tensor) -> SecondMoments:
+        """The moments of some of the values: those that a mask (d,) has."""
+        scatter = self.scatter[there][:, there]
+        mean = self.mean[there]
+        panels = self.panels.new_empty(_places(len(mean)))
+        for i, panel in _views(panels, len(mean)):
+            panel.copy_(scatter[i : i + len(panel), i:])
+        return SecondMoments(self.n, mean, panels, self.refused, self.eps)
 
     def to(self, device: torch.device | str) -> SecondMoments:
         """The same moments on another device."""
@@ -128,6 +154,11 @@ class SecondMoments:
         )
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no batch came, not even one that was left out."""
+        return not bool(self.n + self.refused)
+
+    @property
     def d(self) -> int:
         """The number of values in a sample."""
         return len(self.mean)
@@ -137,8 +168,8 @@ class SecondMoments:
         r""":math:`\sum_i (x_i - \bar x)(x_i - \bar x)^\top`, (d, d) float64."""
         matrix = self.panels.new_empty(self.d, self.d)
         for i, panel in _views(self.panels, self.d):
-            matrix[i : i + _PANEL, i:] = panel
-            matrix[i:, i : i + _PANEL] = panel.T
+            matrix[i : i + len(panel), i:] = panel
+            matrix[i:, i : i + len(panel)] = panel.T
         return matrix
 
     @cached_property
@@ -181,6 +212,7 @@ class SecondMoments:
 
 
 @dataclass(frozen=True, eq=False)
+@final
 class GroupedMoments:
     """Moments of which it is also known how much each group of samples contributed.
 
@@ -204,6 +236,10 @@ class GroupedMoments:
             for i, some in enumerate(before)
             if len(self.parts) > 1
         ]
+
+    def of_units(self, there: Tensor) -> GroupedMoments:
+        """The moments of some of the values: those that a mask (d,) has."""
+        return GroupedMoments([part.of_units(there) for part in self.parts])
 
     @cached_property
     def shares(self) -> Tensor:
@@ -251,26 +287,33 @@ def _require_finite(x: Tensor, finite: Tensor) -> None:
 
 def _places(d: int) -> int:
     """How many numbers the panels of a symmetric matrix (d, d) hold."""
-    return sum(min(_PANEL, d - i) * (d - i) for i in range(0, d, _PANEL))
+    size = _panel(d)
+    return sum(min(size, d - i) * (d - i) for i in range(0, d, size))
+
+
+def _panel(d: int) -> int:
+    """How many rows a panel has."""
+    return _NARROW if d <= 2 * _PANEL else _PANEL
 
 
 def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:
     """The first row of each panel, and the panel: (rows, columns from the first row on)."""
-    start = 0
-    for i in range(0, d, _PANEL):
-        rows, columns = min(_PANEL, d - i), d - i
+    start, size = 0, _panel(d)
+    for i in range(0, d, size):
+        rows, columns = min(size, d - i), d - i
         yield i, panels[start : start + rows * columns].view(rows, columns)
         start += rows * columns
 
 
-def _add_outer(panels: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+def add_outer(panels: Tensor, a: Tensor, b: Tensor, sign: int = 1) -> None:
+    """Adds the outer product of two vectors, which is symmetric, to the panels of a matrix."""
     for i, panel in _views(panels, len(a)):
-        panel.addr_(a[i : i + _PANEL], b[i:], alpha=sign)
+        panel.addr_(a[i : i + len(panel)], b[i:], alpha=sign)
 
 
 def _add_products(panels: Tensor, x: Tensor) -> None:
     for i, panel in _views(panels, x.shape[1]):
-        panel.addmm_(x[:, i : i + _PANEL].T, x[:, i:])
+        panel.addmm_(x[:, i : i + len(panel)].T, x[:, i:])
 
 
 def _eigenvalues(matrix: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
     n = len(p)
     if len(q) != n or n < 8:
         return
-    correlations = (_scores(p) @ _scores(q).T).abs() / n
+    correlations = (ranks_of_features(p) @ ranks_of_features(q).T).abs() / n
     strongest = float(correlations.max())
     # Of independent samples, each is a standard normal number over the root of n - 1.
     chance = correlations.numel() * math.erfc(strongest * math.sqrt((n - 1) / 2))
@@ -40,7 +40,7 @@ def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
         )
 
 
-def _scores(x: Tensor) -> Tensor:
+def ranks_of_features(x: Tensor) -> Tensor:
     """The ranks of each feature that varies, with mean 0 and variance 1: (d, n) float64."""
     features = x.detach()[:, :: math.ceil(x.shape[1] / _FEATURES)].T.contiguous()
     line = features.sort(1).values

@@ -8,6 +8,7 @@ samples along the first axis, and returns a 0-dim tensor in nats.
 It may also have any of the following. Where it has not, the functions of this module make do.
 
 * ``kind``: ``"discrete"`` or ``"differential"``. See :func:`kind_of`.
+* ``fewest_samples``: with how few samples it has no value; a probe must keep as many at least.
 * ``allows_pairs``: whether a divergence may be given samples in pairs. See :func:`allows_pairs`.
 * ``require_measure(measure)``: raises an error if its settings do not allow for the method of
   this name. See :func:`require_measure`.
@@ -175,7 +176,7 @@ def method_of(estimator: object, measure: str) -> Callable[..., Tensor]:
         raise ArgumentTypeError(
             "estimator",
             f"expected one that has {measure}(), such as ip.Histogram(...) or "
-            f"ip.KNN(...), got {estimator!r} of type {type(estimator).__name__}.",
+            f"ip.KNN(...), got {checks.typed(estimator)}.",
         )
     method: Callable[..., Tensor] = getattr(estimator, measure)
     return method

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION, Arguments
 from infoprobe.estimators.ceilings import near_ceiling
@@ -134,7 +135,7 @@ class MatrixRenyi(Estimator):
                 f"got {self.gamma!r}. Use bandwidth='scott', 'tapia' or the width as a number.",
             )
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike) -> Tensor:
         r"""Entropy :math:`S_\alpha(A)`.
 
         Arguments:
@@ -148,7 +149,7 @@ class MatrixRenyi(Estimator):
         """
         return self.joint_entropy(x)
 
-    def joint_entropy(self, *xs: Any) -> Tensor:
+    def joint_entropy(self, *xs: ArrayLike) -> Tensor:
         r"""Joint entropy :math:`S_\alpha(A_1 \circ \dots \circ A_k / \operatorname{tr}(\cdot))`.
 
         It is at least the entropy of each variable. The errors are the same as in :meth:`entropy`.
@@ -162,7 +163,7 @@ class MatrixRenyi(Estimator):
         first, *others = self._exponents(**dict(zip(names, xs, strict=True)))
         return self._entropy(sum(others, first))
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`S(X) + S(Y) - S(X, Y)`.
 
         Arguments:
@@ -174,7 +175,7 @@ class MatrixRenyi(Estimator):
         a, b = self._exponents(x=x, y=y)
         return self._entropy(a) + self._entropy(b) - self._entropy(a + b)
 
-    def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
+    def conditional_mutual_information(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Tensor:
         r"""Conditional mutual information :math:`S(X, Z) + S(Y, Z) - S(Z) - S(X, Y, Z)`.
 
         Arguments:
@@ -188,7 +189,7 @@ class MatrixRenyi(Estimator):
         entropy = self._entropy
         return entropy(a + c) + entropy(b + c) - entropy(c) - entropy(a + b + c)
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_j S(X_j) - S(X_1, \ldots, X_d)` among the d features.
 
         Each feature is a variable with a kernel width of its own, so that there are d + 1
@@ -202,7 +203,7 @@ class MatrixRenyi(Estimator):
             total, joint = total + self._entropy(exponents), joint + exponents
         return total - self._entropy(joint)
 
-    def kernel_width(self, x: Any) -> Tensor:
+    def kernel_width(self, x: ArrayLike) -> Tensor:
         r"""The kernel width :math:`\sigma` that the methods use for ``x``.
 
         With ``bandwidth="tapia"``, it is in units of the standardised features. The arguments and
@@ -348,6 +349,9 @@ def _standardised(x: Tensor, name: str) -> Tensor:
             f"expected a feature that varies with bandwidth='tapia', which standardises "
             f"them, but all {len(x):,} samples are equal. Pass a number as the bandwidth.",
         )
+    # By a power of two first, which is exact, so that no square leaves float64.
+    reach = torch.frexp(x.detach().abs().amax(0)).exponent
+    x = x / torch.ldexp(torch.ones_like(reach, dtype=x.dtype), reach)
     return x / x.std(0, correction=0)
 
 

@@ -79,7 +79,7 @@ def train(
             is done, in [0, 1].
         spent: The part of the time allowed for training that has passed; training ends at 1.
         name: What the progress bar calls it.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar even if the caller of the function did not ask.
 
     Returns:
         The best score.

@@ -8,10 +8,13 @@ from typing import Any
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 import infoprobe as ip
+from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
+
+with needed("transformers", "a callback of Hugging Face's Trainer"):
+    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 class ProbeCallback(TrainerCallback):
@@ -23,7 +26,7 @@ class ProbeCallback(TrainerCallback):
     they do not see the scalars unless they are named after this callback:
     ``report_to="none", callbacks=[ProbeCallback(), TensorBoardCallback()]``.
 
-    The Trainer does not call its callbacks when training fails; :meth:`remove` then removes the
+    The Trainer does not call its callbacks when training fails; ``remove()`` then removes the
     hooks from the model.
 
     Arguments:
@@ -45,7 +48,9 @@ class ProbeCallback(TrainerCallback):
         every: int = 100,
         target: str | None = None,
     ) -> None:
-        self.layers, self.measures, self.every = layers, measures, every
+        self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
+        self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
+        self.every: int = every
         self.target = target
         self.probe: ip.Probe | None = None
         self._handle: RemovableHandle | None = None

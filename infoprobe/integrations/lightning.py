@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
-
-import lightning
+from typing import TYPE_CHECKING, Any
 
 import infoprobe as ip
+from infoprobe.integrations.needed import needed
 from infoprobe.taps.layout import LayerSpec
+
+if TYPE_CHECKING:
+    import lightning
+else:
+    with needed("lightning", "a callback of Lightning"):
+        try:
+            import lightning
+        except ModuleNotFoundError:  # the package may go by its older name
+            import pytorch_lightning as lightning
 
 
 class ProbeCallback(lightning.Callback):
@@ -39,7 +47,9 @@ class ProbeCallback(lightning.Callback):
         every: int = 100,
         target: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.layers, self.measures, self.every = layers, measures, every
+        self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
+        self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
+        self.every: int = every
         self.target = target
         self.probe: ip.Probe | None = None
         self._pause = contextlib.ExitStack()

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.protocols import InformationEstimator
 from infoprobe.functional import mutual_information
 
 
 def mutual_information_scores(
-    X: Any,  # noqa: N803 (the name in scikit-learn)
-    y: Any,
+    X: ArrayLike,  # noqa: N803 (the name in scikit-learn)
+    y: ArrayLike,
     estimator: InformationEstimator | None = None,
 ) -> NDArray[np.float64]:
     """Returns the mutual information between each feature and a target, in nats.

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from infoprobe import checks, functional
+from infoprobe.integrations.needed import needed
+
+with needed("torchmetrics", "InformationMetric"):
+    import torchmetrics
+from infoprobe.arrays import ArrayLike
 
 Measure = Literal[
     "entropy",
@@ -24,7 +28,7 @@ _ARGUMENTS = ("first", "second", "third")
 
 
 class InformationMetric(torchmetrics.Metric):
-    """A measure of all samples that :meth:`update` was given since the last :meth:`reset`.
+    """A measure of all samples that :meth:`update` was given since the last ``reset()``.
 
     It keeps the samples of all batches, so its memory grows with the data. For long runs, a probe
     with :meth:`~infoprobe.Probe.track` has bounded memory.
@@ -44,9 +48,9 @@ class InformationMetric(torchmetrics.Metric):
         tensor(True)
     """
 
-    full_state_update = False
+    full_state_update: bool | None = False
 
-    def __init__(self, measure: Measure, estimator: Any = None, **settings: Any) -> None:
+    def __init__(self, measure: Measure, estimator: object = None, **settings: Any) -> None:
         super().__init__(**settings)
         checks.require_one_of(measure, Measure.__args__, "measure")  # type: ignore[attr-defined]
         self.measure: Measure = measure
@@ -55,7 +59,7 @@ class InformationMetric(torchmetrics.Metric):
         for name in _ARGUMENTS:
             self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, *tensors: Any) -> None:
+    def update(self, *tensors: ArrayLike) -> None:
         """Adds the samples of a batch.
 
         Arguments:

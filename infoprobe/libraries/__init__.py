@@ -9,3 +9,8 @@ from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.libraries.lookup import library_of, register, unregister
 
 __all__ = ["Graph", "Library", "LogDeterminant", "Part", "library_of", "register", "unregister"]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

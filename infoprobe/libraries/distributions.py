@@ -166,6 +166,10 @@ def parts_of(one: object) -> list[Transform]:
     return [part for part in found if isinstance(part, Transform)]
 
 
+# Those whose area is known.
+_ONTO_SURFACES = (torch_transforms.StickBreakingTransform, torch_transforms.CorrCholeskyTransform)
+
+
 def reported_by_call(transform: Any, use: Use, given: list[Tensor], output: Any) -> LogDeterminant:
     """The log-determinant of a transform's call, summed over all but the first axis.
 
@@ -212,6 +216,8 @@ def _on_surfaces(
     if inner.numel() == outer.numel():
         return LogDeterminant(log_det)
     sign = 1 if use is Use.FORWARD else -1
+    if isinstance(transform.inv, _ONTO_SURFACES):  # it leads back from the surface
+        transform, inner, outer, sign = transform.inv, outer, inner, -sign
     if isinstance(transform, torch_transforms.StickBreakingTransform):
         k = outer.shape[-1]
         simplexes = outer[0].numel() // k

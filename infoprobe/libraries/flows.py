@@ -45,8 +45,9 @@ class Flows(Library):
     ) -> tuple[Any, Any]:
         """Calls a module or function, or for the way back the method ``inverse``."""
         function, conditions = _runner(module, conditions, rev)
+        given: tuple[Any, ...] = (list(xs),) if _takes_a_list(module) and not rev else xs
         try:
-            output = function(*xs, *conditions)
+            output = function(*given, *conditions)
         except NotImplementedError as error:
             if not rev:
                 raise
@@ -128,3 +129,9 @@ def _is_nflows(module: Any) -> bool:
     """Whether this is a whole flow of nflows: a distribution around a transform."""
     flows = sys.modules.get("nflows.flows.base")
     return flows is not None and isinstance(module, flows.Flow)
+
+
+def _takes_a_list(module: Any) -> bool:
+    """Whether this is a flow of normflows whose latents are of several scales."""
+    core = sys.modules.get("normflows.core")
+    return core is not None and isinstance(module, core.MultiscaleFlow)

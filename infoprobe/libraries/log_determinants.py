@@ -41,12 +41,14 @@ class LogDeterminant(NamedTuple):
 def per_sample(reported: Any, x: Tensor) -> Tensor:
     """A log-determinant in any form as one number for each sample of ``x``: (n,) float64.
 
+    It keeps its gradient.
+
     Raises:
         ValueError: It is neither one number nor one for each sample.
     """
     if isinstance(reported, (int, float)):  # sent to a device, it would make the host wait
         return torch.full((len(x),), float(reported), dtype=torch.float64, device=x.device)
-    value = torch.as_tensor(reported, dtype=torch.float64, device=x.device).detach()
+    value = torch.as_tensor(reported, dtype=torch.float64, device=x.device)
     if value.numel() not in (1, len(x)):
         raise ArgumentValueError(
             "module",

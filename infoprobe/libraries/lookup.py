@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.adapter import Conditions, Library, Tensors, as_tensors
 from infoprobe.libraries.distributions import Distributions
@@ -48,8 +49,8 @@ def register(library: Library) -> None:
     if not isinstance(library, Library):
         raise ArgumentTypeError(
             "library",
-            f"expected an infoprobe.libraries.Library, got {library!r}. Pass an instance of your "
-            "subclass, not the class.",
+            f"expected an infoprobe.libraries.Library, got {checks.shown(library)}. Pass an "
+            "instance of your subclass, not the class.",
         )
     _registered.insert(0, library)
 
@@ -63,8 +64,8 @@ def unregister(library: Library) -> None:
     if library not in _registered:
         raise ArgumentValueError(
             "library",
-            f"expected an adapter that was registered, got {library!r}. Pass the instance that "
-            "was given to infoprobe.libraries.register.",
+            f"expected an adapter that was registered, got {checks.shown(library)}. Pass the "
+            "instance that was given to infoprobe.libraries.register.",
         )
     _registered.remove(library)
 

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import Gaussian
+
+
+class Compressing(Protocol):
+    """An autoencoder with an invertible network, of whose latents it keeps a part."""
+
+    @property
+    def inn(self) -> Any:
+        """The invertible network."""
+
+    @property
+    def bottleneck(self) -> Any:
+        """What keeps a part of a latent."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +100,9 @@ class BottleneckAccount:
         return "\n".join([*lines, *([f"  {self.note}"] if self.note else [])])
 
 
-def bottleneck_account(model: Any, x: Any, *, batch_size: int = 256) -> BottleneckAccount:
+def bottleneck_account(
+    model: Compressing, x: ArrayLike, *, batch_size: int = 256
+) -> BottleneckAccount:
     r"""Computes what the bottleneck of an invertible autoencoder discards, and what that costs.
 
     Zero-padding is the one lossy step. From the latent :math:`z = f(x) = (k, r)` it keeps k, and

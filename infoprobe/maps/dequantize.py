@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 
 # With more levels, float32 would have fewer than 256 values for each.
@@ -18,7 +17,7 @@ _BLOCK = 1 << 22
 
 
 def dequantize(
-    images: Any,
+    images: ArrayLike,
     levels: int = 256,
     *,
     generator: torch.Generator | None = None,

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.libraries.lookup import known_wrong, wrong_now
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
-from infoprobe.maps.passage import Passage, undisturbed
+from infoprobe.maps.passage import Map, Passage, undisturbed
+from infoprobe.progress import showing
+from infoprobe.units import nats_per_unit
 
 # Up to this many inputs, reported log-determinants are compared with autograd before they are
 # believed, on this many samples.
@@ -36,7 +40,14 @@ class EntropyChangeResult(NamedTuple):
 
 
 def entropy_change(
-    module: Any, x: Any, *, c: Any = None, rev: bool = False, batch_size: int = 256
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
+    *,
+    c: Tensor | Sequence[Tensor] | None = None,
+    rev: bool = False,
+    batch_size: int = 256,
+    base: float = math.e,
+    progress: bool = False,
 ) -> EntropyChangeResult:
     r"""Computes what a map adds to the differential entropy of samples, exactly.
 
@@ -74,10 +85,13 @@ def entropy_change(
         rev: Whether the module runs backwards.
         batch_size: The number of samples that go through at a time; in a Jacobian, each direction
             counts as a sample. Besides, at most 128 MB of Jacobians are held, or one Jacobian.
+        base: The base of the logarithm, as in :func:`infoprobe.entropy`.
+        progress: Whether to show a progress bar where Jacobians are computed. Needs the extra
+            ``infoprobe[progress]``.
 
     Returns:
-        ``(value, stderr, n)``, in nats. Where the map flattens the surroundings of a sample, the
-        value is minus infinity, with a warning that says how often.
+        ``(value, stderr, n)``, in nats by default. Where the map flattens the surroundings of a
+        sample, the value is minus infinity, with a warning that says how often.
 
     Bias and limits:
         The value is exact up to rounding, which ill-conditioned Jacobians magnify: run
@@ -110,8 +124,9 @@ def entropy_change(
         >>> round(float(ip.entropy_change(lambda x: 3 * x, x).value), 4)  # 2 ln 3
         2.1972
     """
+    nats = nats_per_unit(base)
     passage = Passage.of(module, x, c, rev, batch_size)
-    with undisturbed(passage):
+    with showing(progress), undisturbed(passage):
         passage.check_independence()
         inputs, outputs = passage.sizes
         if outputs < inputs:
@@ -124,7 +139,8 @@ def entropy_change(
         log_determinants = _believed_log_determinants(passage) if outputs == inputs else None
         if log_determinants is None:
             log_determinants = passage.spectra().log_volume
-    return _mean_log_determinant(log_determinants)
+    value, stderr, n = _mean_log_determinant(log_determinants)
+    return EntropyChangeResult(value / nats, stderr / nats, n)
 
 
 def _believed_log_determinants(passage: Passage) -> Tensor | None:

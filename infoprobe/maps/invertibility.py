@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError
 from infoprobe.libraries.lookup import has_inverse
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.maps.comparison import TOLERANCE, differences, spread_of_repetitions
 from infoprobe.maps.jacobians import LARGEST
-from infoprobe.maps.passage import INVERTED, Passage, undisturbed
+from infoprobe.maps.passage import INVERTED, Map, Passage, undisturbed
+from infoprobe.progress import showing
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +97,12 @@ class InvertibilityCheck:
 
 
 def check_invertible(
-    module: Any, x: Any, *, c: Any = None, batch_size: int = 256
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
+    *,
+    c: Tensor | Sequence[Tensor] | None = None,
+    batch_size: int = 256,
+    progress: bool = False,
 ) -> InvertibilityCheck:
     r"""Checks whether a map's inverse and its reported log-determinant are correct.
 
@@ -110,6 +117,7 @@ def check_invertible(
         c: The condition, or a tuple of conditions, as in :func:`entropy_change`.
         batch_size: The number of samples that go through at a time, as in
             :func:`entropy_change`.
+        progress: Whether to show progress bars. Needs the extra ``infoprobe[progress]``.
 
     Returns:
         The figures and a verdict; print it.
@@ -135,7 +143,7 @@ def check_invertible(
             "method 'inverse'. Add one, or see ip.jacobian_spectrum(module, x).",
         )
     passage = Passage.of(module, x, c, False, batch_size)
-    with undisturbed(passage):
+    with showing(progress), undisturbed(passage):
         passage.check_independence()
         return _outcome(passage)
 

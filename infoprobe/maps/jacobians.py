@@ -118,7 +118,7 @@ def _load_forward_mode() -> None:
     """Uses forward mode once: some versions of torch then warn about code of their own."""
     zero = torch.zeros((), device="cpu")
     with warnings.catch_warnings(), forward_ad.dual_level():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         forward_ad.make_dual(zero, zero)  # type: ignore[no-untyped-call]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,15 @@ from infoprobe.libraries.adapter import Conditions, Tensors
 from infoprobe.libraries.lookup import library_of, run
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.maps.jacobians import LARGEST, Spectra, jacobian, slice_length, spectra
+from infoprobe.progress import progress_bar
 from infoprobe.torch_internals import is_batch_norm, is_dropout
 
 # A map counts as inverted if points come back this close, relative to the spread of the samples;
 # and a sample as independent of the others if its output moves no more than that with them.
 INVERTED = 1e-3
+
+Map: TypeAlias = Callable[..., Any]
+"""What samples go through: a module, a transform or a function; Any, since libraries differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +46,7 @@ class Passage:
     rows: int
 
     @classmethod
-    def of(cls, module: Any, x: Any, c: Any, rev: bool, rows: int) -> Passage:
+    def of(cls, module: Map, x: Any, c: Any, rev: bool, rows: int) -> Passage:
         """A passage of what a caller gives, which is checked.
 
         Raises:
@@ -50,6 +54,7 @@ class Passage:
             ValueError: They are not finite, or the module is in a state in which it is not a map.
         """
         rows = checks.require_integer(rows, 1, None, "batch_size")
+        rev = checks.require_bool(rev, "rev")
         several = isinstance(x, (tuple, list)) and any(isinstance(part, Tensor) for part in x)
         names = [f"x[{i}]" for i in range(len(x))] if several else ["x"]
         parts = x if several else [x]
@@ -120,7 +125,9 @@ class Passage:
                     f"{int((~value.isfinite()).sum()):,} of {value.numel():,} that are not. Leave "
                     "out the samples from which they come: they may lie outside of its domain.",
                 )
-        return tuple(value.detach() for value in values), reported
+        return tuple(value.detach() for value in values), (
+            None if reported is None else reported.detach()
+        )
 
     def _run(self, log_determinant: bool) -> tuple[Tensors, Tensor | None]:
         # Some modules write into what they are given; some log-determinants take gradients.
@@ -161,7 +168,11 @@ class Passage:
                 "one by one: what they do to the entropy adds up.",
             )
         length = slice_length(inputs, outputs, self.rows)
-        parts = [batch._spectra_at_once() for batch in self.batches(length)]
+        parts = []
+        with progress_bar(-(-self.n // length), "Jacobians", unit="batch") as bar:
+            for batch in self.batches(length):
+                parts.append(batch._spectra_at_once())
+                bar.update()
         return Spectra(*map(torch.cat, zip(*parts, strict=True)))
 
     def _spectra_at_once(self) -> Spectra:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor
 
-from infoprobe.maps.passage import Passage, undisturbed
+from infoprobe.arrays import ArrayLike
+from infoprobe.maps.passage import Map, Passage, undisturbed
+from infoprobe.progress import showing
 
 
 class JacobianSpectrum(NamedTuple):
@@ -27,7 +30,13 @@ class JacobianSpectrum(NamedTuple):
 
 
 def jacobian_spectrum(
-    module: Any, x: Any, *, c: Any = None, rev: bool = False, batch_size: int = 256
+    module: Map,
+    x: ArrayLike | Sequence[Tensor],
+    *,
+    c: Tensor | Sequence[Tensor] | None = None,
+    rev: bool = False,
+    batch_size: int = 256,
+    progress: bool = False,
 ) -> JacobianSpectrum:
     r"""Computes the singular values of a map's Jacobian at samples.
 
@@ -42,6 +51,7 @@ def jacobian_spectrum(
         rev: Whether the module runs backwards.
         batch_size: The number of samples that go through at a time, as in
             :func:`entropy_change`.
+        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
 
     Returns:
         ``(singular_values, rank, log_volume)``.
@@ -60,7 +70,7 @@ def jacobian_spectrum(
         tensor([1, 1, 1, 1, 1])
     """
     passage = Passage.of(module, x, c, rev, batch_size)
-    with undisturbed(passage):
+    with showing(progress), undisturbed(passage):
         passage.check_independence()
         found = passage.spectra()
     return JacobianSpectrum(found.singular_values, found.rank, found.log_volume)

@@ -30,3 +30,8 @@ __all__ = [
     "mnist_inn",
     "reconstruction_loss",
 ]
+
+
+def __dir__() -> list[str]:
+    """Returns the public names, which are those that completion shows."""
+    return __all__

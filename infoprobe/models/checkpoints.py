@@ -179,14 +179,21 @@ class Checkpoint:
             numbers = found.history if isinstance(found.history, list) else [None]
             if (
                 type(found.epoch) is type(found.step) is int
-                and 0 <= found.epoch <= self.epochs
-                and 0 <= found.step < (self.batches if found.epoch < self.epochs else 1)
+                and found.epoch >= 0
+                and 0 <= found.step < self.batches
                 and all(type(x) is float and math.isfinite(x) for x in (found.total, *numbers))
                 and len(numbers) == found.epoch
             ):
+                if (found.epoch, found.step) > (self.epochs, 0):
+                    raise ArgumentValueError(
+                        "checkpoint",
+                        f"{self.path} is of a training that has done {found.epoch} epochs and "
+                        f"{found.step} steps, and {self.epochs} epochs are asked for. Pass as "
+                        "many or more to continue it, or another path to train from the start.",
+                    )
                 return found
         raise self._damaged(
-            f"since a training of {self.epochs} epochs with {self.batches} steps each has no "
+            f"since a training of epochs with {self.batches} steps each has no "
             f"position {str(position)[:200]}"
         )
 

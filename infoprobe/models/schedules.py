@@ -48,9 +48,7 @@ class Schedule:
         settings: dict[str, object] = {"betas": self.betas, "milestones": self.milestones}
         for name, value in settings.items():
             if not isinstance(value, tuple):
-                raise ArgumentTypeError(
-                    name, f"expected a tuple, got {value!r} of type {type(value).__name__}."
-                )
+                raise ArgumentTypeError(name, f"expected a tuple, got {checks.typed(value)}.")
         if len(self.betas) != 2:
             raise ArgumentValueError("betas", f"expected two numbers, got {self.betas!r}.")
         betas = (checks.require_real(beta, 0, "betas", _LARGEST_BETA) for beta in self.betas)
@@ -91,7 +89,7 @@ class ScheduleSettings(TypedDict, total=False):
 _INN = Schedule(epochs=10, betas=(0.8, 0.8), eps=1e-4, weight_decay=1e-6, milestones=(8, 10))
 _CLASSICAL = Schedule(epochs=100, weight_decay=1e-5, milestones=tuple(range(10, 101, 10)))
 
-#: The schedules of Nguyen, Ardizzone & Köthe (2019), taken from their code: one for the invertible
+#: The schedules of Nguyen, Ardizzone & Köthe (2019), as in their code, one for the invertible
 #: and one for the classical autoencoder of each data set. ``"celeba_classical"`` ends after 2
 #: epochs, before its first milestone. The milestones mean what they meant in the torch of 2019,
 #: in which the published code counts epochs: since torch 1.1, the same code lowers the learning

@@ -22,7 +22,7 @@ from infoprobe.models.invertible import InvertibleAutoencoder, InvertibleAutoenc
 from infoprobe.models.schedules import Family, Schedule, ScheduleSettings, published
 from infoprobe.models.threads import suitable_threads
 from infoprobe.models.variational import VariationalLoss, gaussian_of
-from infoprobe.progress import progress_bar
+from infoprobe.progress import is_installed, progress_bar
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -74,9 +74,10 @@ def fit(
         data: The images, (n, C, H, W), or an object that has a length and gives the images
             (m, C, H, W) of a tensor of m indices. Values of type uint8 are scaled to [0, 1] batch
             by batch; all values are converted to the precision of the model's parameters.
-        schedule: The settings of the training. ``None`` takes the one in :data:`SCHEDULES` that
-            was published for the shape of the images and for the family of the model (an
-            :class:`InvertibleAutoencoder`, or any other model).
+        schedule: The settings of the training. ``None`` takes the one in
+            :data:`~infoprobe.models.schedules.SCHEDULES` that was published for the shape of the
+            images and for the family of the model (an :class:`InvertibleAutoencoder`, or any other
+            model).
         loss: The function ``loss(model, images)`` to minimise. ``None`` takes
             :class:`VariationalLoss` for models with a Gaussian code, otherwise
             :class:`InvertibleAutoencoderLoss` for an :class:`InvertibleAutoencoder` and
@@ -92,16 +93,17 @@ def fit(
             which is written after every epoch and about every minute. A training that was killed
             and is started again ends with bit-for-bit the same weights, on the same machine with
             the same number of threads, and on CUDA under
-            :func:`torch.use_deterministic_algorithms`. A complete training is only loaded.
-            Loading restores torch's global random state together with the weights. The file
-            belongs to one training: another model, schedule, seed, precision, loss or data raise
-            an error. (A function that serves as loss is recognised by its name. Images in memory
-            are recognised by all their values; images that are read when they are needed by 64 of
-            them, and those of an :class:`~infoprobe.datasets.ImageFiles` by the names and sizes
-            of all files as well.) A file in which anything changed since it was written raises an
-            error, too. Its tensors ``model.NAME`` are the weights. The previous file stays until
-            the next one is complete; where the path is a symbolic link, the file that the link
-            points to is replaced. Needs the extra ``infoprobe[train]``.
+            :func:`torch.use_deterministic_algorithms`. A complete training is only loaded, and
+            more ``epochs`` continue it. Loading restores torch's global random state together with
+            the weights. The file belongs to one training: another model, schedule, seed,
+            precision, loss or data raise an error. (A function that serves as loss is recognised
+            by its name. Images in memory are recognised by all their values; images that are read
+            when they are needed by 64 of them, and those of an
+            :class:`~infoprobe.datasets.ImageFiles` by the names and sizes of all files as well.) A
+            file in which anything changed since it was written raises an error, too. Its tensors
+            ``model.NAME`` are the weights. The previous file stays until the next one is complete;
+            where the path is a symbolic link, the file that the link points to is replaced. Needs
+            the extra ``infoprobe[train]``.
         progress: Whether to show a progress bar, which needs the extra ``infoprobe[progress]``;
             ``None`` shows one if the extra is installed.
         settings: Changes to the schedule, such as ``epochs=2, batch_size=64``.
@@ -131,7 +133,7 @@ def fit(
     if not isinstance(schedule, Schedule):
         raise ArgumentTypeError(
             "schedule",
-            f"expected an ip.models.Schedule, got {schedule!r}. Pass one, such as "
+            f"expected an ip.models.Schedule, got {checks.shown(schedule)}. Pass one, such as "
             "ip.models.SCHEDULES['mnist_inn'], or None for the one that was published.",
         )
     schedule = replace(schedule, **settings)
@@ -142,6 +144,8 @@ def fit(
         )
     seed = checks.require_integer(seed, 0, None, "seed")
     checks.require_one_of(autocast, (None, "auto", torch.bfloat16), "autocast")
+    if progress is not None:
+        progress = checks.require_bool(progress, "progress")
     batches = len(images) // schedule.batch_size
     if batches == 0:
         raise ArgumentValueError(
@@ -170,8 +174,9 @@ def fit(
     model.train()
     position, file = Position(), None
     if checkpoint is not None:
+        # A training of fewer epochs is the beginning of this one.
         training = {
-            "schedule": asdict(schedule),
+            "schedule": {k: x for k, x in asdict(schedule).items() if k != "epochs"},
             "loss": _name(loss),
             "seed": seed,
             "autocast": str(autocast),
@@ -183,10 +188,11 @@ def fit(
         position = file.start()
     few = _scaled(sample[:2].to(device), dtype)
     generator = torch.Generator().manual_seed(seed)
+    shown = is_installed() if progress is None else progress
     steps, done = schedule.epochs * batches, position.epoch * batches + position.step
     with (
         suitable_threads(model, partial(loss, model), few, schedule.batch_size),
-        progress_bar(steps, type(model).__name__, shown=progress, done=done) as bar,
+        progress_bar(steps, type(model).__name__, shown=shown, done=done) as bar,
     ):
         for epoch in range(schedule.epochs):
             # Drawn for complete epochs too, since the later draws depend on the earlier ones.

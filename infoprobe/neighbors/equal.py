@@ -70,6 +70,11 @@ class Equals:
         starts: Where the group of each number starts in that order, (n,).
     """
 
+    times: Tensor
+    ranks: Tensor
+    order: Tensor
+    starts: Tensor
+
     def __init__(self, marks: Tensor) -> None:
         line, self.order = sort(marks)
         first = torch.ones_like(line, dtype=torch.bool)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.neighbors import tiles
 from infoprobe.neighbors.equal import equal_rows
@@ -38,7 +38,7 @@ _TREE_DIMENSIONS_CHEBYSHEV = 13
 
 
 def nearest_neighbors(
-    x: Any, k: int = 1, queries: Any = None, metric: Metric = "euclidean"
+    x: ArrayLike, k: int = 1, queries: ArrayLike | None = None, metric: Metric = "euclidean"
 ) -> Neighbors:
     r"""Finds the exact k nearest neighbours of points, without approximation.
 

@@ -54,9 +54,9 @@ class Points:
             # The largest of several Chebyshev distances is the Chebyshev distance in the product.
             widest = max((factor.dtype for factor in factors), key=lambda dtype: dtype.itemsize)
             factors, metric = [torch.cat([f.to(widest) for f in factors], 1)], "chebyshev"
-        self.factors = list(factors)
+        self.factors: list[Tensor] = list(factors)
         self.metric = metric
-        self.d = sum(factor.shape[1] for factor in factors)
+        self.d: int = sum(factor.shape[1] for factor in factors)
 
     def __len__(self) -> int:
         return len(self.factors[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,9 +28,9 @@ class Tree:
 
         self.points = points
         # Balanced: splitting at midpoints is three times slower on heavy tails.
-        self.tree = cKDTree(_joined(points), leafsize=_LEAF, compact_nodes=False)
+        self.tree: Any = cKDTree(_joined(points), leafsize=_LEAF, compact_nodes=False)
         # In a product of Euclidean spaces, the joint Euclidean distance selects candidates.
-        self.p = 2.0 if points.metric == "euclidean" else math.inf
+        self.p: float = 2.0 if points.metric == "euclidean" else math.inf
 
     def search(self, asked: Points, k: int) -> Neighbors:
         """Finds the k nearest points of each query, or of each point among the others.

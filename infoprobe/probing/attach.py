@@ -9,13 +9,13 @@ from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError
-from infoprobe.libraries.distributions import is_made_of_transforms
 from infoprobe.probing.measures import Divergence, Entropy, EntropyChange, Measure
 from infoprobe.probing.measures.input_entropy import InputEntropy
 from infoprobe.probing.probe import Probe
 from infoprobe.probing.recorder import Recorder
 from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import LayerSpec, listed
+from infoprobe.taps.unseen import require_model
 
 _LARGEST_SEED = (1 << 32) - 1
 
@@ -79,11 +79,11 @@ def probe(
 
     Limits: Activation checkpointing calls layers again during the backward pass; such calls are
     not counted. A model that ``torch.compile`` compiled is compiled once more with the
-    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange` or
-    :class:`~infoprobe.Rate`, and after ``model.compile()``, everything that was compiled runs
-    uncompiled while the probe is attached. What is captured into a CUDA graph is not measured.
-    On other devices than the CPU, nothing is read until it is asked for, and only then are
-    there warnings of what could not be measured.
+    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange`,
+    :class:`~infoprobe.Rate` or :class:`~infoprobe.AttentionEntropy`, and after
+    ``model.compile()``, everything that was compiled runs uncompiled while the probe is attached.
+    What is captured into a CUDA graph is not measured. On other devices than the CPU, nothing is
+    read until it is asked for, and only then are there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
     thread that runs the model has passes of its own. A copy of a probed model has hooks that do
     nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
@@ -112,12 +112,7 @@ def probe(
         >>> sorted(probe.report().scalars())[:2]
         ['0/forward/divergence_input', '0/forward/divergence_previous']
     """
-    if not isinstance(model, nn.Module) and not is_made_of_transforms(model):
-        raise ArgumentTypeError(
-            "model",
-            f"expected a torch.nn.Module, got {type(model).__name__}. Transforms of "
-            "torch.distributions and distributions that are made of them will do as well.",
-        )
+    require_model(model)
     if values_per_batch is not None:
         values_per_batch = checks.require_integer(values_per_batch, 1, None, "values_per_batch")
     memory = checks.require_integer(memory, 0, None, "memory")

@@ -18,7 +18,7 @@ from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.histogram.counts import Counts, in_memory_order
 from infoprobe.estimators.histogram.unread import UnreadCounts
 from infoprobe.estimators.moments import SecondMoments
-from infoprobe.probing.forks import forkable_lock
+from infoprobe.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
@@ -47,10 +47,10 @@ class Choices:
     """
 
     def __init__(self, seed: int, values_per_batch: int | None) -> None:
-        self.seed = seed
+        self.seed: int = seed
         self.values_per_batch = values_per_batch
-        self.generator = random_stream(seed)
-        self.lock = forkable_lock()
+        self.generator: torch.Generator = random_stream(seed)
+        self.lock: Any = forkable_lock()
 
     def restart(self) -> None:
         """Starts again from the seed."""
@@ -137,7 +137,7 @@ class Pass:
         self.choices = choices
         self._make_room = make_room
         self.groups = groups
-        self.tokens = Tokens() if tokens is None else tokens
+        self.tokens: Tokens = Tokens() if tokens is None else tokens
         self.number = number
         self.is_second = is_second
         self.first = first

@@ -14,7 +14,8 @@ from torch import nn
 from torch.distributions import Distribution, Transform
 
 from infoprobe import checks
-from infoprobe.directions import Direction
+from infoprobe.arrays import ArrayLike
+from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.one_width import on_one_width
@@ -24,6 +25,7 @@ from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
+from infoprobe.progress import showing
 from infoprobe.reporting.report import Report
 from infoprobe.reporting.table import WIDTH_OF
 from infoprobe.taps.inputs import Inputs
@@ -110,7 +112,7 @@ class Probe:
         finally:
             self._recorder.paused = before
 
-    def target(self, target: Any) -> None:
+    def target(self, target: ArrayLike) -> None:
         """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
 
         Arguments:
@@ -124,7 +126,7 @@ class Probe:
         """
         self._recorder.target(checks.as_tensor(target, "target"))
 
-    def mask(self, mask: Any) -> None:
+    def mask(self, mask: ArrayLike) -> None:
         """Says for the next pass which tokens count, as the attention mask of a batch does.
 
         Tokens that do not count are no samples of a measure with ``select=``. Of a measure
@@ -204,19 +206,23 @@ class Probe:
         self._recorder.track(int(every), int(passes))
         return self
 
-    def report(self) -> Report:
+    def report(self, *, progress: bool = False) -> Report:
         """Computes what was measured so far: a row for each layer, direction, call and measure.
+
+        Arguments:
+            progress: Whether to show progress bars, for estimators that take long. Needs the
+                extra ``infoprobe[progress]``.
 
         Warns:
             UserWarning: Some layers gave no output; the message has the likely causes.
         """
         record = self._record()
         rows = list(self._recorder.rows)
-        if self._recorder.tracking:
-            if record.passes:
+        with showing(progress):
+            if not self._recorder.tracking:
+                rows += record.rows()
+            elif record.passes:
                 rows += record.rows(step=self._recorder.step)
-        else:
-            rows += record.rows()
         self._warn_of_silent_layers({row["layer"] for row in rows})
         on_shared_bins, widths = on_one_width(rows)
         versions = {"infoprobe": __version__, "torch": str(torch.__version__)}
@@ -241,8 +247,12 @@ class Probe:
             tensor(True)
 
         Raises:
+            TypeError: ``layer`` is no text, or ``call`` no integer.
             ValueError: Nothing was counted there; the message lists where something was.
         """
+        layer = checks.require_text(layer, "layer")
+        checks.require_one_of(direction, OPPOSITE, "direction")
+        call = checks.require_integer(call, 0, None, "call")
         counted = self._record().counts()
         if (layer, direction, call) not in counted:
             there = [f"{name!r} ({way}, call {i})" for name, way, i in counted]

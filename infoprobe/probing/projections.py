@@ -64,7 +64,7 @@ def _hadamard(x: Tensor) -> Tensor:
     """The Hadamard transform of the rows (n, 2**m), in place of them."""
     half, scratch = 1, x.new_empty(x.numel() // 2)
     while half < x.shape[1]:
-        pairs = x.view(len(x), -1, 2, half)
+        pairs = x.view(len(x), x.shape[1] // (2 * half), 2, half)
         first, second = pairs.unbind(2)
         difference = torch.sub(first, second, out=scratch.view(first.shape))
         first += second

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infoprobe import devices
 from infoprobe.directions import Direction
-from infoprobe.errors import ArgumentValueError
+from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
@@ -28,6 +28,7 @@ from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role, described
+from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
 
 _VERSION = 4
@@ -52,9 +53,11 @@ class Record:
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
-        self.measures = list(measures)
+        self.measures: list[Measure] = list(measures)
         self._needs_of = [measure.required_needs() for measure in self.measures]
-        self.needs = list(dict.fromkeys(need for needs in self._needs_of for need in needs))
+        self.needs: list[Need] = list(
+            dict.fromkeys(need for needs in self._needs_of for need in needs)
+        )
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}
         self._noted: dict[LayerCall, Facts] = {}
@@ -63,8 +66,8 @@ class Record:
             for need in self.needs
             if isinstance(need.reduction, Sampling)
         }
-        self.passes = 0
-        self.turns = Turns()
+        self.passes: int = 0
+        self.turns: Turns = Turns()
         self.seed = seed
         self.opening: Tensor | None = None
 
@@ -209,12 +212,17 @@ class Record:
 
         Optional measures have rows only where there was something to keep for them.
         """
-        rows = [
-            self._row(order, call, measure, needs, kept, step)
+        wanted = [
+            (order, call, measure, needs, kept)
             for order, (call, kept) in enumerate(list(self.calls.items()))
             for measure, needs in zip(self.measures, self._needs_of, strict=True)
             if not (measure.optional and all(kept[need].is_untouched for need in needs))
         ]
+        rows = []
+        with progress_bar(len(wanted), "report", unit="row") as bar:
+            for each in wanted:
+                rows.append(self._row(*each, step))
+                bar.update()
         follows = {call: known.follows for call, known in list(self.circumstances.items())}
         add_findings_on_processing(rows, follows, self.measures)
         return rows
@@ -250,8 +258,7 @@ class Record:
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
-                expected = isinstance(error, (TypeError, ValueError))
-                findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
+                findings.append(_why_none(measure, error))
         row: DraftRow = {
             "layer": call.layer,
             "type": call.type,
@@ -377,3 +384,10 @@ def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
             f"expected the measures of this probe, {', '.join(map(repr, measures))}; got "
             f"{', '.join(map(str, state['measures']))}. Make the probe with the same measures.",
         )
+
+
+def _why_none(measure: Measure, error: Exception) -> str:
+    if isinstance(error, ArgumentError):
+        return measure.why_none(error)
+    expected = isinstance(error, (TypeError, ValueError))
+    return str(error) if expected else f"{type(error).__name__}: {error}"

@@ -56,11 +56,13 @@ class Recorder:
         memory: int,
         seed: int,
     ) -> None:
-        self.measures = list(measures)
+        self.measures: list[Measure] = list(measures)
         self._plan = Plan.of(measures, Record(measures, seed).needs)
         of_calls = self._plan.of_calls
-        self.wants_log_determinants = any(x.wants_log_determinants for x in of_calls.values())
-        self.wants_arguments = bool(of_calls)
+        self.wants_log_determinants: bool = any(
+            x.wants_log_determinants for x in of_calls.values()
+        )
+        self.wants_arguments: bool = bool(of_calls)
         self._choices = Choices(seed, values_per_batch)
         # What was measured of calls, until it is added to the record: then in one go, since a
         # model leaves the processor's caches cold.
@@ -73,9 +75,9 @@ class Recorder:
 
     def reset(self) -> None:
         """Forgets all that was measured."""
-        self.record = Record(self.measures, self._choices.seed)
+        self.record: Record = Record(self.measures, self._choices.seed)
         self._windows = Windows()
-        self.passes = 0
+        self.passes: int = 0
         self._begun = 0
         self._target: list[Tensor] = []
         self._mask: Tensor | None = None

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import types
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.devices import send
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.estimators.configuration import configuration
+from infoprobe.probing.functions import OwnFunction
 
 Select: TypeAlias = str | int | Callable[[Tensor], Any] | None
 """What a user asks for: see :func:`require_select`."""
@@ -26,15 +24,8 @@ class DoesNotApplyError(ArgumentValueError):
     """A layer has no such samples; it is no mistake, and nobody need be warned."""
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """A function of the user's that takes samples out of a tensor.
-
-    Attributes:
-        function: Takes a tensor and returns a tensor with the samples along the first axis.
-    """
-
-    function: Callable[[Tensor], Any]
+class Chosen(OwnFunction):
+    """A function of the user's that takes samples out of a tensor."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """The samples in ``x``."""
@@ -45,31 +36,13 @@ class Chosen:
                 f"expected a function that returns a tensor with the samples along the first "
                 f"axis, got {checks.shown(samples)} from {self!r}. Return x[:, 0], for example.",
             )
+        if not len(samples):
+            raise ArgumentValueError(
+                "select",
+                f"expected a function that finds samples, got one that finds none: {self!r}. "
+                "Choose others.",
+            )
         return samples
-
-    def configuration(self) -> Any:
-        """The name of the function and what it does, the same in every process."""
-        if isinstance(self.function, types.FunctionType):
-            return {"function": self.function.__qualname__, "code": self._digest()}
-        return configuration(self.function)
-
-    def _digest(self) -> str:
-        assert isinstance(self.function, types.FunctionType)
-        cells = [cell.cell_contents for cell in self.function.__closure__ or ()]
-        known = _code(self.function.__code__), cells, self.function.__defaults__
-        return hashlib.sha256(repr(known).encode()).hexdigest()[:8]
-
-    def __repr__(self) -> str:
-        name = getattr(self.function, "__name__", None)
-        if name == "<lambda>":
-            return f"lambda {self._digest()[:4]}"
-        return str(name) if name else checks.shown(self.function)
-
-
-def _code(code: types.CodeType) -> tuple[Any, ...]:
-    """What a function does, without where it stands."""
-    inner = [_code(x) if isinstance(x, types.CodeType) else x for x in code.co_consts]
-    return code.co_code, code.co_names, inner
 
 
 def require_select(select: Any) -> Select:
@@ -90,16 +63,16 @@ def require_select(select: Any) -> Select:
         return select
     if callable(select) and not isinstance(select, type):
         return Chosen(select)
-    if isinstance(select, bool) or not hasattr(select, "__index__"):
+    if isinstance(select, bool) or not isinstance(select, (int, np.integer)):
         raise ArgumentTypeError(
             "select",
             "expected 'tokens', 'positions', 'last', 'first', the number of a token, a function "
-            f"or None, got {checks.shown(select)} of type {type(select).__name__}.",
+            f"or None, got {checks.typed(select)}.",
         )
-    return int(select.__index__())
+    return int(select)
 
 
-def require_mask(mask: Any) -> Tensor:
+def require_mask(mask: object) -> Tensor:
     """A mask of tokens (n, t) as a bool tensor on the CPU.
 
     Raises:
@@ -146,7 +119,7 @@ class Tokens:
         self._mask = mask
         self._given = given
         self._sequences = 0 if given is None else checks.length(given)
-        self.padded = mask is not None and not (bool(mask.all()) and self._fits)
+        self.padded: bool = mask is not None and not (bool(mask.all()) and self._fits)
         self._places: dict[tuple[Select, torch.Size], Tensor | None] = {}
         self._moved: dict[tuple[Select, torch.Size, torch.device], Tensor] = {}
 
@@ -174,6 +147,17 @@ class Tokens:
                 f"whose shape is {tuple(self._mask.shape)}.",
             )
         return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
+
+    def require_tokens_in_all(self) -> None:
+        """Raises a ValueError if a sequence has no token that counts, so that it has no mean."""
+        if self._mask is not None and self.padded:
+            empty = int((~self._mask.flatten(1).any(1)).sum())
+            if empty:
+                raise ArgumentValueError(
+                    "mask",
+                    f"expected a token that counts in each of {len(self._mask):,} sequences, got "
+                    f"{empty:,} without any, which have no mean. Leave them out of the batch.",
+                )
 
     def padding(self, x: Tensor) -> Select:
         """Which samples of a tensor are left if values that the mask leaves out do not count.
@@ -345,6 +329,12 @@ class Tokens:
             before = mask.cumsum(1)
             rank = before - 1 if number >= 0 else before - before[:, -1:] - 1
             places = (mask & (rank == number)).flatten().nonzero().squeeze(1)
+        if self._mask is not None and not bool(self._mask.any()):
+            raise ArgumentValueError(
+                "mask",
+                f"expected a token that counts, got a mask of shape {tuple(self._mask.shape)} "
+                "that leaves out all of them. Leave out such a batch.",
+            )
         if not len(places):
             raise ArgumentValueError(
                 "select",

@@ -20,7 +20,7 @@ class Windows:
     """
 
     def __init__(self, rows: Sequence[DraftRow] = ()) -> None:
-        self.rows = list(rows)
+        self.rows: list[DraftRow] = list(rows)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 

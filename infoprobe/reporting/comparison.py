@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
-from infoprobe.reporting import comparison_plot
+from infoprobe.reporting import comparison_plot, plot
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, pivot
@@ -106,6 +106,7 @@ class Comparison:
             ImportError: matplotlib is not installed.
             ValueError: No row has this measure and reference, or those of several have it.
         """
+        plot.require_texts(measure, reference)
         chosen = [
             row
             for row in self.rows
@@ -223,6 +224,12 @@ def _row(line: _Line, column: Column, first: Row | None, second: Row | None) -> 
     errors = [None if row is None else row["stderr"] for row in (first, second)]
     there = first or second
     assert there is not None
+    if first and second and first["unit"] != second["unit"]:
+        raise ArgumentValueError(
+            "other",
+            f"expected a report in {first['unit']}, as this one is, got one in {second['unit']}. "
+            "Convert both: report.in_base(2).",
+        )
     return {
         "layer": line.layer,
         "direction": line.direction,

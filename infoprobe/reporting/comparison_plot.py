@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from infoprobe.reporting import plot
+from infoprobe.reporting import axes
 from infoprobe.rows import LayerCall
 
 if TYPE_CHECKING:
@@ -14,11 +13,7 @@ if TYPE_CHECKING:
 
     from infoprobe.reporting.comparison import ComparedRow
 
-_STYLES: tuple[dict[str, Any], ...] = (
-    {"marker": "o", "linestyle": "-"},
-    {"marker": "s", "linestyle": "--", "markerfacecolor": "white"},
-)
-_Point = tuple[float | None, float | None]
+_Value = tuple[float | None, float | None]
 
 
 def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Axes | None) -> Axes:
@@ -30,30 +25,26 @@ def draw(names: tuple[str, str], rows: Sequence[ComparedRow], label: str, ax: Ax
         label: What the measure is called.
         ax: The axes to draw on; ``None`` makes a new figure.
     """
-    ax = plot.new_axes(len(rows)) if ax is None else ax
+    ax = axes.axes_for(ax, len(rows))
     alike = all(row["first"] is not None and row["second"] is not None for row in rows)
-    series: tuple[list[_Point], ...] = (
+    calls = [LayerCall(row["layer"], "", row["direction"], row["call"]) for row in rows]
+    shaded = alike and any(call.direction == "inverse" for call in calls)
+    if alike:
+        axes.name_layers(ax, calls)
+    else:
+        ax.set_xlabel("relative depth")
+    series: tuple[list[_Value], ...] = (
         [(row["first"], row["first_stderr"]) for row in rows],
         [(row["second"], row["second_stderr"]) for row in rows],
     )
-    for name, points, style in zip(names, series, _STYLES, strict=True):
-        own = [(y, error or 0.0) for y, error in points if y is not None]
+    drawing = axes.Drawing(ax, len(rows), shaded=shaded)
+    for which, (name, values) in enumerate(zip(names, series, strict=True)):
+        own = [(y, error or 0.0) for y, error in values if y is not None]
         last = len(own) - 1 if not alike and len(own) > 1 else 1
-        ax.errorbar(
-            [i / last for i in range(len(own))],
-            # Matplotlib leaves a gap at NaN, where a value is infinite.
-            [y if math.isfinite(y) else math.nan for y, _ in own],
-            yerr=[plot.INTERVAL * error for _, error in own],
-            label=plot.written(name),
-            capsize=2,
-            markersize=4,
-            **style,
+        points = [axes.Point(i / last, y, error, False) for i, (y, error) in enumerate(own)]
+        drawing.draw(
+            points, axes.written(name), marker=axes.marker(which), linestyle=axes.linestyle(which)
         )
-    if alike:
-        calls = [LayerCall(row["layer"], "", row["direction"], row["call"]) for row in rows]
-        plot.name_layers(ax, calls)
-    else:
-        ax.set_xlabel("relative depth")
-    ax.set_ylabel(f"{plot.written(label)} ({plot.written(rows[0]['unit'])})", **plot.AS_IT_IS)
-    ax.legend(frameon=False)
+    axes.name_y(ax, label, rows[0]["unit"])
+    drawing.finish()
     return ax

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Up to how many calls of layers figures stand side by side.
+_NARROW = 12
+
+
 class _Cell(NamedTuple):
     """A value with its error, the letters of its findings, and what to show when pointed at."""
 
@@ -91,6 +95,7 @@ def page(rows: list[Row], latest: list[Row], title: str, settings: Mapping[str, 
             title=title,
             figures=[Markup(_svg(figure, name)) for name, figure in figures or ()],
             drawable=figures is not None,
+            many=len({LayerCall.of(row) for row in rows}) > _NARROW,
             settings=list(settings.items()),
             **_table(rows, latest, settings),
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class LedgerTotal(TypedDict):
-    """The sums over the layers of one direction, in nats.
+    """The sums over the layers of one direction.
 
     Attributes:
         exact: The sum of the means of log|det J|.
@@ -39,7 +39,7 @@ class LedgerTotal(TypedDict):
 
 
 class LedgerRow(TypedDict):
-    """What one call of an invertible layer adds to differential entropy, in nats.
+    """What one call of an invertible layer adds to differential entropy.
 
     Attributes:
         layer: The name of the layer in the user's model.
@@ -74,10 +74,12 @@ class Ledger:
             estimates``.
         totals: For each direction, a dictionary with the keys of :class:`LedgerTotal`:
             ``exact, stderr, estimates``.
+        unit: The unit of all of them: ``"nats"``, unless the report is in another one.
     """
 
     rows: list[LedgerRow]
     totals: dict[Direction, LedgerTotal]
+    unit: str = "nats"
 
     def __repr__(self) -> str:
         """A table with a line for each layer and direction, and the totals."""
@@ -91,7 +93,7 @@ class Ledger:
                     name += " | c" if row["conditional"] else ""
                     table.append([name, direction, *_cells(row, columns)])
             table.append(["total", direction, *_cells(total, columns)])
-        notes = ["nats; the standard error of a total is at most the one given"]
+        notes = [f"{self.unit}; the standard error of a total is at most the one given"]
         if any(row["conditional"] for row in self.rows):
             notes.append("| c: given a condition, exact is h(output|c) - h(input|c)")
         return "\n".join([aligned(table, left=2), *notes])
@@ -127,7 +129,7 @@ class Ledger:
         Raises:
             ImportError: matplotlib is not installed.
         """
-        return ledger_plot.draw(self.rows, short_names(self._estimators), ax)
+        return ledger_plot.draw(self.rows, self.unit, short_names(self._estimators), ax)
 
 
 def ledger(rows: list[Row]) -> Ledger:
@@ -183,7 +185,8 @@ def ledger(rows: list[Row]) -> Ledger:
             )
         before[direction] = layer_call
     directions = dict.fromkeys(line["direction"] for line in lines)
-    return Ledger(lines, {way: _total(lines, way, list(entropies)) for way in directions})
+    totals = {way: _total(lines, way, list(entropies)) for way in directions}
+    return Ledger(lines, totals, next(iter(changes.values()))["unit"])
 
 
 def _total(lines: list[LedgerRow], direction: Direction, estimators: list[str]) -> LedgerTotal:

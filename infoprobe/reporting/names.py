@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, takewhile
 from typing import NamedTuple
 
 _CALL = re.compile(r"([\w.]+)\((.*)\)", re.DOTALL)
@@ -35,6 +35,22 @@ def shortened(text: str, length: int = _LENGTH) -> str:
         return text
     end = (length - 1) // 2
     return f"{text[: length - 1 - end]}…{text[-end:]}"
+
+
+def fitted(names: Iterable[str], longest: int) -> list[str]:
+    """Names of at most so many letters, as they are printed.
+
+    If any is longer, they are written without the modules that all layers are in, and those that
+    are still too long without their middle.
+    """
+    texts = [printable(name) for name in names]
+    if any(len(text) > longest for text in texts):
+        parts = [text.split(".") for text in texts]
+        modules = zip(*(part[:-1] for part in parts if len(part) > 1), strict=False)
+        shared = len(list(takewhile(lambda names: len(set(names)) == 1, modules)))
+        short = [part if len(part) == 1 else part[shared:] for part in parts]
+        texts = [shortened(".".join(part), longest) for part in short]
+    return texts
 
 
 def short_names(estimators: Iterable[str]) -> dict[str, str]:

@@ -5,22 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from infoprobe import checks, files
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
-from infoprobe.reporting import documents, html, ledger, plot, table
+from infoprobe.reporting import (
+    dashboard,
+    documents,
+    html,
+    latex,
+    ledger,
+    loggers,
+    mirrored_plot,
+    plane_plot,
+    plot,
+    table,
+)
 from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
+from infoprobe.reporting.units import in_unit
 from infoprobe.rows import LayerCall, Row
+from infoprobe.units import unit_of
 
 if TYPE_CHECKING:
     import pandas
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,12 +68,14 @@ class Report:
         """The report of one step: the rows that belong to one of the :attr:`steps`.
 
         Raises:
+            TypeError: ``step`` is no integer.
             ValueError: No row has this step.
         """
+        step = checks.require_integer(step, 0, None, "step")
         if step not in self.steps:
             there = ", ".join(map(str, self.steps)) or "none, since no steps were tracked"
             raise ArgumentValueError(
-                "step", f"expected one of the report's steps, got {step!r}: {there}."
+                "step", f"expected one of the report's steps, got {step}: {there}."
             )
         return replace(self, rows=[row for row in self.rows if row["step"] == step])
 
@@ -109,6 +125,29 @@ class Report:
         }
         return replace(self, rows=selected(self.rows, columns))
 
+    def in_base(self, base: float) -> Report:
+        """The report in another unit: ``report.in_base(2)`` is in bits.
+
+        All that is read from it, such as tables, figures, scalars and files, is in that unit.
+        Values that are no information, such as shares and ranks, stay as they are, and findings
+        keep their figures in nats.
+
+        Arguments:
+            base: The base of the logarithm: 2 for bits, 10 for hartleys, ``math.e`` for nats.
+
+        Raises:
+            TypeError: It is no number.
+            ValueError: It is another number.
+
+        Example:
+            >>> model = torch.nn.Linear(3, 4)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0, 0], [1, 2, 3]]))
+            >>> [(row["value"], row["unit"]) for row in probe.report().in_base(2).rows]
+            [(3.0, 'bits')]
+        """
+        return replace(self, rows=in_unit(self.rows, unit_of(base)))
+
     def head(self, n: int = 10) -> Report:
         """The report of the first ``n`` calls of layers, in the order of their calls."""
         n = checks.require_integer(n, 1, None, "n")
@@ -144,8 +183,8 @@ class Report:
             names: What to call the two; ``None`` for "first" and "second".
 
         Returns:
-            The comparison, which prints as a table and has :attr:`~Comparison.rows`,
-            :meth:`~Comparison.to_dataframe` and :meth:`~Comparison.plot`.
+            The comparison, which prints as a table and has ``rows``,
+            :meth:`~infoprobe.Comparison.to_dataframe` and :meth:`~infoprobe.Comparison.plot`.
 
         Raises:
             TypeError: ``other`` is no report.
@@ -172,9 +211,8 @@ class Report:
         (``[tap]``), and with a number, as far as these are needed. Rows without a value are left
         out. If steps were tracked, the values are those of the last step.
 
-        Example:
-            With TensorBoard: ``for key, value in report.scalars().items():
-            writer.add_scalar(key, value, step)``; with W&B: ``wandb.log(report.scalars())``.
+        Values may be infinite or NaN, which not every logger takes; :meth:`log_to` leaves them
+        out.
         """
         rows = self._latest().rows
         return {
@@ -183,12 +221,57 @@ class Report:
             if row["value"] is not None
         }
 
+    def log_to(self, writer: Any, step: int) -> None:
+        """Writes the :meth:`scalars` that are finite to TensorBoard or to Weights & Biases.
+
+        The names are those of :meth:`scalars`. If steps were tracked, the values are those of the
+        last one.
+
+        Arguments:
+            writer: A ``SummaryWriter`` of TensorBoard (torch's or another one with
+                ``add_scalar(name, value, step)``), or a run of W&B, as ``wandb.init()`` returns.
+            step: The step of the training to write them at. W&B drops what comes with a smaller
+                step than before.
+
+        Raises:
+            TypeError: The writer is something else, or the step is not an integer.
+            ValueError: The step is negative.
+
+        Example:
+            >>> class Run:  # as wandb.init() returns
+            ...     def log(self, data, step=None):
+            ...         print(step, data)
+            >>> model = torch.nn.Tanh()
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([0.0, 1.0, 2.0, 3.0]))
+            >>> probe.report().log_to(Run(), step=10)
+            10 {'(model)/forward/entropy': 1.3862943611198906}
+        """
+        loggers.log(self.scalars(), writer, step)
+
     def _latest(self) -> Report:
         return self.at(self.steps[-1]) if self.steps else self
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
         return frame(self.rows, "report")
+
+    def to_latex(self) -> str:
+        r"""Returns a table for a paper: a ``tabular`` of LaTeX that needs no package.
+
+        It has a line for each call of a layer and a column for each measure. A value has as many
+        digits as its standard error allows, and stands beside it; a star marks a value that has
+        findings. If steps were tracked, the table is that of the last step. Choose what is shown
+        by :meth:`select`.
+
+        Example:
+            >>> model = torch.nn.Linear(2, 2)
+            >>> with ip.probe(model, measures=ip.Entropy()) as probe:
+            ...     y = model(torch.tensor([[0.0, 0], [1, 2]]))
+            >>> print(probe.report().to_latex().splitlines()[0])
+            \begin{tabular}{lr}
+        """
+        return latex.table(self._latest().rows)
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows as a file of comma-separated values, with a head line.
@@ -231,6 +314,49 @@ class Report:
         """
         return plot.layers(self.rows, measure, reference, ax)
 
+    def plot_mirrored(
+        self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
+    ) -> Axes:
+        """Draws a measure of the forward and the inverse pass over the same layers.
+
+        The inverse of a layer stands where the layer stands. If steps were tracked, the last one
+        is drawn. The marks, the arguments, the result and the errors are those of :meth:`plot`,
+        and there must be rows of both directions.
+        """
+        return mirrored_plot.draw(self._latest().rows, measure, reference, ax)
+
+    def plot_plane(self, measure: str = "mutual_information", ax: Axes | None = None) -> Axes:
+        """Draws the information plane: I(layer; target) over I(input; layer).
+
+        There is a point for each layer, with intervals of 95 %. If several steps were tracked,
+        each layer is a line through the steps instead, with a larger mark at the last one. No
+        layer can know more of the target than it knows of the input, so true values lie below
+        the dashed line. The marks, the arguments, the result and the errors are those of
+        :meth:`plot`, and there must be rows with the references ``"input"`` and ``"target"``, by
+        one estimator.
+        """
+        return plane_plot.draw(self.rows, measure, ax)
+
+    def plot_dashboard(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
+        """Draws all that the report has in one figure.
+
+        There is a panel for each measure over the layers, and if steps were tracked, one for its
+        course; one for the ledger, one for the information plane, and one for the findings,
+        where there are any.
+
+        Arguments:
+            figure: The figure to draw in, best made with ``layout="constrained"``; ``None`` makes
+                a new one.
+
+        Returns:
+            The figure. It is neither shown nor saved.
+
+        Raises:
+            ValueError: No row has a value.
+        """
+        drawn: Figure | SubFigure = dashboard.draw(self.rows, self._latest().rows, figure)
+        return drawn
+
     def ledger(self) -> Ledger:
         """Sums up the exact changes of entropy along a pass, with estimates of the same changes.
 
@@ -262,6 +388,7 @@ class Report:
             ValueError: The path is not that of a file in a folder that exists.
         """
         target = files.as_path(path, "path")
+        checks.require_text(title, "title")
         text = html.page(self.rows, self._latest().rows, title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 

@@ -60,9 +60,7 @@ def _matches(text: str, pattern: str) -> bool:
 
 
 def _listed(patterns: Patterns, column: str) -> list[str]:
-    if isinstance(patterns, str):
-        return [patterns]
-    those = list(patterns) if isinstance(patterns, Iterable) else [patterns]
+    those = [patterns] if isinstance(patterns, str) else list(checks.items(patterns))
     if not all(isinstance(pattern, str) for pattern in those):
         raise ArgumentTypeError(
             column,

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from infoprobe.findings import code_of
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import pivot, scalar_key
+from infoprobe.reporting.width import folded, terminal_width
 from infoprobe.rows import LayerCall, Row, label
 
 MISSING = "–"
 NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 HEADS = ("layer", "type", "direction", "n", "d")
+_LEFT = HEADS[:3]
 # The settings with the width of a histogram's bins, followed by its repr.
 WIDTH_OF = "bin width of "
 # How many kinds of findings a printed report spells out, and how many lines it shows: of longer
@@ -53,14 +55,20 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     notes += _finding_notes(rows)
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
-    return "\n".join([aligned(table, left=3), *map(printable, notes)])
+    table = [[printable(cell) for cell in line] for line in table]
+    parts, common = folded(table, len(HEADS), terminal_width())
+    notes[:0] = [common] if common else []
+    texts = [aligned(part, left=sum(head in _LEFT for head in part[0])) for part in parts]
+    return "\n".join(["\n\n".join(texts), *map(printable, notes)])
 
 
 def _finding_notes(rows: list[Row]) -> list[str]:
     """The most frequent kinds of findings, each with the first sentence of its kind."""
     kinds = findings_by_code(row for row in rows if row["value"] is not None)
-    without_code = [[found] for found in kinds.pop("", [])]
-    listed = [*kinds.values(), *without_code]
+    without_code: dict[str, list[tuple[Row, str]]] = {}
+    for row, sentence in kinds.pop("", []):
+        without_code.setdefault(sentence, []).append((row, sentence))
+    listed = [*kinds.values(), *without_code.values()]
     notes = []
     for found in listed[:_NOTES]:
         row, sentence = found[0]

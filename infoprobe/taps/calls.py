@@ -41,13 +41,13 @@ class Call:
         run: _Run,
         frame: FrameType | None,
     ) -> None:
-        self.owner = owner
-        self.path = path
-        self.direction = direction
-        self.run = run
-        self.frame = frame
+        self.owner: object = owner
+        self.path: str = path
+        self.direction: Direction = direction
+        self.run: _Run = run
+        self.frame: FrameType | None = frame
         self.place: Place | None = None
-        self.number = 0
+        self.number: int = 0
         self.entered: Any = None
 
 
@@ -63,7 +63,7 @@ class _Run:
 
     def __init__(self) -> None:
         self.token: Any = None
-        self.begun = False
+        self.begun: bool = False
         self._calls: dict[tuple[Place, Direction], int] = {}
 
     def number(self, place: Place, direction: Direction) -> int:
@@ -86,7 +86,7 @@ class _Running(threading.local):
         self.unobserved = False
 
 
-running = _Running()
+running: _Running = _Running()
 
 
 @contextlib.contextmanager
@@ -219,6 +219,7 @@ class Calls:
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
         log_determinant: LogDeterminant | None = None,
+        returned: Any = None,
     ) -> None:
         """A call ends, and with it all calls that were interrupted inside it.
 
@@ -228,6 +229,7 @@ class Calls:
             args: The positional arguments of the call.
             kwargs: The keyword arguments of the call.
             log_determinant: What an invertible layer reports of it.
+            returned: All that it returned.
         """
         stack = self._thread.stack
         while stack.pop() is not call:
@@ -244,6 +246,7 @@ class Calls:
                     args=args,
                     kwargs=kwargs or {},
                     log_determinant=log_determinant,
+                    returned=returned,
                 )
                 self._sink.exit(call.run.token, event)
         finally:

@@ -62,18 +62,23 @@ _by_number: weakref.WeakValueDictionary[int, _Site] = weakref.WeakValueDictionar
 _numbers = itertools.count()
 
 # All operations change this, so that the compiler keeps them and their order.
-order = torch.zeros((), device="cpu")
+order: torch.Tensor = torch.zeros((), device="cpu")
 
 
 # Whether any hooks are to be called: what marked points in compiled code depend on.
-anybody_listens = False
+anybody_listens: bool = False
 
 
 @functools.cache
 def _define_operations() -> None:
     """Makes the operations known to torch: once, when they may be needed, since it takes long."""
 
-    @torch.library.custom_op("infoprobe::tensors_pass", mutates_args={"order"})
+    # Schemas are written out, since torch 2.6 infers none from these types.
+    @torch.library.custom_op(
+        "infoprobe::tensors_pass",
+        mutates_args={"order"},
+        schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
+    )
     def tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
         site = _by_number.get(number)
         if site is not None:
@@ -86,7 +91,11 @@ def _define_operations() -> None:
     def _(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
         pass
 
-    @torch.library.custom_op("infoprobe::point_passes", mutates_args={"order"})
+    @torch.library.custom_op(
+        "infoprobe::point_passes",
+        mutates_args={"order"},
+        schema="(Tensor(a!) order, Tensor[] tensors, str name) -> ()",
+    )
     def point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
         for tensor in tensors:
             for calls in list(running.calls):
@@ -235,4 +244,4 @@ class _Suspension:
             self._stance = None
 
 
-suspension = _Suspension()
+suspension: _Suspension = _Suspension()

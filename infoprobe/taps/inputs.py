@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.taps.tensors import main_tensor
+from infoprobe.torch_internals import dtype_of
 
 
 class Inputs:
@@ -90,7 +92,9 @@ class Inputs:
         if isinstance(self._main, str) and main_tensor(kwargs.get(self._main)):
             return self._main
         plain = {name: x for name, x in kwargs.items() if "mask" not in name and main_tensor(x)}
-        floating = (name for name, x in plain.items() if main_tensor(x)[0].is_floating_point())
+        floating = (
+            name for name, x in plain.items() if dtype_of(main_tensor(x)[0]).is_floating_point
+        )
         return next(floating, next(iter(plain), ""))
 
 
@@ -105,7 +109,8 @@ def _require_name(name: Any, signature: inspect.Signature | None) -> None:
     if not isinstance(name, str):
         raise ArgumentTypeError(
             "input",
-            f"expected the name of an argument of the model's forward or None, got {name!r}.",
+            "expected the name of an argument of the model's forward or None, got "
+            f"{checks.shown(name)}.",
         )
     if signature is None:
         raise ArgumentValueError(

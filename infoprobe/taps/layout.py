@@ -232,7 +232,7 @@ def _matching(spec: Any, usual: Sequence[Layer], everything: Sequence[Layer]) ->
         raise ArgumentTypeError(
             "layers",
             "expected a pattern, a module, a class or a predicate f(name, module), got "
-            f"{spec!r} of type {type(spec).__name__}.",
+            f"{checks.typed(spec)}.",
         )
     if not found:
         names = [layer.name for layer in everything]

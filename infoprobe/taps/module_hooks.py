@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from infoprobe.directions import Direction
-from infoprobe.errors import ArgumentTypeError
 from infoprobe.libraries.adapter import Library
 from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
@@ -22,6 +21,7 @@ from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
+from infoprobe.taps.unseen import held_by_exported, require_called, require_hookable
 from infoprobe.taps.usual import End
 from infoprobe.torch_internals import (
     in_modes,
@@ -103,9 +103,10 @@ class ModuleTap:
             for layer in layout.layers
             if layer.end is None
         }
+        self._never_called = held_by_exported(self._model)
         self._handles: list[tuple[nn.Module, list[RemovableHandle]]] = []
         self._hooks: list[tuple[nn.Module, _Hook, _Hook]] = []
-        self.can_be_compiled = not (
+        self.can_be_compiled: bool = not (
             calls.wants_arguments
             or given.is_chosen
             or any(map(is_compiled_in_place, self._model.modules()))
@@ -132,13 +133,10 @@ class ModuleTap:
         return dict.fromkeys([*needed, *containers])
 
     def _attach(self, module: nn.Module) -> None:
-        if isinstance(module, torch.jit.ScriptModule):
-            raise ArgumentTypeError(
-                "layers",
-                f"{self._sites[module].path or MODEL!r} is a ScriptModule, which takes no "
-                "hooks. Probe the module that it was made of, or choose other layers.",
-            )
         site = self._sites.get(module, _CONTAINER)
+        require_hookable(module, site.path or MODEL)
+        if site.place is not None:
+            require_called(module, site.path, self._never_called)
         number = compiled.number_of(module)
         before = _Hook(functools.partial(self._before, site), number)
         after = _Hook(functools.partial(self._after, site), number, ends=True)
@@ -233,7 +231,7 @@ class ModuleTap:
                 self._pass_ends(call, "output" if call.direction == "forward" else "input", own)
             if self._calls.wants_log_determinants:
                 reported = site.map.doubts.reported(module, call.direction, args, kwargs, output)
-        self._calls.leave(call, own or main_tensor(output), args, kwargs, reported)
+        self._calls.leave(call, own or main_tensor(output), args, kwargs, reported, output)
 
     def _pass_ends(self, call: Call, end: End, tensors: list[Tensor]) -> None:
         """A graph's ends hand on unchanged what they are given."""

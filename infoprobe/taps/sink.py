@@ -54,6 +54,7 @@ class Event:
         kwargs: The keyword arguments of the call.
         log_determinant: What an invertible layer reports, where the sink wants to know; ``None``
             if the layer is not invertible.
+        returned: All that the layer returned.
     """
 
     place: Place
@@ -66,6 +67,7 @@ class Event:
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     log_determinant: LogDeterminant | None = None
+    returned: Any = None
 
 
 class Sink(Protocol):

@@ -57,7 +57,7 @@ class Tap:
             suspension.begin()
             # A probe that nobody has removed ends with its model, whose hooks keep calls alive.
             self._resume = weakref.finalize(self._calls, suspension.end)
-        self.attached = True
+        self.attached: bool = True
 
     def _detach(self) -> None:
         while self._taps:

@@ -8,6 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
+from infoprobe.torch_internals import dtype_of
+
 # The most objects in a container that are looked at.
 _MOST = 10_000
 
@@ -26,14 +28,15 @@ def main_tensor(value: Any) -> list[Tensor]:
     if _is_tensor(value):
         return [value]
     first: list[Tensor] = []
-    for tensor in _leaves(value):
-        if tensor.is_floating_point() or tensor.is_complex():
+    for tensor in tensors_in(value):
+        dtype = dtype_of(tensor)
+        if dtype.is_floating_point or dtype.is_complex:
             return [tensor]
         first = first or [tensor]
     return first
 
 
-def _leaves(value: Any) -> Iterator[Tensor]:
+def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested containers, in their order; each container once."""
     waiting, seen = [value], set[int]()
     for _ in range(_MOST):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators import KNN, Histogram
 from infoprobe.estimators.arguments import (
@@ -40,7 +41,7 @@ class Choice(NamedTuple):
         return "\n".join([repr(self.estimator), *(f"* {reason}" for reason in self.reasons)])
 
 
-def choose(measure: str, *tensors: Any) -> Choice:
+def choose(measure: str, *tensors: ArrayLike) -> Choice:
     """Chooses an estimator by the data, as the plain functions do where they are given none.
 
     =============================  ====================================  ========================

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -11,9 +12,12 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
 from infoprobe.estimators.histogram.histogram import Histogram
+from infoprobe.progress import progress_bar, showing
+from infoprobe.units import nats_per_unit
 
 
 class ConfidenceInterval(NamedTuple):
@@ -34,11 +38,13 @@ class ConfidenceInterval(NamedTuple):
 
 def confidence_interval(
     measure: Callable[..., Tensor],
-    *tensors: Any,
+    *tensors: ArrayLike,
     level: float = 0.95,
     resamples: int = 50,
     method: Literal["subsample", "bootstrap"] = "subsample",
     generator: torch.Generator | None = None,
+    base: float = math.e,
+    progress: bool = False,
 ) -> ConfidenceInterval:
     r"""An estimate with a confidence interval, for any measure.
 
@@ -61,6 +67,9 @@ def confidence_interval(
             estimators of continuous variables by neighbours.
         generator: Draws the samples; ``None`` for one that starts from seed 0. Torch's global
             generator is not used.
+        base: The base of the logarithm, as in :func:`infoprobe.entropy`: the interval of a
+            measure in nats, as all methods of estimators are, is converted.
+        progress: Whether to show a progress bar. Needs the extra ``infoprobe[progress]``.
 
     Limits:
         The measure must be able to work with half of the samples. The interval tells nothing
@@ -92,8 +101,9 @@ def confidence_interval(
         raise ArgumentTypeError(
             "measure",
             "expected a method such as ip.KNN().entropy, or a function of tensors, got "
-            f"{measure!r}.",
+            f"{checks.shown(measure)}.",
         )
+    nats = nats_per_unit(base)
     resamples = checks.require_integer(resamples, 2, None, "resamples")
     checks.require_one_of(method, ["subsample", "bootstrap"], "method")
     level = checks.require_real(level, 0, "level")
@@ -115,14 +125,16 @@ def confidence_interval(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     together = _together(measure, samples)
-    value = _scalar(measure(*tensors))
-    with torch.no_grad():
-        again = torch.stack(
-            [
-                _again(measure, _draw(samples, method, together, generator), method)
-                for _ in range(resamples)
-            ]
-        )
+    found = []
+    with showing(progress), progress_bar(resamples + 1, "interval", unit="estimate") as bar:
+        value = _scalar(measure(*tensors))
+        bar.update()
+        with torch.no_grad():
+            for _ in range(resamples):
+                drawn = _draw(samples, method, together, generator)
+                found.append(_again(measure, drawn, method))
+                bar.update()
+    again = torch.stack(found)
     if not again.isfinite().all():
         raise ArgumentValueError(
             "measure",
@@ -144,6 +156,7 @@ def confidence_interval(
         stderr = stderr if known is None else torch.maximum(stderr, known.to(stderr.device))
     # From the lower tail, which float64 resolves at levels near 1.
     z = -statistics.NormalDist().inv_cdf((1 - level) / 2)
+    value, stderr = value / nats, stderr / nats
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)
 
 

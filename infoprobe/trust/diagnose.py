@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentError, ArgumentTypeError
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
@@ -28,7 +29,7 @@ _NAMES = "xyz"
 
 
 def diagnose(
-    x: Any, *others: Any, estimator: Any = None, measure: str | None = None
+    x: ArrayLike, *others: object, estimator: object = None, measure: str | None = None
 ) -> list[Finding]:
     """Findings on a measure of data: ``diagnose(x, estimator)`` or ``(x, y, estimator)``.
 
@@ -45,15 +46,15 @@ def diagnose(
         x: Samples, (n, ...).
         others: Possibly the other variables or the other sample; then the estimator.
         estimator: The estimator, if not given last. One without a method ``diagnose`` only
-            says what it refuses: see :mod:`infoprobe.estimators.protocols`.
+            says what it refuses: see ``infoprobe.estimators.protocols``.
         measure: The name of the measure, such as ``"kl_divergence"``. By default, of one tensor
             it is the entropy (or else the total correlation), and of two tensors their mutual
             information if they have equally many samples and the estimator offers it, or else
             their relative entropy.
 
     Returns:
-        Findings, the errors first; empty where nothing stands out. That is no proof: an estimate
-        may be wrong for reasons that the data do not show.
+        Findings, the errors first; empty where nothing stands out. That is no proof, since an
+        estimate may be wrong for reasons that the data do not show.
 
     Raises:
         TypeError: There is no estimator, or it has no measure of this many tensors.
@@ -113,11 +114,12 @@ def _answer(
         found = estimate_without_error(estimator, asked.measure, *tensors).findings
         refusal: Finding | None = None
     except (TypeError, ValueError) as error:
-        refusal = _refusal(error)
+        refusal, found = _refusal(error), []
         try:
-            found = diagnosis(estimator, asked.measure, tensors, None)
+            if not asked.of_pairs or len({len(x) for x in tensors}) == 1:
+                found = diagnosis(estimator, asked.measure, tensors, None)
         except (TypeError, ValueError):  # it needs what the estimator has just refused
-            found = []
+            pass
     by_name = dict(zip(asked.names, _NAMES, strict=False))
 
     def renamed(finding: Finding) -> Finding:

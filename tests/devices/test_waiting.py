@@ -26,6 +26,22 @@ def sequences():
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU())
 
 
+class Attention(nn.Module):
+    """Returns its probabilities, as those of the transformers library do."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores = nn.Linear(6, 6)
+
+    def forward(self, x):
+        p = torch.stack([x @ self.scores(x).mT, x @ x.mT], 1).softmax(-1)
+        return (p @ x.unsqueeze(1)).sum(1), p
+
+
+def attention():
+    return nn.Sequential(Attention())
+
+
 def invertible():
     nodes = [Ff.InputNode(6, name="in")]
     for i in range(2):
@@ -59,6 +75,7 @@ def of_type(dtype):
 
 
 H = ip.Histogram
+READ_OUT = ip.PredictionEntropy(lambda x: torch.cat([x, -x, 2 * x], 1), positions=9)
 WIDE, NARROW = (-99.0, 99.0), (-0.5, 0.5)
 CASES = {
     "default": (plain, None, {}),
@@ -82,6 +99,14 @@ CASES = {
     "projected": (plain, ip.MutualInformation(samples=64, project=2), {}),
     "tokens": (sequences, ip.Entropy(select="tokens"), {}),
     "last tokens": (sequences, ip.Entropy(ip.KNN(), select="last", samples=64), {}),
+    "curvature": (sequences, ip.Curvature(), {}),
+    "prompts": (sequences, ip.PromptEntropy(), {}),
+    "order 2": (sequences, ip.TokenEntropy(alpha=2, normalize="ln n"), {}),
+    "attention": (attention, ip.AttentionEntropy(), {}),
+    "attention, shares": (attention, ip.AttentionEntropy(normalize="ln n"), {}),
+    "predictions": (sequences, READ_OUT, {}),
+    "spectrum": (sequences, ip.Spectrum(select="tokens"), {}),
+    "all moments": (sequences, ip.Entropy(ip.Gaussian(), samples=None, select="tokens"), {}),
     "entropy change": (invertible, [ip.EntropyChange(), ip.Entropy()], {}),
     "rate": (bottleneck, ip.Rate(), {}),
     **{
@@ -114,7 +139,7 @@ def rows(device, network, measures, options, batches, place):
     with ip.probe(model, measures=measures, **options) as probe:
         for x in batches:
             probe.target(place(torch.arange(len(x)) % 3))
-            if network is sequences:
+            if network in (sequences, attention):
                 probe.mask(torch.arange(5) < 1 + torch.arange(len(x)).unsqueeze(1) % 5)
             x = place(x)
             torch.manual_seed(1)
@@ -140,7 +165,7 @@ def assert_alike(here, there):
 def test_hooks_wait_for_nothing(device, name):
     network, measures, options = CASES[name]
     torch.manual_seed(0)
-    shape = {images: (2, 8, 8), sequences: (5, 6)}.get(network, (6,))
+    shape = {images: (2, 8, 8), sequences: (5, 6), attention: (5, 6)}.get(network, (6,))
     batches = [torch.randn(n, *shape) for n in (40, 30, 7)]
     on_the_cpu, none = rows(device, network, measures, options, batches, lambda x: x)
     on_the_device, waits = rows(device, network, measures, options, batches, there)
@@ -198,6 +223,33 @@ def test_a_bad_pass_is_left_out_when_it_is_read(device, measures, bad):
         (left_out,) = [finding for finding in row["findings"] if "left out" in finding]
         assert left_out.startswith("1 call is left out. In pass 2, the output could not be")
         row["findings"].remove(left_out)
+    assert_alike(here, later)
+
+
+def pairs(place, views):
+    """The row of pairs of views."""
+    model = place(nn.Identity())
+    with ip.probe(model, measures=ip.InfoNCE(samples=64)) as probe:
+        for first, second in views:
+            model(place(first))
+            probe.pair()
+            model(place(second))
+    return probe.report().rows
+
+
+@pytest.mark.filterwarnings("ignore:layer:RuntimeWarning")
+@pytest.mark.parametrize("bad", [None, 0, 1])
+def test_pairs_of_views(device, bad):
+    """A pass with a value that is not finite is left out, and with it the other view."""
+    torch.manual_seed(0)
+    views = [(x, x + torch.randn(20, 5, 6)) for x in torch.randn(4, 20, 5, 6)]
+    if bad is not None:
+        views[1][bad][3, 2, 1] = float("nan")
+    here, later = pairs(lambda x: x, views), pairs(there, views)
+    for row in (*here, *later):  # a device does not say how many values are not finite
+        row["findings"] = [finding.partition(" got ")[0] for finding in row["findings"]]
+    assert here[0]["n"] == (64 if bad is None else 47)
+    assert any("left out" in finding for finding in here[0]["findings"]) == (bad is not None)
     assert_alike(here, later)
 
 

@@ -99,9 +99,11 @@ def test_from_the_models_to_the_page(checks, inequalities, bounds, plan, tmp_pat
 
     checks.figure(found, tmp_path / "checks.png")
     assert (tmp_path / "checks.png").stat().st_size > 10_000
+    assert (tmp_path / "bounds.png").stat().st_size > 10_000
     page = checks.page(json.loads(json.dumps(found)))
     assert page == checks.page(found)
     assert page.startswith("## The references' checks\n\n")
+    page += checks.appendix(found)
     assert "| invertible code | ∞ |" in page
 
     # Once measured, everything is read from the artifacts.

@@ -122,7 +122,8 @@ class TestRun:
         self.run(example, tmp_path, *parts)
         out = tmp_path / "out"
         assert {path.name for path in out.iterdir()} == {
-            *("README.md", "digit.json", "digit.png", "honest.json", "honest.png")
+            *("README.md", "digit.json", "digit.png"),
+            *("honest.json", "honest.png", "layers.png"),
         }
         digit = json.loads((out / "digit.json").read_text())
         assert digit["golden"] is None  # the golden values belong to other images
@@ -138,7 +139,7 @@ class TestRun:
         page = (out / "README.md").read_text()
         assert "--dataset mnist" in page
         assert "nan" not in page
-        titles = ("To the digit", "The same questions, asked honestly")
+        titles = ("The published numbers", "The same questions, asked honestly")
         assert all(f"![{title}]" in page for title in titles)
 
         # Another run reads what this one left, and writes the same files.

@@ -8,6 +8,19 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+
+class Unprintable:
+    """An object that raises where an error wants to show it, or to compare it."""
+
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+    def __eq__(self, other):
+        raise RuntimeError("no comparison")
+
+    __hash__ = None
+
+
 FLOATS = [
     *(0.0, -0.0, 1.0, -1.0, 0.5, 3.0, 1e-310, 5e-324, 1e-162, 1e-30, 1e30, 1e155, 1e300),
     *(1e15, 1.7e308, -1.7e308, math.inf, -math.inf, math.nan, 1 + 2**-52, 1 - 2**-53),
@@ -17,6 +30,7 @@ OTHERS = [
     *(None, True, False, "", "a", "own", b"a", (), [], {}, set(), (1, 2), [0, 1], 1j, object()),
     *(int, len, torch.float32, Fraction(1, 3), Decimal(2), np.ones(3), np.array(2)),
     *(torch.ones(3), torch.tensor(2), np.array(["a", "b"]), "x" * 1000, range(3), Ellipsis),
+    *(Unprintable(), torch.nn.UninitializedParameter(), torch.ones(2, device="meta")),
 ]
 OF_NUMPY = [np.int8(3), np.uint8(200), np.int64(5), np.uint64(2**63), np.float32(0.3)]
 

@@ -2,32 +2,38 @@
 
     python -m tests.fuzz.kills 12 --out docs/benchmarks/kills.json
 
-Each round starts a process that trains with a checkpoint and, without end, saves one kind of file
-over the old one: a report, its page, its table, or the state of a probe. It is killed with
-SIGKILL after a random time, once that file has been written. Every file must then be whole, the
-old one or the new one, and training must go on from the checkpoint to the same weights as without
-an interruption.
+Each round starts a process that writes one kind of file again and again over the old one: the
+checkpoint of a training, a report, its page, its table, or the state of a probe; every second
+time it is the checkpoint. Once the process has written the file, it is killed with SIGKILL as
+soon as an unfinished file is seen after a random time. Every file must then be whole, the old one
+or the new one, and from the checkpoint, training must go on to the same weights as without an
+interruption.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import infoprobe as ip
 from infoprobe.models import Schedule, fit
 
-SCHEDULE = Schedule(epochs=40, batch_size=8)
+SCHEDULE = Schedule(epochs=150, batch_size=8)
+CHECKPOINT = "model.safetensors"
+# Within how many seconds an unfinished file is seen, unless the process is slow to write one.
+_LATEST = 20.0
 
 
 def build():
@@ -76,8 +82,21 @@ def is_whole_table(path):
         return path.read_bytes() == whole.read_bytes()
 
 
+def goes_on(path):
+    """Whether training ends with the same weights if it goes on from a copy of a checkpoint."""
+    with tempfile.TemporaryDirectory() as name:
+        shutil.copy(path, name)
+        return all(map(torch.equal, train(Path(name) / path.name), uninterrupted()))
+
+
+@functools.cache
+def uninterrupted():
+    return train()
+
+
 # How each kind of file is written, and how it is seen to be whole.
 KINDS = {
+    CHECKPOINT: (train, goes_on),
     "report.json": (lambda path: probed().report().save(path), is_same_report),
     "report.html": (lambda path: probed().report().to_html(path), is_whole_page),
     "report.csv": (lambda path: probed().report().to_csv(path), is_whole_table),
@@ -86,40 +105,70 @@ KINDS = {
 
 
 def write(folder, kind):
-    """Writes one kind of file without end, and trains meanwhile."""
+    """Writes one kind of file again and again."""
     save, _ = KINDS[kind]
-    save(folder / kind)
-    threading.Thread(target=train, args=(folder / "model.safetensors",), daemon=True).start()
     print("ready", flush=True)
     while True:
         save(folder / kind)
 
 
+def epoch_of(checkpoint):
+    """The number of complete epochs in a checkpoint."""
+    with safe_open(checkpoint, "pt") as file:
+        return json.loads(file.metadata()["infoprobe"])["position"]["epoch"]
+
+
+def file_at(path):
+    """What tells a file from the one that takes its place; ``None`` if there is none."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def kill_while_it_writes(folder, kind, seconds):
+    """Kills a process that writes this kind of file: what it leaves unfinished."""
+    before = file_at(folder / kind)
+    command = [sys.executable, "-m", "tests.fuzz.kills", "--write", str(folder), "--kind", kind]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        while file_at(folder / kind) == before:
+            time.sleep(0.001)
+        time.sleep(seconds)
+        latest = time.monotonic() + _LATEST
+        while not any(folder.glob(".*.tmp")) and time.monotonic() < latest:
+            pass
+        process.send_signal(signal.SIGKILL)
+    unfinished = list(folder.glob(".*.tmp"))
+    for path in unfinished:
+        path.unlink()
+    return len(unfinished)
+
+
 def kill(rounds, seed=0):
     """What was left after each kill."""
-    chosen, expected, found = random.Random(seed), train(), []
+    chosen, found = random.Random(seed), []
+    others = itertools.cycle(kind for kind in KINDS if kind != CHECKPOINT)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for kind in itertools.islice(itertools.cycle(KINDS), rounds):
-            command = [sys.executable, "-m", "tests.fuzz.kills", "--write", name, "--kind", kind]
-            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-                process.stdout.readline()  # it has begun
-                seconds = chosen.uniform(0.01, 3.0)
-                time.sleep(seconds)
-                process.send_signal(signal.SIGKILL)
+        for i in range(rounds):
+            kind, seconds = next(others) if i % 2 else CHECKPOINT, chosen.uniform(0.0, 0.3)
+            unfinished = kill_while_it_writes(folder, kind, seconds)
             there = [kind for kind in KINDS if (folder / kind).exists()]
+            damaged = [kind for kind in there if not KINDS[kind][1](folder / kind)]
             found.append(
                 {
                     "killed while it wrote": kind,
                     "seconds": round(seconds, 3),
-                    "whole": [kind for kind in there if KINDS[kind][1](folder / kind)],
-                    "damaged": [kind for kind in there if not KINDS[kind][1](folder / kind)],
-                    "checkpoint": (folder / "model.safetensors").exists(),
+                    "unfinished files": unfinished,
+                    "files": there,
+                    "damaged": damaged,
+                    "epochs in the checkpoint": epoch_of(folder / CHECKPOINT),
                 }
             )
-        resumed = train(folder / "model.safetensors")
-    same = all(map(torch.equal, resumed, expected))
-    return {"kills": rounds, "seed": seed, "resumed to the same weights": same, "rounds": found}
+    figures = {
+        "kills amid the writing of a file": sum(one["unfinished files"] > 0 for one in found),
+        "kills with a checkpoint": sum(CHECKPOINT in one["files"] for one in found),
+        "damaged files": sum(len(one["damaged"]) for one in found),
+    }
+    return {"kills": rounds, "seed": seed, **figures, "rounds": found}
 
 
 def main():

@@ -1,11 +1,14 @@
 """Public functions with hostile arguments: a value that is no NaN, or a refusal by name."""
 
+import functools
 import math
 
+import matplotlib.pyplot as plt
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.distributions import ExpTransform
 
 import infoprobe as ip
 from infoprobe.estimators.arguments import ARGUMENTS
@@ -127,6 +130,7 @@ def test_diagnose(x, y, estimator):
     found = outcome(lambda: ip.diagnose(x, y, estimator=estimator))
     assert found is None or all(str(finding) for finding in found)
     outcome(lambda: ip.diagnose(x, estimator=estimator))
+    outcome(lambda: ip.diagnose(x, X, estimator=estimator))
 
 
 @profile()
@@ -143,3 +147,54 @@ def test_a_probe(memory, seed, values_per_batch):
         probe = outcome(lambda keywords=keywords: ip.probe(model, **keywords))
         if probe is not None:
             probe.remove()
+
+
+@profile(0.5)
+@given(arrays(), settings, settings)
+def test_maps(x, rev, batch_size):
+    for map in (ExpTransform(), torch.tanh):
+        outcome(lambda map=map: ip.entropy_change(map, x, batch_size=5), nan=True)
+        outcome(lambda map=map: ip.entropy_change(map, X, rev=rev), nan=True)
+        outcome(lambda map=map: ip.jacobian_spectrum(map, X, batch_size=batch_size))
+        outcome(lambda map=map: ip.check_invertible(map, X, batch_size=batch_size))
+    outcome(lambda: ip.check_invertible(ExpTransform(), x))
+
+
+@functools.cache
+def probed():
+    with ip.probe(model := nn.Sequential(nn.Linear(2, 2), nn.ReLU())) as probe:
+        model(X)
+    return probe
+
+
+@profile(0.5)
+@given(settings, settings)
+def test_what_a_probe_gives(value, second):
+    probe = probed()
+    report = probe.report()
+    for call in (
+        lambda: probe.counts(value),
+        lambda: probe.counts("0", value),
+        lambda: probe.counts("0", call=value),
+        lambda: probe.load_state_dict(value),
+        lambda: probe.merge(value),
+        lambda: report.at(value),
+        lambda: report.head(value),
+        lambda: report.select(value),
+        lambda: report.select(measure=second, type=value),
+        lambda: report.compare(value),
+        lambda: report.compare(report, names=(value, second)),
+        lambda: report.plot(value, second),
+        lambda: report.plot(ax=value),
+        lambda: report.save(value) if not isinstance(value, str) else None,
+    ):
+        outcome(call)
+        plt.close("all")
+
+
+@profile(0.5)
+@given(settings, st.sampled_from([ip.Entropy, ip.Spectrum, ip.PredictionEntropy, ip.TokenEntropy]))
+def test_what_measures_are_given(value, measure):
+    name = {ip.PredictionEntropy: "read_out", ip.TokenEntropy: "normalize"}.get(measure, "select")
+    # Functions of the user's may raise.
+    outcome(lambda: None if callable(value) else measure(**{name: value}))

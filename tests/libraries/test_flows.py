@@ -71,6 +71,33 @@ class TestFlows:
         with pytest.raises(ValueError, match="when fewer samples came along"):
             ip.entropy_change(nf.flows.BatchNorm(), x)
 
+    def test_several_scales_of_normflows(self):
+        nf = pytest.importorskip("normflows")
+
+        def coupling(channels):
+            net = nf.nets.ConvNet2d([channels // 2, 8, channels], [1, 1], init_zeros=False)
+            return nf.flows.AffineCouplingBlock(net)
+
+        steps = [[coupling(8), nf.flows.Squeeze()], [coupling(4), nf.flows.Squeeze()]]
+        base = [nf.distributions.DiagGaussian(shape) for shape in [(8, 1, 1), (2, 2, 2)]]
+        flow = nf.MultiscaleFlow(base, steps, [nf.flows.Merge()], class_cond=False).double()
+        x = torch.randn(3, 1, 4, 4, dtype=torch.float64)
+        latents = [z.detach() for z in flow.inverse_and_log_det(x)[0]]
+
+        def flat(image):
+            return torch.cat([z.flatten() for z in flow.inverse_and_log_det(image[None])[0]])
+
+        jacobians = [torch.autograd.functional.jacobian(flat, image) for image in x]
+        exact = torch.stack([torch.linalg.slogdet(j.view(16, 16)).logabsdet for j in jacobians])
+        back = ip.entropy_change(flow, x, rev=True)
+        assert float(back.value) == pytest.approx(float(exact.mean()))
+        assert float(ip.entropy_change(flow, latents).value) == pytest.approx(-float(back.value))
+        assert ip.check_invertible(flow, latents).inversion_error < 1e-9
+        with ip.probe(flow, measures=ip.EntropyChange()) as probe:
+            flow.log_prob(x, None)
+        steps_of_the_pass = sum(row["value"] for row in probe.report().rows)
+        assert steps_of_the_pass == pytest.approx(float(back.value))
+
 
 class TestFunctions:
     def test_functions_with_conditions(self):

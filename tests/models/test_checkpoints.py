@@ -241,7 +241,8 @@ def test_of_another_training(path):
         "model: there unused: .*, trained, here unused: .*, not trained", model=frozen(build())
     )
     refuses(
-        "schedule: there .*'epochs': 3, .*here .*'epochs': 4", schedule=replace(QUICK, epochs=4)
+        r"schedule: there .*'milestones': \[1\].*here .*'milestones': \[2\]",
+        schedule=replace(QUICK, milestones=(2,)),
     )
     refuses("seed: there 0, here 1", seed=1)
     refuses("autocast: there None, here torch.bfloat16", autocast=torch.bfloat16)
@@ -250,6 +251,18 @@ def test_of_another_training(path):
     with pytest.raises(ValueError, match="another loss"):
         fit(build(), images(), QUICK, checkpoint=path, progress=False)
     assert path.read_bytes() == written
+
+
+def test_more_epochs_continue_and_fewer_are_refused(path):
+    longer = replace(QUICK, epochs=5)
+    whole = build()
+    expected = train(whole, schedule=longer)
+    train(build(), path)
+    model = build(seed=9)
+    assert train(model, path, schedule=longer) == expected
+    assert same_bits(state(model), state(whole))
+    with pytest.raises(ValueError, match=r"has done 5 epochs and 0 steps, and 3 epochs are asked"):
+        train(build(), path)
 
 
 def test_settings_of_a_loss(path):

@@ -166,7 +166,6 @@ def position(**changed):
         position(epoch=None),
         position(epoch=True),
         position(epoch=1, step=10, history=[0.5]),
-        position(step=1),  # beyond the last epoch
         position(step="1"),
         position(total=None),
         position(total=float("nan")),
@@ -217,6 +216,12 @@ def test_tensors(path, change, message):
     refuses(path, f"model.safetensors is damaged, since .*{message}.* Delete it")
 
 
+def test_beyond_the_last_epoch(path):
+    rewritten(path, position(step=1))
+    with pytest.raises(ValueError, match="has done 2 epochs and 1 steps, and 2 epochs are asked"):
+        train(path)
+
+
 def test_an_earlier_format(path):
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
@@ -225,7 +230,7 @@ def test_an_earlier_format(path):
 
 
 def test_another_training_is_told_before_its_position(path):
-    refuses(path, "another schedule", schedule=replace(SCHEDULE, epochs=5))
+    refuses(path, "another schedule", schedule=replace(SCHEDULE, milestones=(3,)))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs links and pipes of POSIX")

@@ -62,7 +62,8 @@ def test_it_becomes_a_data_frame_and_a_figure(two):
     assert list(frame["layer"]) == ["a", "b", "c", "d"]
     axes = two.plot()
     assert axes.get_xlabel() == "relative depth"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["before", "after"]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["before", "after", "after = ∞"]
 
 
 def test_equal_layers_share_an_axis_of_names():

@@ -376,6 +376,36 @@ class TestDoubts:
         scaling = float(module._log_e(module.scaling.detach()).sum())
         assert float(exact.value) == pytest.approx(scaling + 4 * math.log(0.9), abs=1e-5)
 
+    @pytest.mark.filterwarnings("ignore:Using non-full backward hooks:FutureWarning")
+    def test_a_matrix_that_a_training_has_moved(self):
+        """It is one layer of several, and told in both directions."""
+        graph = Ff.SequenceINN(4)
+        graph.append(Fm.OrthogonalTransform)
+        graph.append(Fm.ActNorm)
+        optimizer, x = torch.optim.Adam(graph.parameters(), 1e-2), torch.randn(50, 4)
+        for _ in range(20):
+            z, log_det = graph(x)
+            (z.square().sum(1) / 2 - log_det).mean().backward()
+            optimizer.step()
+        with ip.probe(graph, measures=ip.EntropyChange()) as probe:
+            z, _ = graph(x)
+            graph(z, rev=True)
+        rows = probe.report().select(layer="module_list.*").rows
+        told = {(r["layer"], r["direction"]) for r in rows if r["value"] is None}
+        assert told == {("module_list.0", "forward"), ("module_list.0", "inverse")}
+        assert all("not orthogonal" in r["findings"][0] for r in rows if r["value"] is None)
+
+    @pytest.mark.parametrize("method", ["forward_and_log_det", "inverse_and_log_det", "log_prob"])
+    def test_random_log_determinants_within_a_flow(self, method):
+        normflows = pytest.importorskip("normflows")
+        net = normflows.nets.LipschitzMLP([3, 8, 3], init_zeros=False, lipschitz_const=0.9)
+        parts = [normflows.flows.Residual(net), normflows.flows.AffineConstFlow((3,))]
+        flow = normflows.NormalizingFlow(normflows.distributions.DiagGaussian(3), parts)
+        with ip.probe(flow, measures=ip.EntropyChange()) as probe:
+            getattr(flow, method)(torch.randn(9, 3))
+        told = {row["layer"]: len(row["findings"]) for row in probe.report().rows}
+        assert told == {"flows.0": 1, "flows.1": 0}
+
     def test_random_log_determinants_of_normflows(self):
         normflows = pytest.importorskip("normflows")
         net = normflows.nets.LipschitzMLP([3, 8, 3], init_zeros=False, lipschitz_const=0.9)
@@ -409,6 +439,20 @@ class TestDoubts:
         (row,) = probe.report().rows
         assert row["value"] == pytest.approx(-value, abs=1e-9)
 
+    @pytest.mark.parametrize(
+        ("transform", "width"),
+        [(transforms.StickBreakingTransform(), 4), (transforms.CorrCholeskyTransform(), 6)],
+        ids=repr,
+    )
+    def test_one_convention_to_a_surface_and_back(self, transform, width):
+        there_and_back = transforms.ComposeTransform([transform, transform.inv])
+        with ip.probe(there_and_back, measures=ip.EntropyChange()) as probe:
+            there_and_back(torch.randn(50, width, dtype=torch.float64))
+        there, *_, back = probe.report().rows
+        assert back["layer"] == "1"
+        assert back["value"] == pytest.approx(-there["value"], abs=1e-9)
+        assert [code_of(f) for f in back["findings"]] == ["surface-area"]
+
     def test_a_convention_that_is_not_known(self):
         class Doubled(transforms.Transform):
             bijective = True
@@ -439,7 +483,7 @@ def test_a_ledger_is_a_frame_and_a_figure():
     assert list(frame["KNN(k=5)"]) == [row["estimates"][repr(ip.KNN(k=5))] for row in ledger.rows]
     ax = ledger.plot()
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
-        *("KNN(k=3)", "KNN(k=5)", "exact")
+        *("exact", "KNN(k=3)", "KNN(k=5)")
     ]
     assert [text.get_text() for text in ax.get_xticklabels()] == [
         row["layer"] for row in ledger.rows

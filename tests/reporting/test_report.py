@@ -117,10 +117,13 @@ def test_table(report):
         "layer0  Linear  forward    5  2    1.2500*",
         "layer1  Linear  forward    5  2       inf*",
         "nats; E()",
-        "* layer0/forward/entropy: look here",
-        "* layer1/forward/entropy: look here",
+        "* layer0/forward/entropy and 1 more: look here",
     ]
-    many = repr(made(*range(9), findings=["look here"]))
+    several = made(*range(9), findings=["look here"])
+    for i, row in enumerate(several.rows):
+        row["findings"] = [f"look here at {i}"]
+    many = repr(several)
+    assert "* layer1/forward/entropy: look here at 1\n" in many
     assert many.endswith("* and 6 more findings of other kinds; report.findings() has all")
     assert repr(ip.Report([])) == "Report: nothing measured"
 
@@ -267,8 +270,8 @@ class TestSteps:
     def test_several_series(self, tracked):
         others = [row | {"estimator": "F()", "reference": "input"} for row in tracked.rows]
         ax = ip.Report(tracked.rows + others).plot()
-        (label,) = [x.get_text() for x in ax.get_legend().get_texts() if "F()" in x.get_text()][:1]
-        assert label == "layer0, H(output), F()"
+        names = [text.get_text() for text in ax.get_legend().get_texts()]
+        assert names == ["H(output), E()", "H(output), F()", "layer0", "layer1"]
         assert ax.get_ylabel() == "entropy (nats)"
 
     def test_a_file(self, tracked, tmp_path):

@@ -112,7 +112,7 @@ def test_script_modules_are_refused():
             self.scripted = torch.jit.trace(nn.ReLU(), torch.zeros(3))
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")
         model = Model()
     with pytest.raises(TypeError, match="layers: 'scripted' is a ScriptModule"):
         ip.probe(model)

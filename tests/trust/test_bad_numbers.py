@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import infoprobe as ip
+from infoprobe.estimators.arguments import MUTUAL_INFORMATION
 from infoprobe.estimators.critic.diagnosis import out_of_reach
+from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.protocols import estimate
 from tests.estimators.samples import normal
 
@@ -58,6 +60,40 @@ class TestThinData:
         assert "thin-data" in told(KNN, "mutual_information", x, y)
         assert "thin-data" not in told(KNN, "mutual_information", x, y + normal(800, 1, seed=2))
 
+    @pytest.mark.parametrize(("n", "d"), [(600, 3), (1500, 10), (1500, 30)])
+    def test_bijections_of_many_features(self, n, d):
+        turn = torch.linalg.qr(normal(d, d, seed=1)).Q
+        for x in (normal(n, d), torch.special.ndtr(normal(n, d))):
+            for y in (x @ turn, (x @ turn).tanh(), torch.nn.functional.leaky_relu(x @ turn, 0.1)):
+                (found,) = of_dimension(MUTUAL_INFORMATION, {"x": x, "y": y})
+                assert (found.severity, found.code) == ("error", "thin-data")
+
+    @pytest.mark.parametrize("wide", [3, 20])
+    def test_one_feature_that_is_told(self, wide):
+        x, y = normal(800, wide), normal(800, wide, seed=1)
+        for told_by in (x[:, 0].exp(), x.sum(1)):
+            y[:, 1] = told_by
+            (found,) = of_dimension(MUTUAL_INFORMATION, {"x": x, "y": y})
+            assert (found.severity, found.code) == ("error", "thin-data")
+
+    def test_the_plain_function_warns(self):
+        x = normal(400, 3)
+        with pytest.warns(ip.TrustWarning, match="information is infinite"):
+            ip.mutual_information(x, torch.cat([normal(400, 1, seed=1), x[:, :1].exp()], 1))
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_noise_that_is_seen(self, seed):
+        for n, d in ((400, 3), (800, 10), (800, 25)):
+            x, noise = normal(n, d, seed=seed), normal(n, d, seed=seed + 10)
+            heavy = 1 / normal(n, 1, seed=seed + 20).abs()
+            for y, other in (
+                (0.8 * x + 0.6 * noise, x.exp()),
+                (x[:, :1].sin() + 0.5 * noise[:, :1], x),
+                (noise * heavy, x * heavy),
+                (x, x[:, :1] + 0.5 * noise),
+            ):
+                assert not list(of_dimension(MUTUAL_INFORMATION, {"x": other, "y": y}))
+
     @pytest.mark.parametrize("seed", range(5))
     def test_data_that_are_not_thin(self, seed):
         x = normal(500, 4, seed=seed)
@@ -70,6 +106,31 @@ class TestThinData:
             torch.special.ndtr(x),
         ):
             assert "thin-data" not in told(KNN, "entropy", full)
+
+
+def pixels(n, d, levels, stay):
+    """Neighbouring numbers are mostly equal; noise as wide as one of 256 steps is added."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randint(0, levels, (n, d), generator=generator).double() / levels
+    for i in range(1, d):
+        stays = torch.rand(n, generator=generator) < stay
+        values[stays, i] = values[stays, i - 1]
+    return values + torch.rand(n, d, generator=generator, dtype=torch.float64) / 256
+
+
+class TestDequantisedPixels:
+    """Few levels under fine noise are no density that a calibration knows."""
+
+    @pytest.mark.parametrize(("d", "levels", "stay"), [(36, 2, 0.9), (16, 16, 0.8), (25, 4, 0.95)])
+    @pytest.mark.parametrize("calibration", ["gaussian", "copula"])
+    def test_entropies(self, d, levels, stay, calibration):
+        x = pixels(600, d, levels, stay)
+        assert told(ip.KNN(calibration=calibration), "entropy", x)
+
+    def test_raw_neighbours_and_moments(self):
+        x = pixels(600, 25, 4, 0.95)
+        assert told(KNN, "entropy", x)
+        assert told(ip.Gaussian(), "entropy", x)
 
 
 class TestFarApart:

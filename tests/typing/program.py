@@ -95,6 +95,19 @@ def transports() -> None:
         assert_type(bound.stderr, Tensor)
 
 
+class Shared:
+    """An array of another library, which torch takes by DLPack."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values
+
+    def __dlpack__(self, *, stream: int | None = None) -> object:
+        return self.values.numpy().__dlpack__(stream=None)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
 def plain_functions() -> None:
     x, y, z = samples(), array(), samples(1)
     assert_type(ip.entropy(x), Tensor)
@@ -106,6 +119,10 @@ def plain_functions() -> None:
     assert_type(ip.conditional_mutual_information(x, y, z), Tensor)
     assert_type(ip.total_correlation(x, ip.Gaussian()), Tensor)
     assert_type(ip.entropy([0.0, 1.0, 2.0]), Tensor)
+    assert_type(ip.entropy([samples(), samples()]), Tensor)
+    assert_type(ip.entropy([[[0, 1], [1, 0]], [[0, 1], [1, 0]]]), Tensor)
+    own: ip.ArrayLike = Shared(samples())
+    assert_type(ip.entropy(own), Tensor)
 
     neighbors = ip.nearest_neighbors(x, 3, queries=y[:5], metric="chebyshev")
     assert_type(neighbors.distances, Tensor)

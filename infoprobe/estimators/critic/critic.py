@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import Arguments
 from infoprobe.estimators.ceilings import near_ceiling
@@ -166,6 +167,7 @@ class Critic(Estimator):
             checks.require_integer_field(self, name, 1)
         checks.require_integer_field(self, "batch", 2)
         checks.require_integer_field(self, "seed", 0, 2**63 - 1)
+        checks.require_bool_field(self, "progress")
         for name in ("learning_rate", "clip", "validation", "held_out"):
             checks.require_real_field(self, name, 0)
             if getattr(self, name) == 0:
@@ -179,7 +181,7 @@ class Critic(Estimator):
                 f"for training, got {self.validation} + {self.held_out}. Lower one of them.",
             )
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Lower bound of :math:`I(X; Y) = KL(P_{XY} \| P_X \otimes P_Y)`.
 
         Arguments:
@@ -194,7 +196,7 @@ class Critic(Estimator):
         """
         return self._value(self._trained_on_pairs(x, y))
 
-    def _trained_on_pairs(self, x: Any, y: Any) -> _Trained:
+    def _trained_on_pairs(self, x: ArrayLike, y: ArrayLike) -> _Trained:
         x, y = checks.samples(x, "x"), checks.samples(y, "y")
         checks.require_same_length(x=x, y=y)
         generator = self._generator()
@@ -214,7 +216,7 @@ class Critic(Estimator):
         batches = ((i, i) for i in batches_of(len(training), self.batch, generator))
         return self._trained(critic, [(x[i], y[i]) for i in parts], batches)
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Lower bound of :math:`KL(P \| Q)`, with ``bound="dv"`` or ``"nwj"``.
 
         The critic scores single samples: samples of :math:`P` in place of the joint distribution,
@@ -235,7 +237,7 @@ class Critic(Estimator):
         self._require_bound_of_divergences()
         return self._value(self._trained_on_two(p, q))
 
-    def _trained_on_two(self, p: Any, q: Any) -> _Trained:
+    def _trained_on_two(self, p: ArrayLike, q: ArrayLike) -> _Trained:
         p, q = checks.samples(p, "p"), checks.samples(q, "q")
         checks.require_same_width(p=p, q=q)
         generator = self._generator()

@@ -33,8 +33,11 @@ class PairCritic(nn.Module):
         self, encode_x: nn.Module, encode_y: nn.Module, score: nn.Module, width: int, cap: float
     ) -> None:
         super().__init__()
-        self.encode_x, self.encode_y, self.score = encode_x, encode_y, score
-        self.width, self.cap = width, cap
+        self.encode_x: nn.Module = encode_x
+        self.encode_y: nn.Module = encode_y
+        self.score: nn.Module = score
+        self.width: int = width
+        self.cap: float = cap
 
     def forward(self, bound: Bound, x: Tensor, y: Tensor) -> Tensor:
         """The bound, from blocks of rows; where a gradient is taken, they are scored again."""
@@ -83,7 +86,7 @@ class Head(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.rest = nn.Sequential(nn.SiLU(), perceptron(hidden, hidden, 1))
+        self.rest: nn.Module = nn.Sequential(nn.SiLU(), perceptron(hidden, hidden, 1))
 
     def forward(self, u: Tensor, v: Tensor) -> Tensor:
         """From codes (r, hidden) and (m, hidden), the scores (r, m)."""
@@ -101,7 +104,8 @@ class SampleCritic(nn.Module):
 
     def __init__(self, network: nn.Module, cap: float) -> None:
         super().__init__()
-        self.network, self.cap = network, cap
+        self.network: nn.Module = network
+        self.cap: float = cap
 
     def forward(self, bound: Bound, p: Tensor, q: Tensor) -> Tensor:
         """The bound, from samples of P and of Q."""

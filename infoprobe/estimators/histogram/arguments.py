@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Argument(NamedTuple):
     labels: bool = False
 
 
-def values(x: Any, name: str) -> Argument:
+def values(x: object, name: str) -> Argument:
     """An argument whose values are pooled, of any shape."""
     tensor = checks.as_tensor(x, name)
     if tensor.requires_grad:
@@ -45,7 +45,7 @@ def values(x: Any, name: str) -> Argument:
     return Argument(name, tensor, float(low), float(high))
 
 
-def samples(x: Any, name: str, *, symbols: bool) -> Argument:
+def samples(x: object, name: str, *, symbols: bool) -> Argument:
     """An argument of samples, (n, d).
 
     Arguments:

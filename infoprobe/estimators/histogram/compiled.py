@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators.histogram.grids import Grid
+from infoprobe.forks import forkable_lock
 
 # Below this many values the kernels save nothing.
 FEWEST = 1 << 12
@@ -23,6 +26,9 @@ FEWEST = 1 << 12
 # torch counts that many values first.
 _ENOUGH = 1 << 24
 _counted = 0
+# A process that is forked meanwhile would wait for ever for locks of numba and of Python's import.
+_loading = forkable_lock()
+_compiled: set[tuple[Any, ...]] = set()
 # With more cells of histograms than this, the lanes would not stay in the cache.
 _MOST_CELLS = 1 << 17
 _PART = 1 << 16
@@ -65,7 +71,7 @@ def tally(x: Tensor, grid: Grid, groups: Tensor | None = None, number: int = 1) 
         values = checks.exact_float(flat[begin : begin + size], "x").numpy()
         ends = np.clip(stops - begin, 0, len(values))
         here = values, starts[begin : begin + size], ends, rows, counts
-        kernels.count_on_grid(*here, grid.size, *numbers)
+        _run(kernels.count_on_grid, here, grid.size, *numbers)
     return torch.from_numpy(counts.sum(0)[:cells].reshape(number, grid.size))
 
 
@@ -83,7 +89,7 @@ def extent(x: Tensor) -> tuple[float, float] | None:
         return None
     bits = x.detach().resolve_neg().view(_BITS[x.element_size()]).numpy()
     found = np.empty(2, bits.dtype)
-    kernels.least_and_greatest(bits, found)
+    _run(kernels.least_and_greatest, (bits, found))
     low, high = torch.from_numpy(found).view(x.dtype).tolist()
     # Adding zero makes one of the two zeros.
     return (low + 0.0, high + 0.0) if math.isfinite(low) and math.isfinite(high) else None
@@ -102,10 +108,22 @@ def kernels_for(n: int) -> ModuleType | None:
 def _loaded() -> ModuleType | None:
     """The kernels, or ``None`` without numba."""
     try:
-        from infoprobe.estimators.histogram import kernels
+        with _loading:
+            from infoprobe.estimators.histogram import kernels
     except Exception:  # A numba that cannot be imported, for whatever reason, is as good as none.
         return None
     return kernels
+
+
+def _run(kernel: Callable[..., None], arrays: tuple[np.ndarray, ...], *numbers: float) -> None:
+    """Runs a kernel, which numba compiles when it first runs with arrays of these types."""
+    types: tuple[Any, ...] = (kernel, *(array.dtype for array in arrays))
+    if types in _compiled:
+        kernel(*arrays, *numbers)
+        return
+    with _loading:
+        kernel(*arrays, *numbers)
+    _compiled.add(types)
 
 
 def _by_sample(x: Tensor) -> Tensor:

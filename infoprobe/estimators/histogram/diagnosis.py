@@ -13,6 +13,7 @@ from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.histogram.misfits import finer_than_data, squeezed
 from infoprobe.estimators.histogram.tabulation import counts_of_all
 from infoprobe.estimators.histogram.undersampling import undersampling
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def diagnose(
     if measure == MUTUAL_INFORMATION.measure:
         x, y = tensors
         found = list(undersampling(estimator, x, y, value))
+        if not counted:
+            found += dependent_samples(x, y)
         if estimator.over == "values" and not counted:
             for name, tensor in (("x", x), ("y", y)):
                 found += squeezed(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
@@ -156,7 +157,7 @@ class Histogram:
         checks.require_real_field(self, "pseudocount", 0, corrections.LARGEST_PSEUDOCOUNT)
         corrections.require_one_correction(self.pseudocount, self.correction, self.over)
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike | Counts) -> Tensor:
         r"""Shannon entropy :math:`H(X) = -\sum_i \hat p_i \ln \hat p_i`.
 
         Arguments:
@@ -171,7 +172,7 @@ class Histogram:
         """
         return self._estimate("entropy", x)
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Cross-entropy :math:`H(P, Q) = -\sum_i \hat p_i \ln \hat q_i = H(P) + KL(P \| Q)`.
 
         Arguments:
@@ -186,7 +187,7 @@ class Histogram:
         """
         return self._estimate("cross_entropy", p, q)
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q) = \sum_i \hat p_i \ln (\hat p_i / \hat q_i)`.
 
         It is infinite where ``p`` has mass in a bin that ``q`` leaves empty, unless a
@@ -195,7 +196,7 @@ class Histogram:
         """
         return self._estimate("kl_divergence", p, q)
 
-    def js_divergence(self, p: Any, q: Any) -> Tensor:
+    def js_divergence(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""Jensen-Shannon divergence :math:`\tfrac12 KL(P \| M) + \tfrac12 KL(Q \| M)`.
 
         Here :math:`M = (P + Q) / 2`. It is symmetric, and at most :math:`\ln 2` (for each unit).
@@ -203,7 +204,7 @@ class Histogram:
         """
         return self._estimate("js_divergence", p, q)
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X; Y) = H(X) + H(Y) - H(X, Y)` from a joint histogram.
 
         Over values, the pairs are the values at the same place in ``x`` and ``y``; over units too,
@@ -231,7 +232,7 @@ class Histogram:
         """
         return self._estimate("mutual_information", x, y)
 
-    def uncovered(self, p: Any, q: Any) -> Tensor:
+    def uncovered(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.
 
         Where it is positive, :math:`KL(P \| Q)` is infinite or owed to the pseudo-count. The
@@ -239,7 +240,7 @@ class Histogram:
         """
         return gaps.uncovered(self._binning, p, q)
 
-    def kl_at_zero(self, p: Any, q: Any) -> Tensor:
+    def kl_at_zero(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""The part of :math:`KL(P \| Q)` that the edge at zero accounts for.
 
         It says by how many nats the divergence falls when the two bins beside zero are made one.
@@ -266,7 +267,7 @@ class Histogram:
         """Whether data may come in batches: over values, with ``"dyadic"`` and ``(low, high)``."""
         return self._binning.streams
 
-    def count(self, x: Any) -> Counts:
+    def count(self, x: ArrayLike) -> Counts:
         """Counts of ``x`` that can stand for it in every method, and be added up over batches.
 
         Only over values, for ranges that need not know all data beforehand: :attr:`streams`.
@@ -286,7 +287,7 @@ class Histogram:
         binning.require_streaming()
         return counts_of(binning, x, "x")
 
-    def count_blocks(self, x: Any, blocks: int) -> GroupedCounts:
+    def count_blocks(self, x: ArrayLike, blocks: int) -> GroupedCounts:
         """The same as :meth:`count`, apart for ``blocks`` blocks of neighbouring samples."""
         binning = self._binning
         binning.require_streaming()
@@ -314,7 +315,7 @@ class Histogram:
             "Widen the range, or pass outside='clip' or outside='drop'."
         )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+    def estimate(self, measure: str, *tensors: ArrayLike | Counts) -> Estimate:
         """The value of a measure, its standard error and findings on it.
 
         The standard error is the root of the mean squared error, of noise and of the bias that is
@@ -381,6 +382,6 @@ class Histogram:
         )
         return self._formulas.of(measure), tables
 
-    def _estimate(self, measure: str, *tensors: Any) -> Tensor:
+    def _estimate(self, measure: str, *tensors: ArrayLike | Counts) -> Tensor:
         of, parts = self._parts(measure, tensors, apart=False)
         return formulas.total(measure, self.over, (of(*tables) for tables in parts))

@@ -56,7 +56,7 @@ def tabulate(binning: Binning, *, apart: bool = False, **given: Any) -> Iterator
 
 
 def tabulate_pairs(
-    binning: Binning, x: Any, y: Any, *, apart: bool = False
+    binning: Binning, x: object, y: object, *, apart: bool = False
 ) -> Iterator[list[Table]]:
     """The tables of x, of y and of their pairs, in parts as in :func:`tabulate`."""
     for name, argument in (("x", x), ("y", y)):
@@ -76,7 +76,7 @@ def tabulate_pairs(
         yield _pairs_of_symbols(binning, of_x, of_y, apart)
 
 
-def counts_of(binning: Binning, x: Any, name: str) -> Counts:
+def counts_of(binning: Binning, x: object, name: str) -> Counts:
     """The counts of one argument over values, on a grid for itself."""
     counts = _at_once(binning, x)
     if counts is not None:
@@ -85,7 +85,7 @@ def counts_of(binning: Binning, x: Any, name: str) -> Counts:
     return _count(binning, argument, binning.grid(argument.low, argument.high), None)
 
 
-def counts_of_blocks(binning: Binning, x: Any, name: str, blocks: int) -> GroupedCounts:
+def counts_of_blocks(binning: Binning, x: object, name: str, blocks: int) -> GroupedCounts:
     """The same, of as many blocks of neighbouring samples, each a group of about the same size."""
     counts = _at_once(binning, x, blocks)
     if counts is None:
@@ -170,7 +170,7 @@ def _groups(x: Tensor, apart: bool) -> Tensor | None:
     return random_groups(len(x)).unsqueeze(1) if apart else None
 
 
-def _samples(binning: Binning, x: Any, name: str) -> Argument:
+def _samples(binning: Binning, x: object, name: str) -> Argument:
     if isinstance(x, Counts):
         binning.require_streaming()
     return arguments.samples(x, name, symbols=binning.over == "samples")

@@ -89,6 +89,8 @@ def _above_bounds(knn: KNN, x: Tensor, value: float, slack: float) -> Iterator[F
         "the entropy of a Gaussian with its covariance": gaussian,
         "the entropy of elliptical data with its radii": _elliptical(x, gaussian),
     }
+    # Features or radii that repeat have no entropy to compare with.
+    bounds = {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
     name, bound = min(bounds.items(), key=lambda item: item[1])
     if value > bound + slack and knn.calibration is None:
         # What Gaussian data are missed by is found by itself.

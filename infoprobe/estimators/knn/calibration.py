@@ -10,6 +10,7 @@ from torch import Tensor, stack
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.knn import drift, measures, student, surrogates
 from infoprobe.estimators.knn.measures import KNNMeasure
+from infoprobe.progress import progress_bar
 
 if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
@@ -46,13 +47,18 @@ def bias_of(knn: KNN, measure: KNNMeasure, samples: list[Tensor], value: Tensor)
         truth = measure.of_gaussians(*samples)
         draw = surrogates.separate if measure.arguments.independent else surrogates.paired
         drawn = draw(samples, knn.repeats, knn.seed)
-    first, *others = drawn
-    of_first = measure.raw(knn, *first)
-    errors = stack([of_first, *(measure.raw(knn, *each) for each in others)]) - truth
+    with progress_bar(knn.repeats, "surrogates", unit="surrogate") as bar:
+        first = next(drawn)
+        found = [measure.raw(knn, *first)]
+        bar.update()
+        for each in drawn:
+            found.append(measure.raw(knn, *each))
+            bar.update()
+    errors = stack(found) - truth
     spread = errors.std() if knn.repeats > 1 else errors.new_tensor(math.nan)
     excess = 0.0
     if knn.calibration == "copula":
-        excess = drift.excess_bias(knn, measure, (samples, value), (first, of_first))
+        excess = drift.excess_bias(knn, measure, (samples, value), (first, found[0]))
     stderr = spread / math.sqrt(knn.repeats)
     return Bias(errors.mean() + excess, stderr, errors.new_tensor(excess))
 

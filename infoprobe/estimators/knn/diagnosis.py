@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,9 @@ from infoprobe.estimators.covariance import rank_of
 from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.doubts import of_copies, of_dimension, of_distance, of_ties
+from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.pairs import paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import nearest_neighbors
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # From how many nats on a bias is worth a finding, and makes the number meaningless.
 _BIAS, _FAR = 0.1, 1.0
+# How many standard errors make a bias certain.
+_SURE = 4.0
 
 
 def findings(
@@ -56,12 +59,12 @@ def findings(
             yield from of_dimension(arguments, samples)
         yield from bounds.checks_of(estimator, arguments, samples, float(value))
     if arguments is ENTROPY or arguments.independent:
-        way_out = "gaussian" if arguments.independent else "copula"
         for name, x in samples.items():
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
             yield from _redundant(x, name)
-            yield from _dimensions(estimator, x, name, way_out)
+        if estimator.calibration is None:
+            yield from _bias(estimator, arguments, samples)
     if arguments.independent:
         yield from _twins(samples["p"], samples["q"])
         if value is not None:
@@ -104,11 +107,13 @@ def _redundant(x: Tensor, name: str) -> Iterator[Finding]:
         )
 
 
-def _dimensions(estimator: KNN, x: Tensor, name: str, way_out: str) -> Iterator[Finding]:
-    n, d = x.shape
-    if estimator.calibration is not None:
-        return
-    if n < d + 3:
+def _bias(
+    estimator: KNN, arguments: Arguments, samples: Mapping[str, Tensor]
+) -> Iterator[Finding]:
+    """What nearest neighbours miss of Gaussian data with the same means and covariances."""
+    few = {name: x for name, x in samples.items() if len(x) < x.shape[1] + 3}
+    for name, x in few.items():
+        n, d = x.shape
         yield Finding(
             "warning",
             f"{n:,} samples are too few in {d:,} dimensions to tell how far the estimate is off",
@@ -117,20 +122,29 @@ def _dimensions(estimator: KNN, x: Tensor, name: str, way_out: str) -> Iterator[
             name,
             code="too-few-samples",
         )
+    if few:
         return
-    calibrated = replace(estimator, calibration="gaussian", repeats=1)
+    # An entropy hardly depends on the surrogates that are drawn, unlike a divergence.
+    repeats = 1 if arguments is ENTROPY else estimator.repeats
+    calibrated = replace(estimator, calibration="gaussian", repeats=repeats)
     try:
-        bias = float(calibrated.bias("entropy", x).value)
+        bias = calibrated.bias(arguments.measure, *samples.values())
     except ValueError:
         return  # There are no Gaussian data like these, such as of features that are redundant.
-    if abs(bias) >= _BIAS:
+    missed, stderr = float(bias.value), float(bias.stderr)
+    if abs(missed) >= (_BIAS if repeats == 1 else max(_BIAS, _SURE * stderr)):
+        what = arguments.measure.removeprefix("kl_").replace("_", "-")
+        counted = " and ".join(f"n={len(x):,}" for x in samples.values())
+        (d,) = {x.shape[1] for x in samples.values()}
         yield Finding(
-            "error" if abs(bias) >= _FAR else "warning",
-            f"the entropy of Gaussian data like these (n={n:,}, d={d:,}) is missed by "
-            f"{bias:+.2f} nats",
-            bias,
-            f"Use KNN(calibration={way_out!r}). More samples hardly help.",
-            name,
+            "error" if abs(missed) >= _FAR else "warning",
+            f"the {what} of Gaussian data like these ({counted}, d={d:,}) is missed by "
+            f"{missed:+.2f} nats",
+            missed,
+            "Use KNN(calibration='gaussian')."
+            if arguments.independent
+            else "Use KNN(calibration='copula'). More samples hardly help.",
+            arguments.all_names,
             code="dimension-bias",
         )
 

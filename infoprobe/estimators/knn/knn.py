@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.errors import noise_of_parts
@@ -98,9 +99,9 @@ class KNN(Estimator):
     Units:
         No estimate depends on the units of single features, up to rounding. For entropies and
         divergences, features are measured in units of their spreads, which are added again
-        (:mod:`~infoprobe.estimators.knn.scaling`). For information, they are made standard
+        (``infoprobe.estimators.knn.scaling``). For information, they are made standard
         Gaussian by their ranks, so that no increasing map of a feature changes the estimate
-        (:mod:`~infoprobe.estimators.knn.ksg`, with the figures that chose it).
+        (``infoprobe.estimators.knn.ksg``, with the figures that chose it).
 
     Ties and copies:
         For an entropy or a divergence, a sample with k exact copies is an error, and so is a
@@ -109,7 +110,7 @@ class KNN(Estimator):
         where there are ties, the estimate is that of Gao et al. for mixtures of discrete and
         continuous variables. But rows that occur again with the values of *all* variables are
         an error, if a row has k copies or a tenth of the rows have any, unless all variables are
-        discrete there (:func:`~infoprobe.estimators.knn.atoms.copies` says how they are told
+        discrete there (``infoprobe.estimators.knn.atoms`` says how they are told
         apart): of independent data that come twice, the estimate would be 0.8 nats.
 
     Standard error:
@@ -157,7 +158,12 @@ class KNN(Estimator):
         checks.require_integer_field(self, "repeats", 1)
         checks.require_integer_field(self, "seed", 0, 2**62)
 
-    def entropy(self, x: Any) -> Tensor:
+    @property
+    def fewest_samples(self) -> int:
+        """With how few samples there is an estimate: one more than there are neighbours."""
+        return max(2, self.k + 1)
+
+    def entropy(self, x: ArrayLike) -> Tensor:
         r"""Differential entropy :math:`h(X)` (Kozachenko & Leonenko).
 
         Arguments:
@@ -176,7 +182,7 @@ class KNN(Estimator):
         features = feature_entropies(alone, self.k)
         return value + (features - STANDARD).sum()
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q = h(P) + KL(P \| Q)`.
 
         Arguments:
@@ -190,7 +196,7 @@ class KNN(Estimator):
         """
         return self._estimate(measures.CROSS_ENTROPY, p, q)
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)` (Wang, Kulkarni & Verdú).
 
         .. math:: \frac dn \sum_i \ln \frac{\nu_i}{\varepsilon_i} + \ln \frac{m}{n - 1}
@@ -201,7 +207,7 @@ class KNN(Estimator):
         return self._estimate(measures.KL_DIVERGENCE, p, q)
 
     def mutual_information(
-        self, x: Any, y: Any, *, variant: Literal[1, 2] | None = None
+        self, x: ArrayLike, y: ArrayLike, *, variant: Literal[1, 2] | None = None
     ) -> Tensor:
         r"""Mutual information :math:`I(X;Y)`.
 
@@ -226,7 +232,7 @@ class KNN(Estimator):
         estimator = self if variant is None else replace(self, variant=variant)
         return estimator._estimate(measures.MUTUAL_INFORMATION, x, y)
 
-    def conditional_mutual_information(self, x: Any, y: Any, z: Any) -> Tensor:
+    def conditional_mutual_information(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z)` (Frenzel & Pompe).
 
         The arguments and errors are the same as in :meth:`mutual_information`, but x, y and z
@@ -234,7 +240,7 @@ class KNN(Estimator):
         """
         return self._estimate(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z)
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         It is estimated by the method of Kraskov, Stögbauer & Grassberger, with each feature as a
@@ -260,7 +266,7 @@ class KNN(Estimator):
         checks.require_integer(n, 1, None, "n")
         return digamma(n) - digamma(self.k)
 
-    def bias(self, measure: str, *tensors: Any) -> Bias:
+    def bias(self, measure: str, *tensors: ArrayLike) -> Bias:
         """What the calibration subtracts, and its standard error over the surrogates.
 
         Arguments:
@@ -315,7 +321,7 @@ class KNN(Estimator):
     ) -> Iterator[Finding]:
         return diagnosis.findings(self, arguments, tensors, value)
 
-    def _estimate(self, measure: KNNMeasure, *tensors: Any) -> Tensor:
+    def _estimate(self, measure: KNNMeasure, *tensors: ArrayLike) -> Tensor:
         samples = prepared(self, measure, tensors)
         value = measure.raw(self, *samples)
         if self.calibration is None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -14,13 +12,13 @@ from infoprobe.estimators.knn.atoms import require_no_copies
 from infoprobe.neighbors import Metric
 
 
-def is_discrete(x: Any, name: str) -> bool:
+def is_discrete(x: object, name: str) -> bool:
     """Whether an argument holds integers or booleans."""
     return not checks.as_tensor(x, name).is_floating_point()
 
 
 def information_with_labels(
-    x: Any, y: Any, k: int, metric: Metric, calibration: str | None
+    x: object, y: object, k: int, metric: Metric, calibration: str | None
 ) -> Tensor:
     """Ross' estimate of the mutual information of x and y, where one of them holds labels.
 

@@ -34,7 +34,7 @@ def _curvatures(x: Tensor, mask: Tensor | None) -> Outcomes:
     few = lengths < 3
     if x.shape[1] < 3:
         none = torch.zeros_like(lengths, dtype=torch.float64)
-        return Outcomes.of(none, few, torch.zeros_like(few), torch.zeros_like(few))
+        return Outcomes.of(none, few=few)
     if mask is not None:
         order = (~mask).to(torch.uint8).argsort(dim=1, stable=True)  # those that count come first
         tokens = tokens.take_along_dim(order.unsqueeze(-1), 1)
@@ -53,4 +53,4 @@ def _curvatures(x: Tensor, mask: Tensor | None) -> Outcomes:
     number = defined.sum(1)
     mean = torch.where(defined, angles, 0.0).sum(1) / number.clamp(min=1)
     finite = torch.where(inside, scales, 0.0).sum(1).isfinite()
-    return Outcomes.of(mean, few, number == 0, ~finite)
+    return Outcomes.of(mean, few=few, empty=number == 0, not_finite=~finite)

@@ -50,7 +50,7 @@ def _entropies(x: Tensor, mask: Tensor | None, alpha: float) -> Outcomes:
         usable[:, None, None], gram / torch.where(usable, trace, 1.0)[:, None, None], 0.0
     )
     few = lengths_of(x, mask) < 2
-    return Outcomes.of(spectral_entropy(scaled, alpha), few, empty, ~finite)
+    return Outcomes.of(spectral_entropy(scaled, alpha), few=few, empty=empty, not_finite=~finite)
 
 
 def spectral_entropy(matrices: Tensor, alpha: float) -> Tensor:

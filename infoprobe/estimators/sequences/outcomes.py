@@ -1,4 +1,4 @@
-"""What came of each sequence: a number, or the reason why there is none."""
+"""What came of each sequence or position: a number, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ class Outcome(IntEnum):
     """Its tokens, or all their differences, are zero."""
     NOT_FINITE = 3
     """It holds NaN or infinite values."""
+    IMPROPER = 4
+    """Its weights are no distribution."""
 
 
 class Outcomes(NamedTuple):
@@ -36,17 +38,26 @@ class Outcomes(NamedTuple):
     kinds: Tensor
 
     @classmethod
-    def of(cls, values: Tensor, few: Tensor, empty: Tensor, not_finite: Tensor) -> Outcomes:
-        """The numbers, without those for which one of the reasons (n,) holds."""
-        not_finite = not_finite | ~(values.isfinite() | few | empty)
-        kinds = torch.zeros_like(values, dtype=torch.int64)
+    def of(
+        cls,
+        values: Tensor,
+        *,
+        few: Tensor | None = None,
+        empty: Tensor | None = None,
+        improper: Tensor | None = None,
+        not_finite: Tensor | None = None,
+    ) -> Outcomes:
+        """The numbers, without those that are not finite or for which one of the reasons holds."""
+        kinds = torch.where(values.isfinite(), int(Outcome.USED), int(Outcome.NOT_FINITE))
         for outcome, holds in (
             (Outcome.EMPTY, empty),
+            (Outcome.IMPROPER, improper),
             (Outcome.NOT_FINITE, not_finite),
             (Outcome.FEW, few),
         ):
-            kinds = torch.where(holds, int(outcome), kinds)
-        return cls(torch.where(kinds == 0, values, 0.0), kinds)
+            if holds is not None:
+                kinds = torch.where(holds, int(outcome), kinds)
+        return cls(torch.where(kinds == Outcome.USED, values, 0.0), kinds)
 
 
 def lengths_of(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -20,6 +20,8 @@ from infoprobe.errors import ArgumentValueError
 _BEND = 3.0
 
 _ICA_STEPS, _ICA_TOLERANCE = 100, 1e-4
+# White samples are rounded to multiples of 1 / so many, before independent components are sought.
+_ICA_GRID = 1 << 16
 
 # A correlation matrix with a smaller eigenvalue is singular up to rounding.
 _SINGULAR = 1e-13
@@ -145,7 +147,12 @@ def independent_components(x: Tensor, rotation: Tensor, deadline: float = math.i
 
     By the symmetric FastICA with tanh (Hyvärinen, 1999), which begins at ``rotation``, and ends
     when it stands still, after 100 steps, or when ``time.monotonic()`` is past the deadline.
+
+    Where no components are independent, as in Gaussian data, it wanders about, and the last digits
+    would decide where it ends. The samples are therefore rounded first, so that it ends at the
+    same rotation in whatever units the features are.
     """
+    x = (x * _ICA_GRID).round() / _ICA_GRID
     for _ in range(_ICA_STEPS):
         values = torch.tanh(x @ rotation.T)
         slopes = (1 - values.square()).mean(0)

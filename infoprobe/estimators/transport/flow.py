@@ -6,8 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,12 +119,10 @@ class Flow(Transport):
         super().__post_init__()
         for name in ("components", "hidden", "steps", "batch"):
             checks.require_integer_field(self, name, 1)
-        dropout: Any = self.dropout
-        if isinstance(dropout, Real) and not 0 <= float(dropout) < 1:
-            raise ArgumentValueError(
-                "dropout", f"expected a share from 0 to below 1, got {self.dropout!r}."
-            )
-        checks.require_real_field(self, "dropout", 0)
+        checks.require_bool_field(self, "progress")
+        checks.require_real_field(self, "dropout", 0, 1)
+        if self.dropout == 1:
+            raise ArgumentValueError("dropout", "expected a share below 1, got 1.")
         for name in ("learning_rate", "seconds"):
             checks.require_real_field(self, name, 0, infinite=name == "seconds")
             if not getattr(self, name) > 0:

@@ -18,6 +18,7 @@ from infoprobe.estimators.transport.bijections import (
     whitening,
 )
 from infoprobe.estimators.transport.transport import Transport
+from infoprobe.progress import progress_bar
 
 Rotation: TypeAlias = Literal["identity", "pca", "ica", "random"]
 
@@ -129,27 +130,29 @@ def fit(
     last = whitening(x_fit)
     gained = x_stop.new_zeros(())
     best = _log_likelihood(last, x_stop)
-    for _ in range(layers):
-        found = []
-        for name in ROTATIONS if rotation is None else (rotation,):
-            linear = _linear(name, x_fit, generator)
-            # Directions know x_stop only by the choice of earlier layers: a fair test.
-            outputs, _ = linear(x_stop)
-            if negentropy.significance(outputs) < _SIGNIFICANT:
-                continue
-            layer = Chain(linear, marginals.fit(linear(x_fit)[0], outputs))
-            end = whitening(layer(x_fit)[0])
-            found.append((_log_likelihood(Chain(layer, end), x_stop), layer, end))
-        if not found:
-            break
-        likelihood, layer, end = max(found, key=lambda option: float(option[0]))
-        if gained + likelihood <= best:
-            break
-        best, last = gained + likelihood, end
-        steps.extend(layer)
-        x_fit, _ = layer(x_fit)
-        x_stop, log_det = layer(x_stop)
-        gained = gained + log_det.mean()
+    with progress_bar(layers, "layers", unit="layer") as bar:
+        for _ in range(layers):
+            found = []
+            for name in ROTATIONS if rotation is None else (rotation,):
+                linear = _linear(name, x_fit, generator)
+                # Directions know x_stop only by the choice of earlier layers: a fair test.
+                outputs, _ = linear(x_stop)
+                if negentropy.significance(outputs) < _SIGNIFICANT:
+                    continue
+                layer = Chain(linear, marginals.fit(linear(x_fit)[0], outputs))
+                end = whitening(layer(x_fit)[0])
+                found.append((_log_likelihood(Chain(layer, end), x_stop), layer, end))
+            if not found:
+                break
+            likelihood, layer, end = max(found, key=lambda option: float(option[0]))
+            if gained + likelihood <= best:
+                break
+            best, last = gained + likelihood, end
+            steps.extend(layer)
+            x_fit, _ = layer(x_fit)
+            x_stop, log_det = layer(x_stop)
+            gained = gained + log_det.mean()
+            bar.update()
     return Chain(*steps, last)
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks
+from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
@@ -34,6 +35,7 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
+from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -54,8 +56,11 @@ from infoprobe.estimators.transport.report import (
     Transported,
     TransportReport,
     UpperBound,
+    bounded,
     curved_between,
+    reported,
 )
+from infoprobe.progress import progress_bar
 
 # The least samples of a part by which a standard error is found.
 _PART = 25
@@ -84,14 +89,14 @@ class Transport(ABC):
             raise ArgumentTypeError(
                 "residual",
                 "expected an estimator of continuous variables, such as "
-                f"ip.KNN(calibration='gaussian'), got {self.residual!r}.",
+                f"ip.KNN(calibration='gaussian'), got {checks.shown(self.residual)}.",
             )
 
     @abstractmethod
     def fit_map(self, x: Tensor, stop: Tensor, seed: int) -> nn.Module:
         """A map fitted to ``x`` (n, d), stopped by other samples; see :class:`Transported`."""
 
-    def entropy(self, x: Any) -> Tensor:
+    def entropy(self, x: ArrayLike) -> Tensor:
         r"""Differential entropy :math:`h(X) = h(f(X)) - E \ln |\det J_f(X)|`.
 
         Arguments:
@@ -109,7 +114,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).value
 
-    def upper_bound(self, x: Any) -> UpperBound:
+    def upper_bound(self, x: ArrayLike) -> UpperBound:
         r"""An upper bound of h(X): the negative log-likelihood of samples not fitted to.
 
         .. math:: -E \ln q(X) = h(X) + KL(P \| q) \ge h(X)
@@ -120,7 +125,7 @@ class Transport(ABC):
         """
         return self.report("entropy", x).transported["x"].bound
 
-    def cross_entropy(self, p: Any, q: Any) -> Tensor:
+    def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q`, with a map f fitted to samples of q.
 
         .. math:: -\int p \ln q = -\int p_f \ln q_f - E_P \ln |\det J_f|
@@ -137,7 +142,7 @@ class Transport(ABC):
         """
         return self.report("cross_entropy", p, q).value
 
-    def kl_divergence(self, p: Any, q: Any) -> Tensor:
+    def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)`, the cross-entropy less the entropy of P.
 
         Each comes with maps of its own, fitted to q and to p. One map for both would do, since KL
@@ -149,7 +154,7 @@ class Transport(ABC):
         """
         return self.report("kl_divergence", p, q).value
 
-    def mutual_information(self, x: Any, y: Any) -> Tensor:
+    def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X;Y) = I(f(X); g(Y))`, with a map for each variable.
 
         Arguments:
@@ -162,7 +167,7 @@ class Transport(ABC):
         """
         return self.report("mutual_information", x, y).value
 
-    def total_correlation(self, x: Any) -> Tensor:
+    def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
 
         It does not change under increasing maps of single features, so they are made standard
@@ -171,7 +176,7 @@ class Transport(ABC):
         """
         return self.report("total_correlation", x).value
 
-    def report(self, measure: str, *tensors: Any) -> TransportReport:
+    def report(self, measure: str, *tensors: ArrayLike) -> TransportReport:
         """An estimate together with the maps, the bound, what they left, and findings.
 
         Arguments:
@@ -201,7 +206,7 @@ class Transport(ABC):
                 f"as ip.KNN(calibration='gaussian'), got {self.residual!r}.",
             )
 
-    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+    def estimate(self, measure: str, *tensors: ArrayLike) -> Estimate:
         """The value of a measure, its standard error and findings on it, from one fit.
 
         Arguments:
@@ -211,8 +216,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that the samples of a divergence belong in pairs
-            or lie far apart.
+            information is near its ceiling, or that its samples depend on those before them, or
+            that the samples of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -225,6 +230,7 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
+            findings += dependent_samples(*tensors)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
@@ -233,7 +239,7 @@ class Transport(ABC):
     def _entropy(self, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))
         stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
-        return _report("entropy", variable.entropy, stderr, x=variable)
+        return bounded(reported("entropy", variable.entropy, stderr, x=variable), x)
 
     def _total_correlation(self, x: Tensor) -> TransportReport:
         of_all = self._entropy(normal_scores(x))
@@ -246,7 +252,7 @@ class Transport(ABC):
         value = self._mean(information_of, xs, ys)
         d = x.shape[1] + y.shape[1]
         stderr = self._noise(information_of, [xs, ys], [True, False], d, halves=True)
-        report = _report("mutual_information", value, stderr, x=of_x, y=of_y)
+        report = reported("mutual_information", value, stderr, x=of_x, y=of_y)
         pairs = [torch.cat([a.z, b.z], 1) for a, b in zip(xs, ys, strict=True)]
         report.findings.extend(curved_between(mean_of(list(map(moments, pairs))).significant))
         return report
@@ -255,7 +261,7 @@ class Transport(ABC):
         of_q, qs = self._carry(q, split([q], self.folds, self.seed))
         ps = self._carried_by(of_q, p)
         stderr = self._noise(cross_entropy_of, [ps, qs], [True, True], p.shape[1])
-        return _report("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
+        return reported("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
 
     def _kl_divergence(self, p: Tensor, q: Tensor) -> TransportReport:
         of_p, own = self._carry(p, split([p], self.folds, self.seed))
@@ -263,7 +269,7 @@ class Transport(ABC):
         ps = self._carried_by(of_q, p)
         value = self._mean(cross_entropy_of, ps, qs) - of_p.entropy
         stderr = self._noise(divergence_of, [own, ps, qs], [True, False, True], p.shape[1])
-        return _report("kl_divergence", value, stderr, p=of_p, q=of_q)
+        return reported("kl_divergence", value, stderr, p=of_p, q=of_q)
 
     def _mean(self, measure: Callable[..., Tensor], *samples: Sequence[Carried]) -> Tensor:
         """The mean over folds of a measure of the samples in each."""
@@ -303,17 +309,19 @@ class Transport(ABC):
     def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Carried]]:
         """Every sample once, through the map of its fold."""
         maps, parts, entropies, negentropies, likelihoods, references = [], [], [], [], [], []
-        for i, fold in enumerate(folds):
-            fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
-            part = through(fitted, x[fold.measure])
-            reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
-            residual = self.residual.entropy(part.z)
-            maps.append(fitted)
-            parts.append(part)
-            likelihoods.append(part.nll)
-            references.append(reference)
-            entropies.append(residual - part.log_det.mean())
-            negentropies.append(Gaussian().entropy(part.z) - residual)
+        with progress_bar(len(folds), type(self).__name__, unit="map") as bar:
+            for i, fold in enumerate(folds):
+                fitted = self.fit_map(x[fold.fit], x[fold.stop], self.seed + i)
+                part = through(fitted, x[fold.measure])
+                reference = gaussian_nll(x[fold.measure], x[torch.cat([fold.fit, fold.stop])])
+                residual = self.residual.entropy(part.z)
+                maps.append(fitted)
+                parts.append(part)
+                likelihoods.append(part.nll)
+                references.append(reference)
+                entropies.append(residual - part.log_det.mean())
+                negentropies.append(Gaussian().entropy(part.z) - residual)
+                bar.update()
         nll = torch.cat(likelihoods)
         gain = bound_of(torch.cat(references) - nll)
         sizes = [len(part) for part in parts]
@@ -359,13 +367,6 @@ class Transport(ABC):
             require_independent_features(x, name)
             require_no_atoms(torch.split(x, 1, 1), max(3, int(_ATOM * len(x))), name)
         return list(samples.values())
-
-
-def _report(
-    measure: str, value: Tensor, stderr: Tensor | None, **transported: Transported
-) -> TransportReport:
-    found = [f for name, variable in transported.items() for f in variable.findings(name)]
-    return TransportReport(measure, value, transported, found, stderr)
 
 
 class _Measure(NamedTuple):

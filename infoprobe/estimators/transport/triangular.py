@@ -35,6 +35,12 @@ class Triangular(nn.Module):
     second_mask: Tensor
     last_mask: Tensor
     shift_mask: Tensor
+    components: int
+    dropout: float
+    first: nn.Linear
+    second: nn.Linear
+    last: nn.Linear
+    shift: nn.Parameter
 
     def __init__(self, y: Tensor, components: int, hidden: int, dropout: float) -> None:
         super().__init__()

@@ -17,6 +17,9 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import counts_of, reals_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, total
+from infoprobe.probing.processes.means import Means, common_means
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.selection import DoesNotApplyError
 
 
@@ -130,6 +133,39 @@ class Average:
         )
 
 
+def pooled(own: Average | None) -> Answered[tuple[Average | None, Average | None]]:
+    """The average of what all processes have, and of what all but this one have.
+
+    Arguments:
+        own: What this process has; ``None`` if it has seen nothing.
+    """
+    mine = Average.none() if own is None else own
+    moments, kinds = mine.moments.cpu(), mine.kinds.cpu()
+    n, means = moments[:1], moments[1:3]
+    whole, rest = yield from common_means(Means(n, means.unsqueeze(0)))
+    spread = moments[3:] + n * _products(means - whole.mean[0])
+    spreads = yield total(spread)
+    ours = torch.cat([kinds.new_tensor([own is not None]), kinds])
+    numbers = yield total(ours)
+
+    def average(known: Means, spreads: Tensor, numbers: Tensor) -> Average | None:
+        if not numbers[0]:
+            return None
+        left = spreads - known.n * _products(known.mean[0] - whole.mean[0])
+        a, ab, b = torch.where(known.n > 0, left, 0.0).unbind()
+        # Rounding may leave less than nothing of a square.
+        left = torch.stack([a.clamp(min=0), ab, b.clamp(min=0)])
+        return Average(torch.cat([known.n, known.mean[0], left]), numbers[1:])
+
+    return average(whole, spreads, numbers), average(rest, spreads - spread, numbers - ours)
+
+
+def _products(x: Tensor) -> Tensor:
+    """Of two numbers, the square of the first, the product, and the square of the second."""
+    a, b = x.unbind()
+    return torch.stack([a * a, a * b, b * b])
+
+
 class Statistic(ABC):
     """A number for each sequence of tokens; a frozen dataclass of its settings."""
 
@@ -144,9 +180,11 @@ class AveragePiece(Piece):
 
     Attributes:
         average: Their average.
+        note: What a reader should know of the call; empty if nothing.
     """
 
     average: Average
+    note: str = ""
 
 
 @dataclass(eq=False)
@@ -166,12 +204,19 @@ class KeptAverage(Kept[AveragePiece]):
 
     def _add(self, piece: AveragePiece, run: Pass) -> bool:
         self.average = piece.average if self.average is None else self.average + piece.average
+        self.notes.update({piece.note} - {""})
         return False
 
     def _merge(self, other: KeptAverage, merging: Merging | None) -> None:
         if other.average is not None:
             before = self.average
             self.average = other.average if before is None else before + other.average
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptAverage, KeptAverage]]:
+        whole, rest = yield from pooled(self.average)
+        return KeptAverage(average=whole), KeptAverage(average=rest)
 
     def _state(self) -> dict[str, Any]:
         return {"average": None if self.average is None else self.average.state_dict()}

@@ -24,6 +24,9 @@ from infoprobe.probing.roles import Role
 from infoprobe.probing.selection import Select
 from infoprobe.taps.sink import Event
 
+# Where samples of another shape were met.
+MERGED = "In what was merged, samples"
+
 
 class Problem(NamedTuple):
     """Why something could not be measured at one call of a layer.
@@ -128,10 +131,14 @@ class Kept(ABC, Generic[P]):
         first, *others = read
         refused = Refused.of(first)
         self.refused = None
-        self.n -= refused.n
-        self.values -= refused.values
+        self._uncount(refused.n, refused.values)
         self._take(others, refused)
         return refused if refused.calls else None
+
+    def _uncount(self, n: int, values: int) -> None:
+        """Takes samples back that turn out not to count, and the values in them."""
+        self.n -= n
+        self.values -= values
 
     def leave_out(self, problem: Problem, where: str, calls: int = 1) -> None:
         """Counts calls that could not be measured.
@@ -188,9 +195,9 @@ class Kept(ABC, Generic[P]):
             exchange: The processes.
         """
         both = yield from self._pooled(agreed, survivors, exchange)
-        own = [self.n, self.values, self.left_out, self.inapplicable]
-        own[2] += self._is_odd(agreed)
-        numbers = torch.tensor(own, device="cpu")
+        odd = self._is_odd(agreed)
+        measured = [0, 0] if odd else [self.n, self.values]
+        numbers = torch.tensor([*measured, self.left_out + odd, self.inapplicable], device="cpu")
         everything = yield total(numbers)
         for kept, found in zip(both, (everything, everything - numbers), strict=True):
             kept.n, kept.values, kept.left_out, kept.inapplicable = found.tolist()

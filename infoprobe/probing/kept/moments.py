@@ -18,7 +18,8 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import CallReduction, Kept, Piece, Problem
 from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
-from infoprobe.probing.processes.asking import Answered, Exchange, most, total
+from infoprobe.probing.processes.asking import Answered, Exchange, total
+from infoprobe.probing.processes.means import Means, common_means
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import under_vmap
@@ -164,27 +165,22 @@ class KeptMoments(Kept[MomentsPiece]):
         self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
     ) -> Answered[tuple[KeptMoments, KeptMoments]]:
         own = Moments() if self.moments is None else self.moments
-        # Means are added up as distances from one of them: so equal ones stay as they are.
-        center = float((yield most(_float(own.mean if own.n else -math.inf))))
-        ours = torch.tensor([self.moments is not None, own.n, own.singular], device="cpu")
+        n, mean = _floats(own.n), _floats(own.mean).unsqueeze(1)
+        whole, rest = yield from common_means(Means(n, mean))
+        squares = _floats(own.squares) + n * (mean - whole.mean).square().squeeze(1)
+        everything = yield total(squares)
+        ours = torch.tensor([self.moments is not None, own.singular], device="cpu")
         numbers = yield total(ours.to(torch.int64))
-        apart = own.n * (own.mean - center) if own.n else 0.0
-        distance = float((yield total(_float(apart))))
-        n = int(numbers[1])
-        mean = center + distance / n if n else 0.0
-        squares = own.squares + own.n * (own.mean - mean) ** 2
-        everything = float((yield total(_float(squares))))
 
-        def kept(numbers: Tensor, distance: float, squares: float) -> KeptMoments:
-            there, number, singular = numbers.tolist()
-            around = center + distance / number if number else 0.0
+        def kept(known: Means, squares: Tensor, numbers: Tensor) -> KeptMoments:
+            there, singular = numbers.tolist()
+            left = squares - known.n * (known.mean - whole.mean).square().squeeze(1)
             # Rounding may leave less than nothing.
-            spread = max(squares - number * (around - mean) ** 2, 0.0) if number else 0.0
-            moments = Moments(number, around, spread, singular) if there else None
-            return KeptMoments(moments=moments, doubt=agreed["doubt"])
+            spread = float(left.clamp(min=0)) if known.n else 0.0
+            moments = Moments(int(known.n), float(known.mean), spread, singular)
+            return KeptMoments(moments=moments if there else None, doubt=agreed["doubt"])
 
-        whole = kept(numbers, distance, everything)
-        return whole, kept(numbers - ours, distance - apart, everything - squares)
+        return kept(whole, everything, numbers), kept(rest, everything - squares, numbers - ours)
 
     def _state(self) -> dict[str, Any]:
         moments = None if self.moments is None else self.moments.state_dict()
@@ -221,8 +217,8 @@ def _joined(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack([n, mean, squares, a[3] + b[3]])
 
 
-def _float(number: float) -> Tensor:
-    return torch.tensor(number, dtype=torch.float64, device="cpu")
+def _floats(number: float) -> Tensor:
+    return torch.tensor([number], dtype=torch.float64, device="cpu")
 
 
 class Numbers(NamedTuple):

@@ -13,6 +13,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept
+from infoprobe.probing.kept.refused import of_counted_samples
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, Samples, SamplesPiece, together
 from infoprobe.probing.kept.sampling import Sampling
@@ -30,11 +31,12 @@ def _pooled(x: Tensor, run: Pass) -> Tensor:
     if x.dim() != 3:
         return x.flatten(1) if x.dim() > 1 else x
     mask = run.mask_of(x)
+    run.tokens.require_tokens_in_all()
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if mask is None:
         return wide.mean(1)
     lengths = mask.sum(1, keepdim=True)
-    # What does not count may hold anything. A prompt without tokens has no mean, but NaN.
+    # What does not count may hold anything.
     return wide.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / lengths
 
 
@@ -79,6 +81,10 @@ class KeptPairs(KeptSamples):
         super().keep(slots)
         if self.second is not None:
             self.second.keep(slots)
+
+    @property
+    def _views(self) -> list[Samples | None]:
+        return [self.samples, self.second]
 
     def _add(self, piece: SamplesPiece, run: Pass) -> bool:
         assert isinstance(piece, PairsPiece)
@@ -146,9 +152,11 @@ class Pairing(Pooling):
             )
         piece = super().reduce(tensors, run)
         # A pair is one sample, and its first view has counted it.
-        n, values = (0, 0) if run.is_second else (piece.n, piece.values)
         given = {each.name: getattr(piece, each.name) for each in fields(piece)}
-        return PairsPiece(**given | {"n": n, "values": values}, view=int(run.is_second))
+        if run.is_second:
+            refused = None if piece.refused is None else of_counted_samples(piece.refused)
+            given |= {"n": 0, "values": 0, "refused": refused}
+        return PairsPiece(**given, view=int(run.is_second))
 
     def together(self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None) -> list[Tensor]:
         """The pairs of each whose views are both there, (n, 2, d)."""

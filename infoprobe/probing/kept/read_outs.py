@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from infoprobe.errors import ArgumentTypeError
 from infoprobe.estimators.sequences.outcomes import Outcomes
 from infoprobe.estimators.sequences.predictions import divergences, entropies, log_probabilities
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.averages import Average, tokens_of
+from infoprobe.probing.kept.averages import Average, pooled, tokens_of
 from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, total
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
 from infoprobe.taps.calls import unobserved
 from infoprobe.torch_internals import without_hooks
@@ -40,13 +42,12 @@ class ReadOut:
     """
 
     def __init__(self, steps: Any) -> None:
-        given = tuple(steps) if isinstance(steps, Iterable) and not callable(steps) else (steps,)
+        given = (steps,) if callable(steps) else tuple(checks.items(steps))
         if not given or not all(callable(step) for step in given):
             raise ArgumentTypeError(
                 "read_out",
                 "expected modules or functions that turn a layer's output into logits, such as "
-                f"[model.transformer.ln_f, model.lm_head], got {checks.shown(steps)} of type "
-                f"{type(steps).__name__}.",
+                f"[model.transformer.ln_f, model.lm_head], got {checks.typed(steps)}.",
             )
         self._steps: tuple[Callable[[Tensor], Tensor], ...] = given
 
@@ -164,6 +165,21 @@ class KeptPredictions(Kept[PositionsPiece]):
             self.entropy = self.entropy + other.entropy
             self.divergence = self.divergence + other.divergence
 
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptPredictions, KeptPredictions]]:
+        entropies = yield from pooled(self.entropy)
+        divergences = yield from pooled(self.divergence)
+        own = torch.tensor([self.positions, self.read], device="cpu")
+        numbers = yield total(own)
+        whole, rest = (
+            KeptPredictions(entropy=h, divergence=kl, positions=positions, read=read)
+            for h, kl, (positions, read) in zip(
+                entropies, divergences, [numbers.tolist(), (numbers - own).tolist()], strict=True
+            )
+        )
+        return whole, rest
+
     def _state(self) -> dict[str, Any]:
         return {
             "entropy": None if self.entropy is None else self.entropy.state_dict(),
@@ -242,7 +258,7 @@ class ReadingOut(TensorReduction):
             rows = max(1, _BLOCK // vocabulary)
             found = _read(logits, [piece.x for _, piece in alike], rows)
         for (kept, piece), (entropy, divergence) in zip(alike, found, strict=True):
-            kept.finish(piece, _outcomes(entropy), _outcomes(divergence))
+            kept.finish(piece, Outcomes.of(entropy), Outcomes.of(divergence))
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None
@@ -306,8 +322,3 @@ def _read(
     return [
         (torch.cat([h for h, _ in found]), torch.cat([kl for _, kl in found])) for found in blocks
     ]
-
-
-def _outcomes(values: Tensor) -> Outcomes:
-    never = torch.zeros_like(values, dtype=torch.bool)
-    return Outcomes.of(values, never, never, never)

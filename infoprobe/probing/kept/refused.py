@@ -61,6 +61,11 @@ def refused_call(
     return torch.where(refused, torch.cat([torch.stack(numbers), ends]), 0.0)
 
 
+def of_counted_samples(refused: Tensor) -> Tensor:
+    """What is known of a call whose samples another call has counted."""
+    return torch.cat([refused[:1], torch.zeros_like(refused[1:_SUMS]), refused[_SUMS:]])
+
+
 def together(before: Tensor | None, later: Tensor) -> Tensor:
     """What is known of all calls: the sums, and the first one."""
     if before is None:

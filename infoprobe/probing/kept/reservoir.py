@@ -66,10 +66,10 @@ class Reservoir:
     """
 
     def __init__(self, size: int, seed: int) -> None:
-        self.size = size
-        self.seen = 0
-        self.numbers = torch.empty(0, dtype=torch.int64, device="cpu")
-        self.marks = self.numbers.clone()
+        self.size: int = size
+        self.seen: int = 0
+        self.numbers: Tensor = torch.empty(0, dtype=torch.int64, device="cpu")
+        self.marks: Tensor = self.numbers.clone()
         self._priorities = torch.empty(0, dtype=torch.float64, device="cpu")
         self._generator = random_stream(seed)
         self._admitted: weakref.WeakSet[Admitted] = weakref.WeakSet()

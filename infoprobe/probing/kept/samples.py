@@ -12,7 +12,7 @@ from torch import Tensor
 from infoprobe.devices import is_here, send
 from infoprobe.errors import ArgumentValueError
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.base import Kept, Piece
+from infoprobe.probing.kept.base import MERGED, Kept, Piece, Problem
 from infoprobe.probing.kept.damage import numbers_of
 from infoprobe.probing.kept.refused import Refused
 from infoprobe.probing.kept.reservoir import Admitted, Merging, Reservoir
@@ -31,8 +31,8 @@ class Samples:
     """
 
     def __init__(self, values: Tensor, numbers: Tensor) -> None:
-        self.values = values
-        self.numbers = numbers
+        self.values: Tensor = values
+        self.numbers: Tensor = numbers
         self.refused: Tensor | None = None
 
     @classmethod
@@ -195,18 +195,21 @@ class KeptSamples(Kept[SamplesPiece]):
         self.samples = samples
         return self.bytes_per_sample != before
 
+    @property
+    def _views(self) -> list[Samples | None]:
+        """All that is kept of each sample."""
+        return [self.samples]
+
     def _unread(self) -> list[Tensor]:
-        refused = None if self.samples is None else self.samples.refused
-        return [] if refused is None else [refused]
+        return [x.refused for x in self._views if x is not None and x.refused is not None]
 
     def _take(self, read: Sequence[Tensor], refused: Refused) -> None:
-        samples = self.samples
-        for marked in read:
-            assert samples is not None
+        doubtful = [x for x in self._views if x is not None and x.refused is not None]
+        for samples, marked in zip(doubtful, read, strict=True):
             samples.numbers[: len(marked)][marked > 0] = -1
             samples.refused = None
-            if not self.n:  # no call was measured
-                self.samples = None
+        if not self.n:  # no call was measured
+            self.samples = None
 
     def _merge(self, other: KeptSamples, merging: Merging | None) -> None:
         if other.samples is None or merging is None:
@@ -217,8 +220,8 @@ class KeptSamples(Kept[SamplesPiece]):
         if shape == others:
             self.samples.merge(other.samples, merging)
         else:
-            self.left_out += 1
-            self.why_left_out = self.why_left_out or _other_shape(shape, others)
+            self.leave_out(Problem(_other_shape(shape, others)), MERGED)
+            self._uncount(other.n, other.values)
 
     def outline(self) -> dict[str, Any]:
         """What processes must agree on: the shapes of samples, and the type of those of each."""
@@ -228,7 +231,9 @@ class KeptSamples(Kept[SamplesPiece]):
 
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         shapes = list(agreed["shapes"])
-        return _other_shape(*shapes[:2]) if len(shapes) > 1 else ""
+        if len(shapes) < 2:
+            return ""
+        return f"{MERGED} could not be measured: {_other_shape(*shapes[:2])}"
 
     def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
         shape = next(iter(agreed["shapes"]), None)
@@ -263,7 +268,7 @@ class KeptSamples(Kept[SamplesPiece]):
 
 
 def _other_shape(expected: tuple[int, ...], got: tuple[int, ...]) -> str:
-    return f"in what was merged: expected samples of shape {expected}, got {got}."
+    return f"expected samples of shape {expected}, got {got}."
 
 
 def _bits(x: Tensor) -> Tensor:

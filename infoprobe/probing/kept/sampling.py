@@ -66,7 +66,8 @@ class Sampling(TensorReduction):
                 "x",
                 f"expected one row for each of the pass's {admitted.n:,} samples, got shape "
                 f"{tuple(parts[0].shape)}: which row belongs to which sample is unknown. Choose "
-                "layers that keep samples along the first axis, or a measure that streams.",
+                "layers that keep samples along the first axis, or a measure that streams; of "
+                "labels, give probe.target one for each sample.",
             )
         device = parts[0].device
         parts = [send(x, device) for x in parts]

@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import GROUPS
-from infoprobe.estimators.moments import GroupedMoments, SecondMoments
+from infoprobe.estimators.moments import GroupedMoments, SecondMoments, add_outer
 from infoprobe.probing.choices import Pass
-from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
+from infoprobe.probing.kept.base import MERGED, Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.processes.asking import Answered, Exchange, most, total
+from infoprobe.probing.processes.means import Means, common_means
+from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role, described
 from infoprobe.probing.selection import DoesNotApplyError, Select, require_select
 
@@ -77,12 +79,10 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
         return False
 
     def _merge(self, other: KeptSecondMoments, merging: Merging | None) -> None:
-        try:
-            self._require_same_width(other.groups)
-        except ArgumentValueError as error:
-            self.leave_out(Problem(error.problem), "In what was merged, samples")
-            self.n -= other.n
-            self.values -= other.values
+        widths = [x.d for kept in (self, other) for x in list(kept.groups.values())[:1]]
+        if len(set(widths)) > 1:
+            self.leave_out(Problem(_other_width(*widths)), MERGED)
+            self._uncount(other.n, other.values)
             return
         self._together = None
         for group, moments in other.groups.items():
@@ -95,15 +95,29 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
 
     def _disagreement(self, agreed: Mapping[str, Any]) -> str:
         widths = list(agreed["widths"])
-        return (
-            f"in what was merged: expected samples of {widths[0]:,} values, got {widths[1]:,}."
-            if len(widths) > 1
-            else ""
-        )
+        if len(widths) < 2:
+            return ""
+        return f"{MERGED} could not be measured: {_other_width(*widths[:2])}"
 
     def _is_odd(self, agreed: Mapping[str, Any]) -> bool:
         width = next(iter(agreed["widths"]), None)
         return any(x.d != width for x in self.groups.values())
+
+    def _pooled(
+        self, agreed: Mapping[str, Any], survivors: Survivors | None, exchange: Exchange
+    ) -> Answered[tuple[KeptSecondMoments, KeptSecondMoments]]:
+        width = next(iter(agreed["widths"]), None)
+        if width is None:  # nobody has seen anything
+            return KeptSecondMoments(), KeptSecondMoments()
+        mine = {} if self._is_odd(agreed) else self.groups
+        there = torch.zeros(GROUPS, dtype=torch.int64, device="cpu")
+        there[list(mine)] = 1
+        groups = (yield most(there)).nonzero().squeeze(1).tolist()
+        none = SecondMoments.none(width)
+        both = yield from pooled([mine.get(group, none).to("cpu") for group in groups])
+        whole, rest = (dict(zip(groups, found, strict=True)) for found in both)
+        rest = {group: moments for group, moments in rest.items() if not moments.is_empty}
+        return KeptSecondMoments(groups=whole), KeptSecondMoments(groups=rest)
 
     def _require_same_width(self, groups: Mapping[int, SecondMoments]) -> None:
         for mine, theirs in zip(self.groups.values(), groups.values(), strict=False):
@@ -118,6 +132,44 @@ class KeptSecondMoments(Kept[SecondMomentsPiece]):
             count_of(group): SecondMoments.from_state_dict(moments)
             for group, moments in state["groups"].items()
         }
+
+
+def _other_width(expected: int, got: int) -> str:
+    return f"expected samples of {expected:,} values, got {got:,}."
+
+
+def pooled(
+    own: Sequence[SecondMoments],
+) -> Answered[tuple[list[SecondMoments], list[SecondMoments]]]:
+    """The moments of what all processes have, and of what all but this one have.
+
+    Arguments:
+        own: Those of each group of samples here, on the CPU.
+    """
+    n, mean, panels, refused = (
+        torch.stack([getattr(x, name) for x in own]) for name in ("n", "mean", "panels", "refused")
+    )
+    whole, rest = yield from common_means(Means(n, mean))
+    _add_outers(panels, mean - whole.mean, n)
+    everything = yield total(panels)
+    together = yield total(refused)
+    coarsest = torch.tensor(max(x.eps for x in own), dtype=torch.float64, device="cpu")
+    eps = float((yield most(coarsest)))
+
+    def moments(known: Means, panels: Tensor, refused: Tensor) -> list[SecondMoments]:
+        _add_outers(panels, known.mean - whole.mean, -known.n)
+        panels = torch.where(known.n.unsqueeze(1) > 0, panels, 0.0)
+        parts = zip(*known, panels, refused, strict=True)
+        return [SecondMoments(*part, eps) for part in parts]
+
+    others = everything - panels
+    return moments(whole, everything, together), moments(rest, others, together - refused)
+
+
+def _add_outers(panels: Tensor, apart: Tensor, n: Tensor) -> None:
+    """Adds n times the outer product of each group's vector to the group's panels."""
+    for each, x, weight in zip(panels, apart, n, strict=True):
+        add_outer(each, x, x * weight)
 
 
 def _groups(d: int) -> int:

@@ -4,6 +4,7 @@ from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.kept.moments import Averaging, Numbers, Quantity
 from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.kept.second_moments import Correlating
+from infoprobe.probing.measures.attention_entropy import AttentionEntropy
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.curvature import Curvature
 from infoprobe.probing.measures.dime import DiME
@@ -24,8 +25,10 @@ from infoprobe.probing.measures.spectrum import (
     Spectrum,
 )
 from infoprobe.probing.measures.token_entropy import TokenEntropy
+from infoprobe.probing.measures.total_correlation import TotalCorrelation
 
 __all__ = [
+    "AttentionEntropy",
     "Averaging",
     "Correlating",
     "Counting",
@@ -52,4 +55,5 @@ __all__ = [
     "Saturation",
     "Spectrum",
     "TokenEntropy",
+    "TotalCorrelation",
 ]

@@ -18,13 +18,14 @@ def findings_on(average: Average, what: str, needed: int = 0) -> Iterator[Findin
     Arguments:
         average: The average of the others.
         what: What the numbers are about, in the plural: ``"prompts"`` or ``"positions"``.
-        needed: How many tokens a prompt must have.
+        needed: How many tokens a prompt must have, if those with fewer are worth a finding.
     """
     total = int(average.kinds.sum())
-    few, empty, not_finite = (
-        average.of_outcome(kind) for kind in (Outcome.FEW, Outcome.EMPTY, Outcome.NOT_FINITE)
+    few, empty, improper, not_finite = (
+        average.of_outcome(kind)
+        for kind in (Outcome.FEW, Outcome.EMPTY, Outcome.IMPROPER, Outcome.NOT_FINITE)
     )
-    if few:
+    if few and needed:
         yield Finding(
             "warning",
             f"{few:,} of {total:,} {what} have fewer than {needed} tokens that count, and were "
@@ -41,6 +42,15 @@ def findings_on(average: Average, what: str, needed: int = 0) -> Iterator[Findin
             empty / total,
             "Choose layers at which tokens differ.",
             code="tokens-without-extent",
+        )
+    if improper:
+        yield Finding(
+            "error",
+            f"the attention of {improper:,} of {total:,} {what} does not add up to 1, as under "
+            "dropout, and they were left out",
+            improper / total,
+            "Call model.eval() before.",
+            code="no-distribution",
         )
     if not_finite:
         yield Finding(

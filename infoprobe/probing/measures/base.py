@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
@@ -83,7 +83,7 @@ class Measure(ABC):
     """What is computed at every layer, from what was kept of the tensors that passed there.
 
     To add a measure, derive a frozen dataclass from this class, which holds its settings, and
-    define :attr:`name`, :attr:`needs` and :meth:`compute`.
+    define ``name``, :attr:`needs` and :meth:`compute`.
 
     Attributes:
         name: The name of the measure in reports, which no other measure has.
@@ -127,7 +127,7 @@ class Measure(ABC):
 
     @property
     def parts(self) -> tuple[Measure, ...]:
-        """The measures that it stands for, each with rows of its own: itself, if not several."""
+        """The measures that it stands for, each with rows of its own; itself, if not several."""
         return (self,)
 
     def required_needs(self) -> tuple[Need, ...]:
@@ -176,6 +176,11 @@ class Measure(ABC):
         Raises:
             TypeError, ValueError: There is no value; the message says why, and the report has it.
         """
+
+    def why_none(self, error: ArgumentError) -> str:
+        """What a report says of an error by which :meth:`compute` has found no value."""
+        no_value = "" if error.problem.startswith("It ") else "It has no value: "
+        return no_value + error.problem
 
     def levels(self, reading: Reading, *kept: Any) -> Levels | None:
         """The same value from wider bins, where rows are to be compared on one width of bins.
@@ -226,5 +231,5 @@ class Measure(ABC):
 
     @cached_property
     def identity(self) -> Any:
-        """What tells whether two measures, of whatever process, are the same: plain data."""
+        """Plain data that tell whether two measures, of whatever process, are the same."""
         return configuration(self)

@@ -67,7 +67,7 @@ class Curvature(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the average over prompts."""
+        """What is to be kept, namely the average over prompts."""
         return (Need("output", OverSequences(Curvatures())),)
 
     def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:

@@ -65,7 +65,7 @@ class Divergence(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the reference and the output."""
+        """What is to be kept, namely the reference and the output."""
         kept = self._kept()
         return Need(role_of(self.reference), kept), Need("output", kept)
 

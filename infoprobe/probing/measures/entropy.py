@@ -25,7 +25,7 @@ class Entropy(EstimatedMeasure):
     report is made, neighbouring bins are merged, without loss, until most layers have the same
     width. That is the width of the widest bins, unless other layers would then be left with a few
     bins only. Two findings name the layers that do not fit: ``coarse-bins`` and ``wider-bins``.
-    The width stands in :attr:`Report.settings` and below the table. The values are those of
+    The width stands in ``report.settings`` and below the table. The values are those of
     :func:`infoprobe.entropy` on the same data with the same bins::
 
         h = ip.Histogram()
@@ -94,7 +94,7 @@ class Entropy(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the output."""
+        """What is to be kept, namely the output."""
         return (Need("output", self._kept()),)
 
     def compute(self, output: Any) -> Reading:

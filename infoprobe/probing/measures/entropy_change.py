@@ -35,7 +35,7 @@ class LogDeterminants(Quantity):
             reason = reported.doubt or "it reported no log-determinant."
             return Problem(f"It has no value: {reason}", applies=False)
         value = plain(reported.value) if isinstance(reported.value, Tensor) else reported.value
-        return Numbers(per_sample(value, plain(event.outputs[0])), reported.doubt)
+        return Numbers(per_sample(value, plain(event.outputs[0])).detach(), reported.doubt)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class EntropyChange(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the moments of the log-determinant."""
+        """What is to be kept, namely the moments of the log-determinant."""
         return (Need("layer", Averaging(LogDeterminants())),)
 
     def compute(self, moments: Moments) -> Reading:

@@ -78,7 +78,7 @@ class InfoNCE(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: two views of each sample."""
+        """What is to be kept, namely two views of each sample."""
         return (Need("output", Pairing(self.samples)),)
 
     def compute(self, pairs: Tensor) -> Reading:

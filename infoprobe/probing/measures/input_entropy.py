@@ -58,7 +58,7 @@ class InputEntropy(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the layer's input."""
+        """What is to be kept, namely the layer's input."""
         return (Need("unmeasured", self._kept()),)
 
     def compute(self, unmeasured: Any) -> Reading:

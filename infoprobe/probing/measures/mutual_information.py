@@ -17,6 +17,7 @@ from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Need, Reading
 from infoprobe.probing.measures.estimated import EstimatedMeasure
+from infoprobe.probing.measures.units import findings_on_constant_units, varying
 from infoprobe.probing.roles import ROLES, described, require_reference, role_of
 
 # An output with fewer different values than this share of the samples is discrete.
@@ -85,14 +86,14 @@ class MutualInformation(EstimatedMeasure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: samples of the reference and of the output."""
+        """What is to be kept, namely samples of the reference and of the output."""
         assert self.samples is not None  # see streams_moments
         kept = Sampling(self.samples, self.project, self.select)
         return Need(role_of(self.reference), kept), Need("output", kept)
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The mutual information of the reference and the output, in nats."""
-        return self._read(_varying(reference), _varying(output))
+        return self._read(varying(reference), varying(output))
 
     @property
     def asks_for_noise(self) -> bool:  # type: ignore[override]
@@ -108,8 +109,8 @@ class MutualInformation(EstimatedMeasure):
                 yield from _sorted_target(reference)
         elif role_of(self.reference) not in circumstances.random | circumstances.integers:
             yield from _deterministic(output, described(role_of(self.reference)))
-        yield from _constant_units(reference, described(role_of(self.reference)))
-        yield from _constant_units(output, ROLES["output"])
+        yield from findings_on_constant_units(reference, described(role_of(self.reference)))
+        yield from findings_on_constant_units(output, ROLES["output"])
 
 
 def _constant_target(target: Tensor) -> Iterator[Finding]:
@@ -153,35 +154,3 @@ def _deterministic(output: Tensor, reference: str) -> Iterator[Finding]:
             "Measure reference='target', or add noise to the layer.",
             code="deterministic",
         )
-
-
-def _constant(x: Tensor) -> Tensor:
-    """Which units of the samples (n, ...) have one value: (d,), bool."""
-    units = x.flatten(1)
-    constant: Tensor = (units == units[:1]).all(0)
-    return constant
-
-
-def _constant_units(x: Tensor, name: str) -> Iterator[Finding]:
-    if x.dim() > 1:
-        constant = _constant(x)
-        n, d = int(constant.sum()), len(constant)
-        if 0 < n < d:
-            yield Finding(
-                "warning",
-                f"{n:,} of {d:,} units are constant and were left out, which does not change the "
-                "information",
-                n / d,
-                "Nothing needs to be done.",
-                name,
-                code="constant-units",
-            )
-
-
-def _varying(x: Tensor) -> Tensor:
-    """The samples without units that are constant, unless all are."""
-    if x.dim() < 2:
-        return x
-    constant = _constant(x)
-    some = bool(constant.any()) and not bool(constant.all())
-    return x.flatten(1)[:, ~constant] if some else x

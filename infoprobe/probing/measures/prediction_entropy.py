@@ -78,7 +78,7 @@ class PredictionEntropy(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the averages of what is read out."""
+        """What is to be kept, namely the averages of what is read out."""
         return (Need("output", ReadingOut(self.read_out, self.positions)),)
 
     def remarks(self, circumstances: Circumstances, *kept: Any) -> Iterator[Finding]:

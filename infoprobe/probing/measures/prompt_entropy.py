@@ -77,7 +77,7 @@ class PromptEntropy(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: means over tokens."""
+        """What is to be kept, namely means over tokens."""
         return (Need("output", Pooling(self.samples)),)
 
     def compute(self, prompts: Tensor) -> Reading:

@@ -52,7 +52,7 @@ class SpectralMeasure(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the covariance of the output."""
+        """What is to be kept, namely the covariance of the output."""
         return (Need("output", Correlating(self.project, self.select)),)
 
     def compute(self, output: GroupedMoments) -> Reading:

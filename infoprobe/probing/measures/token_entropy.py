@@ -122,7 +122,7 @@ class TokenEntropy(Measure):
 
     @property
     def needs(self) -> tuple[Need, ...]:
-        """What is to be kept: the average over prompts."""
+        """What is to be kept, namely the average over prompts."""
         statistic = MatrixEntropies(float(self.alpha), self.normalize)
         return (Need("output", OverSequences(statistic)),)
 

@@ -23,14 +23,14 @@ class Group:
 
     def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
         self._group = group
-        self.rank = distributed.get_rank(group)
-        self.world = distributed.get_world_size(group)
+        self.rank: int = distributed.get_rank(group)
+        self.world: int = distributed.get_world_size(group)
         if self.rank < 0:
             raise RuntimeError(
                 "sync: expected a group that this process belongs to. Pass the group of the "
                 "processes whose data are to be added up, in each of them."
             )
-        self.device = _device(group)
+        self.device: torch.device = _device(group)
 
     def total(self, x: Tensor) -> Tensor:
         """The sum of every process's tensor, in place of this one's."""

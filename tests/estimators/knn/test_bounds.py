@@ -124,3 +124,29 @@ class TestInformation:
         assert finding.figure == pytest.approx(0.3 - math.log(5) / 2, abs=0.1)
         (finding,) = ip.KNN().diagnose("mutual_information", [x, y], torch.tensor(-0.4))
         assert "zero" in finding.what
+
+
+class TestDivergence:
+    def test_what_neighbours_miss(self):
+        """Where p reaches beyond q, there are hardly any neighbours to find."""
+        p, q = 2 * normal(1000, 3), normal(1000, 3, seed=1)
+        findings = estimate(ip.KNN(), "kl_divergence", p, q).findings
+        (finding,) = (each for each in findings if each.code == "dimension-bias")
+        missed = float(ip.KNN().kl_divergence(p, q)) - 3 * (1.5 - math.log(2))
+        assert finding.figure == pytest.approx(missed, abs=0.3)
+
+    def test_clean(self):
+        for d in (1, 2, 3):
+            for seed in range(3):
+                p, q = normal(1000, d, seed=seed), 0.9 * normal(1000, d, seed=seed + 100) + 0.1
+                assert codes("kl_divergence", None, p, q) == []
+        # Neighbours miss the entropies of both by nats, and the divergence by little.
+        p, q = normal(2000, 10), normal(2000, 10, seed=1)
+        assert codes("kl_divergence", None, p, q) == []
+
+
+def test_rounding_makes_no_bound():
+    """The entropies of features whose values repeat are minus infinity, and bound nothing."""
+    rounded = normal(2000, 3).half()
+    assert "above-bound" not in codes("entropy", None, rounded)
+    assert "above-bound" not in codes("entropy", "gaussian", rounded)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import infoprobe as ip
+from infoprobe.estimators.protocols import estimate
 from infoprobe.estimators.transport import bijections, gaussianization, marginals
 from infoprobe.estimators.transport.gaussianization import ROTATIONS, Gaussianization
 from tests.estimators.samples import generator, laplace, normal
@@ -220,3 +221,23 @@ class TestErrors:
             Gaussianization(folds=1)
         with pytest.raises(TypeError, match=r"layers: expected an integer, got 1\.5"):
             Gaussianization(layers=1.5)
+
+
+class TestBound:
+    """The entropies of the features bound that of all, which few samples show to a map."""
+
+    def test_few_samples_with_edges(self):
+        x = torch.rand(200, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        value, stderr, findings = estimate(Gaussianization(), "entropy", x)
+        assert value > 0.3
+        assert 1.96 * stderr > value
+        (found,) = [f for f in findings if f.code == "above-bound"]
+        assert found.severity == "error"
+        assert found.figure == pytest.approx(float(value), abs=0.15)
+
+    def test_samples_below_it(self):
+        x = normal(300, 3)
+        x[:, 1] += x[:, 0]
+        report = Gaussianization().report("entropy", x)
+        assert "above-bound" not in {f.code for f in report.findings}
+        assert report.stderr < 0.2

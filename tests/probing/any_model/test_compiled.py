@@ -218,7 +218,40 @@ assert counters["stats"]["unique_graphs"] <= 1, counters["stats"]
         assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+class TestWhatAPassIsTold:
+    """Masks, targets, second views and the layers that measures refer to, in compiled passes."""
+
+    @pytest.mark.parametrize(
+        "measures",
+        [
+            [ip.Entropy(), ip.Entropy(select="tokens"), ip.Spectrum(select="tokens")],
+            [ip.TokenEntropy(), ip.Curvature(), ip.PromptEntropy()],
+            [ip.MutualInformation(reference="0", select="last"), ip.Divergence(reference="1")],
+            [ip.MutualInformation(reference="target", select="tokens"), ip.InfoNCE()],
+            [ip.PredictionEntropy(nn.Linear(4, 5)), ip.PredictionDivergence(nn.Linear(4, 5))],
+        ],
+    )
+    def test_it_is_that_of_plain_passes(self, counting, measures):
+        x, model = torch.randn(12, 7, 6), small_model()
+        mask = torch.arange(7) < torch.randint(1, 8, (12, 1))
+        compiled = torch.compile(model, backend=counting, fullgraph=True)
+        rows = []
+        for way in (model, compiled):
+            with ip.probe(way, measures=measures) as probe:
+                for i in range(4):
+                    if i % 2:
+                        probe.pair()
+                    probe.mask(mask)
+                    probe.target(torch.arange(12) % 3)
+                    way(x + i)
+            rows.append(probe.report().rows)
+        assert rows[0] == rows[1]
+        assert any(row["value"] is not None for row in rows[0])
+        assert counting.ran == 4
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 class TestScripts:
     def test_scripted_models_and_children_are_refused(self):
         scripted = torch.jit.script(nn.Linear(3, 3))

@@ -59,7 +59,7 @@ TRACES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 @pytest.mark.parametrize("trace", TRACES)
 def test_a_trace_is_the_same_and_does_not_count(model, x, measures, trace):
     def nodes(traced):
@@ -77,7 +77,7 @@ def test_a_trace_is_the_same_and_does_not_count(model, x, measures, trace):
     assert repr(probe.report().rows) == repr(alone.report().rows)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_scripts_are_refused_with_the_way_out(model):
     with (
         ip.probe(model),

@@ -1,12 +1,14 @@
 """Gaussian measures of all samples, which are not kept."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
 
 import infoprobe as ip
 from infoprobe.errors import ArgumentValueError
-from tests.probing.helpers import probed, save_and_load
+from tests.probing.helpers import Lambda, probed, save_and_load
 
 ESTIMATORS = [ip.Gaussian(), ip.Gaussian(shrinkage=0.2)]
 
@@ -26,6 +28,7 @@ def test_values_are_those_of_all_data_together(estimator):
     model, parts = model_of(), batches()
     measures = [
         ip.Entropy(estimator, samples=None),
+        ip.TotalCorrelation(estimator, samples=None),
         ip.Divergence(estimator, samples=None),
         ip.Divergence(estimator, reference="0", samples=None),
     ]
@@ -34,8 +37,10 @@ def test_values_are_those_of_all_data_together(estimator):
     a = model[0](x)
     b = model[1](a)
     expected = [
-        *(estimator.entropy(a), estimator.kl_divergence(x, a), None),
-        *(estimator.entropy(b), estimator.kl_divergence(a, b), estimator.kl_divergence(a, b)),
+        *(estimator.entropy(a), estimator.total_correlation(a)),
+        *(estimator.kl_divergence(x, a), None),
+        *(estimator.entropy(b), estimator.total_correlation(b)),
+        *(estimator.kl_divergence(a, b), estimator.kl_divergence(a, b)),
     ]
     for row, value in zip(rows, expected, strict=True):
         if value is not None:
@@ -91,3 +96,20 @@ def test_data_without_a_density_are_refused():
 def test_others_need_samples(make):
     with pytest.raises(ArgumentValueError, match="expected the most samples to keep, got None"):
         make()
+
+
+@pytest.mark.parametrize("samples", [None, 4096])
+def test_total_correlation_leaves_constant_units_out(samples):
+    """Of an equicorrelated Gaussian it is -1/2 ln((1 - r)^(d - 1) (1 + (d - 1) r))."""
+    d, r = 70, 0.3
+    x = (1 - r) ** 0.5 * torch.randn(4000, d) + r**0.5 * torch.randn(4000, 1) + 5
+    x = torch.cat([torch.full((4000, 2), 0.1), x, torch.zeros(4000, 1)], 1)
+    measure = ip.TotalCorrelation(samples=samples)
+    (row,) = probed(nn.Identity(), x.split(500), measure).report().rows
+    truth = -((d - 1) * math.log(1 - r) + math.log(1 + (d - 1) * r)) / 2
+    assert abs(row["value"] - truth) < 3 * row["stderr"] < 1
+    assert "3 of 73 units are constant" in row["findings"][0]
+    assert len(row["findings"]) == 1
+    (row,) = probed(Lambda(lambda x: x[:, :2]), [x], measure).report().rows
+    assert row["value"] is None
+    assert "constant" in row["findings"][0] or "vary" in row["findings"][0]

@@ -11,6 +11,8 @@ class TestArguments:
             ip.Entropy(samples=1)
         with pytest.raises(ValueError, match="project: expected an integer at least 1, got 0"):
             ip.Divergence(project=0)
+        with pytest.raises(ValueError, match="samples: expected an integer at least 51, got 20"):
+            ip.Entropy(ip.KNN(k=50), samples=20)
         with pytest.raises(TypeError, match=r"project: expected an integer, got 2\.5"):
             ip.MutualInformation(project=2.5)
         with pytest.raises(TypeError):
@@ -27,6 +29,8 @@ class TestArguments:
             ip.MutualInformation("input")
         with pytest.raises(TypeError, match=r"one that has entropy\(\)"):
             ip.Entropy(ip.KNN)
+        with pytest.raises(TypeError, match=r"measures: expected .* got 'entropy' of type str"):
+            ip.probe(nn.Identity(), measures="entropy")
         with pytest.raises(
             ValueError, match="reference: expected one of 'input', 'previous', 'ta"
         ):

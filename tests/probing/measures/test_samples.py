@@ -240,3 +240,16 @@ class TestProjection:
         finally:
             torch.set_default_dtype(default)
         assert rows[0]["value"] is not None
+
+
+@pytest.mark.parametrize("measure", [ip.Entropy, ip.MutualInformation])
+def test_batches_of_which_no_sample_is_kept_are_projected(measure):
+    model, x = nn.Linear(6, 8), torch.randn(200, 6)
+    values = []
+    for size in (2, len(x)):
+        with ip.probe(model, measures=measure(ip.KNN(), samples=20, project=2)) as probe:
+            for batch in x.split(size):
+                model(batch)
+        (row,) = probe.report().rows
+        values.append(row["value"])
+    assert values[0] == pytest.approx(values[1], rel=1e-5)

@@ -14,8 +14,13 @@ from torch import nn
 import infoprobe as ip
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.reach import grid_of, reach_of
+from infoprobe.estimators.moments import SecondMoments
+from infoprobe.estimators.sequences.outcomes import Outcomes
+from infoprobe.probing.kept.averages import Average
+from infoprobe.probing.kept.averages import pooled as pooled_average
 from infoprobe.probing.kept.moments import KeptMoments, Moments
 from infoprobe.probing.kept.reservoir import Reservoir
+from infoprobe.probing.kept.second_moments import KeptSecondMoments
 from infoprobe.probing.processes import survivors
 from infoprobe.probing.processes.asking import side_by_side
 from infoprobe.probing.processes.synchronising import synchronised
@@ -154,6 +159,9 @@ MEASURES = [
 ]
 
 
+STATES = [ip.Spectrum(), ip.TokenEntropy(), ip.PredictionEntropy(nn.Identity())]
+
+
 def some_probes(world, seed, model=None, measures=MEASURES, **options):
     """Probes that have seen different batches, some of them none at all."""
     generator = torch.Generator().manual_seed(seed)
@@ -279,12 +287,79 @@ class TestReduction:
         if len({m.mean for m in parts if m.n}) == 1 and not expected.squares:
             assert (whole.moments.mean, whole.moments.squares) == (expected.mean, 0.0)
 
-    def test_it_does_not_grow_with_the_number_of_processes(self):
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.integers(0, 4), min_size=1, max_size=5), SEEDS)
+    def test_averages(self, sizes, seed):
+        """Of groups of numbers, some of which are empty or not finite."""
+        generator = torch.Generator().manual_seed(seed)
+        parts = []
+        for groups in sizes:
+            values = 1e3 + torch.randn(3 * groups, generator=generator, dtype=torch.float64)
+            values[torch.rand(len(values), generator=generator) < 0.2] = math.nan
+            of = torch.arange(3 * groups) // 3
+            parts.append(Average.of(Outcomes.of(values), of, groups) if groups else None)
+        found, _ = in_threads(
+            lambda member, own: side_by_side(member, [pooled_average(own)])[0], parts
+        )
+        expected = functools.reduce(Average.__add__, filter(None, parts), Average.none())
+        for (whole, rest), own in zip(found, parts, strict=True):
+            if not any(sizes):
+                assert whole is rest is None
+                continue
+            again = [x for x in (rest, own) if x is not None]
+            for average in (whole, functools.reduce(Average.__add__, again)):
+                assert torch.equal(average.kinds, expected.kinds)
+                assert torch.allclose(average.moments, expected.moments, rtol=1e-12, atol=1e-9)
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.lists(st.lists(st.integers(0, 9), max_size=3), min_size=1, max_size=5), SEEDS)
+    def test_second_moments(self, sizes, seed):
+        """Of groups of samples that are not the same in all processes."""
+        generator = torch.Generator().manual_seed(seed)
+        kept = []
+        for parts in sizes:
+            x = [100 + torch.randn(n, 150, generator=generator) for n in parts]
+            groups = {3 * i: SecondMoments.of(each) for i, each in enumerate(x) if len(each)}
+            kept.append(KeptSecondMoments(groups=groups, n=sum(parts)))
+        outlines = [one.outline()["widths"] for one in kept]
+        agreed = KeptSecondMoments().outline() | {"widths": max(outlines, key=len)}
+        found, _ = in_threads(
+            lambda member, own: side_by_side(member, [own.pooled(agreed, None, member)])[0], kept
+        )
+        expected = KeptSecondMoments()
+        for one in kept:
+            expected.merge(one, None)
+        for (whole, rest), own in zip(found, kept, strict=True):
+            rest.merge(own, None)
+            for mine in (whole, rest):
+                assert (mine.n, sorted(mine.groups)) == (expected.n, sorted(expected.groups))
+                for group, moments in mine.groups.items():
+                    truth = expected.groups[group]
+                    assert (moments.n, moments.eps) == (truth.n, truth.eps)
+                    assert torch.allclose(moments.mean, truth.mean, rtol=1e-14)
+                    assert torch.allclose(moments.panels, truth.panels, rtol=1e-12, atol=1e-8)
+
+    def test_moments_of_other_widths_are_left_out_as_in_merging(self):
+        measures = [ip.Spectrum(), ip.Entropy(ip.Gaussian(), samples=9)]
+        batches = [data(40, 3), data(30, 5), data(20, 3, seed=1)]
+        probes = [probed(Mixes(), [x], measures, seed=i) for i, x in enumerate(batches)]
+        expected = rows_of(merged(probes))
+        for one in synced(probes)[0]:
+            for row, truth in zip(rows_of(one.whole), expected, strict=True):
+                assert row["value"] == pytest.approx(truth["value"], rel=1e-12)
+                assert row["findings"] == truth["findings"]
+                assert "expected samples of" in row["findings"][-1]
+            assert sizes_of(one.whole) == sizes_of(merged(probes))
+
+    def test_it_does_not_grow_with_the_number_of_processes(self, monkeypatch):
+        monkeypatch.setattr(Thread, "everyone", lambda *_: pytest.fail("gathered all states"))
         told = []
         for world in (2, 4, 8):
             probes = [
-                probed(Mixes(), [data(200, seed=rank)], MEASURES, seed=0) for rank in range(world)
+                probed(Mixes(), [data(200, seed=rank).reshape(50, 4, 3)], [*MEASURES, *STATES])
+                for rank in range(world)
             ]
+            assert all(len(each.state_dict()["record"]["calls"]) == 1 for each in probes)
             _, members = synced(probes)
             told.append(max(member.bytes for member in members))
         # A few numbers of each process, with each reservoir.

@@ -90,7 +90,7 @@ def test_merging_and_saving_are_exact_to_rounding():
 def test_a_damaged_state_is_refused():
     probe = probed(model_of(), [torch.randn(3, 5, D)])
     state = probe.state_dict()
-    state["record"]["calls"][0]["kept"][0]["average"]["kinds"] = torch.tensor([1, 2, -3, 4])
+    state["record"]["calls"][0]["kept"][0]["average"]["kinds"] = torch.tensor([1, 2, -3, 4, 0])
     before = but_errors(probe.report())
     with pytest.raises(ValueError, match="damaged"):
         probe.load_state_dict(state)

@@ -14,9 +14,19 @@ import infoprobe as ip
 WORLD = 2
 
 
+class Attention(nn.MultiheadAttention):
+    def forward(self, x):
+        return super().forward(x, x, x, average_attn_weights=False)
+
+
+class Model(nn.Sequential):
+    def forward(self, x):
+        return self[2](self[1](self[0](x))[0])
+
+
 def model_of():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh())
+    return Model(nn.Linear(4, 6), Attention(6, 2, batch_first=True), nn.Tanh())
 
 
 def measured(batches, sync):
@@ -26,6 +36,7 @@ def measured(batches, sync):
     measures = [
         ip.TokenEntropy(),
         ip.Curvature(),
+        ip.AttentionEntropy(),
         ip.PromptEntropy(),
         ip.PredictionEntropy(read_out),
         ip.PredictionDivergence(read_out),
@@ -79,6 +90,9 @@ def test_two_processes_add_up_to_one(tmp_path):
         rows = ip.Report.load(tmp_path / f"{rank}.json").rows
         for row, truth in zip(rows, alone, strict=True):
             assert row["value"] == pytest.approx(truth["value"], abs=1e-9)
+            if row["value"] is None:
+                assert row["findings"] == truth["findings"]
+                continue
             assert row["stderr"] == pytest.approx(truth["stderr"], rel=0.5, abs=1e-9)
             if row["measure"] not in ("infonce", "prompt_entropy"):
                 assert row["stderr"] == pytest.approx(truth["stderr"], abs=1e-12)

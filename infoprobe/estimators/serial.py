@@ -1,0 +1,62 @@
+"""Samples that came one after the other, and are not independent of those before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from infoprobe import checks
+from infoprobe.estimators.pairs import ranks_of_features
+from infoprobe.findings import Finding
+
+# From how many dependent samples on, in place of one independent one, there is a finding.
+_INFLATED = 2.0
+# With fewer, independent samples of hundreds of features come near that by chance.
+_LEAST = 128
+
+
+def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
+    """A finding if samples resemble those before them in both x and y, (n, ...) each.
+
+    Trends and slow oscillations of two variables that have nothing to do with each other coincide
+    by chance, which looks like information. By Bartlett's formula, the variance of the
+    correlation of two series is 1 + 2 sum_k r(k) s(k) times what it is for independent samples,
+    where r(k) and s(k) are the correlations of each series with itself, k samples earlier.
+
+    Source: M. S. Bartlett, "Some aspects of the time-correlation problem in regard to tests of
+    significance", Journal of the Royal Statistical Society 98 (1935).
+    """
+    variables = [checks.as_tensor(x, "x"), checks.as_tensor(y, "y")]
+    n = checks.length(variables[0])
+    if n < _LEAST or not all(v.is_floating_point() for v in variables):
+        return  # Labels often come class by class, which says nothing of time.
+    of_x, of_y = (_autocorrelations(checks.samples(v, "x")) for v in variables)
+    inflation = 1 + 2 * float((of_x @ of_y.to(of_x.device).T).max())
+    if inflation >= _INFLATED:
+        yield Finding(
+            "warning",
+            "samples resemble those before them in both variables, and count like about "
+            f"{n / inflation:,.0f} independent ones, whose trends may look like information",
+            inflation,
+            "Take samples that are further apart. If independent samples were only sorted, "
+            "nothing needs to be done.",
+            "x, y",
+            code="dependent-samples",
+        )
+
+
+def _autocorrelations(x: Tensor) -> Tensor:
+    """The rank correlations of each feature with itself, 1 to n / 4 samples earlier: (d, lags).
+
+    They are 0 for a feature that never falls or never rises, since it was sorted.
+    """
+    n = len(x)
+    ranks = ranks_of_features(x)
+    steps = ranks.diff()
+    ranks[(steps >= 0).all(1) | (steps <= 0).all(1)] = 0
+    spectrum = torch.fft.rfft(ranks, 2 * n)
+    lagged: Tensor = torch.fft.irfft(spectrum.abs().square(), 2 * n) / n
+    return lagged[:, 1 : n // 4 + 1]
