@@ -204,7 +204,7 @@ def is_traced() -> bool:
     So it is within ``torch.export``, ``torch.jit.trace``, ``make_fx``, FakeTensorMode and the
     capture of a CUDA graph. Torch has no public way to ask for all of them.
     """
-    if _exports():  # asked first: export can follow no other question
+    if torch.compiler.is_exporting():  # asked first: export can follow no other question
         return True
     if _IS_TRACING.value():  # what torch.jit.is_tracing() asks, which takes longer
         return True
@@ -216,10 +216,6 @@ def is_traced() -> bool:
     if not _DISPATCH_MODES.value():
         return False
     return any(mode.is_infra_mode() for mode in _ALL_DISPATCH_MODES.value())
-
-
-# Until torch 2.7 one function stood for both.
-_exports = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
 
 
 def _is_followed_by_fx() -> bool:

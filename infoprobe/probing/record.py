@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from infoprobe import devices
-from infoprobe.directions import Direction
+from infoprobe import checks, devices
+from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
@@ -19,7 +19,7 @@ from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances, Facts
 from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
-from infoprobe.probing.kept.damage import count_of
+from infoprobe.probing.kept.damage import count_of, text_of
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples
 from infoprobe.probing.kept.sampling import Sampling
@@ -363,6 +363,8 @@ class Record:
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:
             layer_call = LayerCall(*(call[key] for key in LayerCall._fields))
+            text_of(layer_call.layer), text_of(layer_call.type), count_of(layer_call.call)
+            checks.require_one_of(layer_call.direction, OPPOSITE, "state")
             circumstances = Circumstances.from_state_dict(call["circumstances"])
             record._add_circumstances(layer_call, circumstances)
             kept = record.at(layer_call)

@@ -20,7 +20,7 @@ from infoprobe.estimators.histogram.unread import CountsUnread, UnreadCounts
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
-from infoprobe.probing.kept.damage import count_of, require_counts
+from infoprobe.probing.kept.damage import count_of, require_counts, require_grids
 from infoprobe.probing.kept.refused import Refused, refused_call
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.processes.asking import Answered, Exchange, most, total
@@ -146,6 +146,7 @@ class KeptCounts(Kept[CountsPiece]):
             count_of(group): Counts.from_state_dict(counts)
             for group, counts in state["groups"].items()
         }
+        require_grids([counts.grid for counts in self.groups.values()])
         for counts in self.groups.values():
             require_counts(counts)
         self.counted = count_of(state["counted"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +11,10 @@ from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.grids import FINEST, DyadicGrid, Grid
 
+# The exponent of the widest bin: no float64 is larger.
+_COARSEST = 1024
 _WAY_OUT = "Load what Probe.state_dict() gave, as it was."
 
 
@@ -22,6 +27,19 @@ def count_of(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ArgumentValueError(
             "state", f"expected a number from 0 on, got {value!r}. It is damaged: {_WAY_OUT}"
+        )
+    return value
+
+
+def text_of(value: Any) -> str:
+    """The value, if it is a text.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    if not isinstance(value, str):
+        raise ArgumentValueError(
+            "state", f"expected a text, got {type(value).__name__}. It is damaged: {_WAY_OUT}"
         )
     return value
 
@@ -45,6 +63,28 @@ def require_counts(counts: Counts) -> None:
             f"expected counts of {counts.grid.size:,} bins, got {tuple(values.shape)} of "
             f"{values.dtype}, from {values.min().item():,} on. It is damaged: {_WAY_OUT}",
         )
+
+
+def require_grids(grids: Sequence[Grid]) -> None:
+    """Raises a ValueError unless these are bins that can be joined into those of one grid."""
+    kinds = [grid.bins if isinstance(grid, DyadicGrid) else grid for grid in grids]
+    if not all(map(_is_one, grids)) or len(set(kinds)) > 1:
+        raise ArgumentValueError(
+            "state",
+            f"expected counts in bins that can be joined. It is damaged: {_WAY_OUT}",
+        )
+
+
+def _is_one(grid: Grid) -> bool:
+    if isinstance(grid, DyadicGrid):
+        numbers = (grid.bins, grid.exponent, grid.first, grid.size)
+        return all(type(x) is int and abs(x) < 2**63 for x in numbers) and (
+            1 <= grid.size <= grid.bins and FINEST <= grid.exponent <= _COARSEST
+        )
+    ends = (grid.low, grid.high)
+    return type(grid.size) is int and (
+        all(isinstance(x, (int, float)) and abs(x) < math.inf for x in ends) and ends[0] <= ends[1]
+    )
 
 
 def numbers_of(value: Any, size: int) -> Tensor:

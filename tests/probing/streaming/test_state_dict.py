@@ -135,6 +135,9 @@ def damages(state):
         "truncated counts": lambda part: {**part, "values": part["values"][:-1]},
         "float counts": lambda part: {**part, "values": part["values"].double()},
         "no grid": lambda part: {**part, "grid": {}},
+        "a grid of texts": lambda part: {**part, "grid": dict.fromkeys(part["grid"], "x")},
+        "a grid of bits": lambda part: {**part, "grid": dict.fromkeys(part["grid"], True)},
+        "a grid of NaN": lambda part: {**part, "grid": dict.fromkeys(part["grid"], math.nan)},
     }.items():
         damaged = copy.deepcopy(state)
         kept = damaged["record"]["calls"][-1]["kept"]
@@ -164,6 +167,10 @@ def damages(state):
         reservoir = damaged["record"]["reservoirs"][0]
         reservoir[key] = reservoir[key].to(torch.float32)
         yield f"other {key}", damaged
+    for key in ("layer", "type", "direction", "call"):
+        damaged = copy.deepcopy(state)
+        damaged["record"]["calls"][-1][key] = torch.ones(2)
+        yield f"another {key}", damaged
     damaged = copy.deepcopy(state)
     damaged["record"]["calls"].append({"layer": "nothing else"})
     yield "half a call", damaged
