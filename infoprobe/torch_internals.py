@@ -134,10 +134,7 @@ def dtype_of(tensor: Tensor) -> torch.dtype:
 
 
 def is_ordinary(tensor: Tensor) -> bool:
-    """Whether a tensor is on the CPU, of no subclass, and no transform is at work around it.
-
-    It is asked in every hook, since most tensors are: then nothing else has to be asked.
-    """
+    """Whether a tensor is on the CPU, of no subclass, and no transform is at work around it."""
     ordinary = type(tensor) is Tensor and tensor.is_cpu and _TOP.value() is None
     return ordinary and not _in_dual_level()
 
@@ -246,20 +243,17 @@ def is_fake(tensor: Tensor) -> bool:
     return type(tensor) is not Tensor and bool(_IS_FAKE.value(tensor))
 
 
+def in_modes() -> bool:
+    """Whether modes see what is computed; torch has no public way to ask for it."""
+    return bool(_DISPATCH_MODES.value() or _FUNCTION_MODES.value())
+
+
 def lacks_values(tensor: Tensor) -> bool:
     """Whether a tensor has no values that can be read here.
 
     So it is in FakeTensorMode, while ``make_fx`` traces, and within ``torch.func.vmap``.
     """
     return bool(is_fake(tensor) or (_DISPATCH_MODES.value() and is_traced()) or under_vmap())
-
-
-def in_modes() -> bool:
-    """Whether this thread has entered modes that see what is computed.
-
-    Torch has no public way to ask for it.
-    """
-    return bool(_DISPATCH_MODES.value() or _FUNCTION_MODES.value())
 
 
 def outside_of_modes() -> contextlib.AbstractContextManager[object]:

@@ -267,6 +267,7 @@ VANISHED = {
         torch.ones(())
     ),
     "torch.nn.Module._call_impl": lambda internals: internals.module_call(),
+    "torch._C._is_tracing": lambda internals: internals.is_traced(),
     "torch._C._len_torch_dispatch_stack": lambda internals: internals.outside_of_modes(),
     "torch._C._len_torch_function_stack": lambda internals: internals.outside_of_modes(),
     "torch._C._dispatch_tls_is_dispatch_key_included": lambda i: i.is_traced(),
