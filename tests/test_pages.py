@@ -47,12 +47,19 @@ def setting_of_language_models():
     )
     ids = torch.randint(50, (8, 12))
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    return {"model": transformers.GPT2LMHeadModel(config).eval(), "loader": [batch]}
+    model = transformers.GPT2LMHeadModel(config).eval()
+    return {"model": model, "loader": [batch], "augmented": lambda batch: batch}
+
+
+def setting_of_information_plane():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Dropout(), torch.nn.Linear(4, 2))
+    return {"model": model, "loader": [(x, x[:, 0] > 0) for x in torch.randn(8, 100, 3)]}
 
 
 SETTINGS = {
     "distributed.md 0": setting_of_distributed,
-    "language_models/README.md 0": setting_of_language_models,
+    "information_plane/README.md 0": setting_of_information_plane,
+    **{f"language_models/README.md {i}": setting_of_language_models for i in range(3)},
 }
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from infoprobe import checks, devices
 from infoprobe.directions import OPPOSITE, Direction
-from infoprobe.errors import ArgumentValueError
+from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
@@ -258,8 +258,7 @@ class Record:
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
-                expected = isinstance(error, (TypeError, ValueError))
-                findings.append(str(error) if expected else f"{type(error).__name__}: {error}")
+                findings.append(_why_none(measure, error))
         row: DraftRow = {
             "layer": call.layer,
             "type": call.type,
@@ -387,3 +386,10 @@ def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
             f"expected the measures of this probe, {', '.join(map(repr, measures))}; got "
             f"{', '.join(map(str, state['measures']))}. Make the probe with the same measures.",
         )
+
+
+def _why_none(measure: Measure, error: Exception) -> str:
+    if isinstance(error, ArgumentError):
+        return measure.why_none(error)
+    expected = isinstance(error, (TypeError, ValueError))
+    return str(error) if expected else f"{type(error).__name__}: {error}"

@@ -36,6 +36,12 @@ class Chosen(OwnFunction):
                 f"expected a function that returns a tensor with the samples along the first "
                 f"axis, got {checks.shown(samples)} from {self!r}. Return x[:, 0], for example.",
             )
+        if not len(samples):
+            raise ArgumentValueError(
+                "select",
+                f"expected a function that finds samples, got one that finds none: {self!r}. "
+                "Choose others.",
+            )
         return samples
 
 
@@ -141,6 +147,17 @@ class Tokens:
                 f"whose shape is {tuple(self._mask.shape)}.",
             )
         return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
+
+    def require_tokens_in_all(self) -> None:
+        """Raises a ValueError if a sequence has no token that counts, so that it has no mean."""
+        if self._mask is not None and self.padded:
+            empty = int((~self._mask.flatten(1).any(1)).sum())
+            if empty:
+                raise ArgumentValueError(
+                    "mask",
+                    f"expected a token that counts in each of {len(self._mask):,} sequences, got "
+                    f"{empty:,} without any, which have no mean. Leave them out of the batch.",
+                )
 
     def padding(self, x: Tensor) -> Select:
         """Which samples of a tensor are left if values that the mask leaves out do not count.
@@ -312,6 +329,12 @@ class Tokens:
             before = mask.cumsum(1)
             rank = before - 1 if number >= 0 else before - before[:, -1:] - 1
             places = (mask & (rank == number)).flatten().nonzero().squeeze(1)
+        if self._mask is not None and not bool(self._mask.any()):
+            raise ArgumentValueError(
+                "mask",
+                f"expected a token that counts, got a mask of shape {tuple(self._mask.shape)} "
+                "that leaves out all of them. Leave out such a batch.",
+            )
         if not len(places):
             raise ArgumentValueError(
                 "select",

@@ -346,8 +346,10 @@ class TestBothDirections:
         ((haar,), _) = model.inn.module_list[0]((x,))
         assert h.kl_divergence(*there) == h.kl_divergence(haar, reconstruction)
         with pytest.raises(
-            ValueError, match=r"nothing was counted at 'conv1' \(up, call 0\), but"
+            ValueError, match=r"nothing was counted at 'conv1' \(forward, call 9\), but"
         ):
+            probe.counts("conv1", "forward", call=9)
+        with pytest.raises(ValueError, match="direction: expected one of 'forward', 'inverse'"):
             probe.counts("conv1", "up")
 
     def test_a_graph_on_its_own(self):

@@ -36,7 +36,7 @@ def attention_entropies(p: Tensor, keys: Tensor | None = None) -> Outcomes:
     few = None
     if keys is not None:
         most = keys.unsqueeze(1).expand_as(value)
-        few = most < 2
+        few = (most < 2) & value.isfinite()
         value = value / most.clamp(min=2).log()
     return Outcomes.of(value, few=few, improper=improper)
 
@@ -64,7 +64,7 @@ def visible_keys(p: Tensor, mask: Tensor | None) -> Tensor:
     Returns:
         The numbers, (n, queries), float64.
     """
-    seen = (p != 0).any(1)
+    seen = (p > 0).any(1)  # NaN tells of no key
     if mask is not None:
         seen &= mask.unsqueeze(-1)
     queries, keys = seen.shape[1:]

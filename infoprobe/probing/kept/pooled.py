@@ -31,11 +31,12 @@ def _pooled(x: Tensor, run: Pass) -> Tensor:
     if x.dim() != 3:
         return x.flatten(1) if x.dim() > 1 else x
     mask = run.mask_of(x)
+    run.tokens.require_tokens_in_all()
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     if mask is None:
         return wide.mean(1)
     lengths = mask.sum(1, keepdim=True)
-    # What does not count may hold anything. A prompt without tokens has no mean, but NaN.
+    # What does not count may hold anything.
     return wide.masked_fill(~mask.unsqueeze(-1), 0.0).sum(1) / lengths
 
 

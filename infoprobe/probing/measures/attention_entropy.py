@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.sequences.outcomes import Outcome
 from infoprobe.findings import Finding
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.kept.attention import Attending
@@ -102,4 +104,10 @@ class AttentionEntropy(Measure):
 
     def compute(self, average: Average) -> Reading:
         """The mean entropy of a query's attention."""
+        if not average.used and average.of_outcome(Outcome.FEW):
+            raise ArgumentValueError(
+                "normalize",
+                "It has no value: each query can see one key only, and ln 1 is 0. Pass longer "
+                "sequences.",
+            )
         return reading_of(average, "queries")

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.configuration import configuration
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import Finding
@@ -176,6 +176,11 @@ class Measure(ABC):
         Raises:
             TypeError, ValueError: There is no value; the message says why, and the report has it.
         """
+
+    def why_none(self, error: ArgumentError) -> str:
+        """What a report says of an error by which :meth:`compute` has found no value."""
+        no_value = "" if error.problem.startswith("It ") else "It has no value: "
+        return no_value + error.problem
 
     def levels(self, reading: Reading, *kept: Any) -> Levels | None:
         """The same value from wider bins, where rows are to be compared on one width of bins.

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from infoprobe import checks
-from infoprobe.errors import ArgumentValueError
+from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.protocols import (
@@ -87,6 +87,13 @@ class EstimatedMeasure(Measure):
         if isinstance(self.estimator, StreamingEstimator) and self.estimator.streams:
             return Counting(self.estimator.uncorrected, self.select)
         return Sampling(self.samples, self.project, self.select)
+
+    def why_none(self, error: ArgumentError) -> str:
+        """What a report says of an error, with what the arguments are to the layer."""
+        names = error.argument.split(", ")
+        if not all(name in self._arguments for name in names):
+            return super().why_none(error)
+        return f"{' and '.join(self._arguments[name] for name in names)}: {error.problem}"
 
     def _read(self, *kept: Any) -> Reading:
         found = estimate(self.estimator, self._estimated, *kept)

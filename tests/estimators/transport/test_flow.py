@@ -292,7 +292,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("dropout", [-0.1, 1.0, math.nan])
     def test_dropout(self, dropout):
-        with pytest.raises(ValueError, match="dropout: expected a share"):
+        with pytest.raises(ValueError, match="dropout: expected "):
             Flow(dropout=dropout)
 
     def test_more_components_than_samples(self):

@@ -70,7 +70,7 @@ def test_attention_to_one_token_has_none(key):
     assert raw["value"] == 0
     # Where all ignore all keys but one, nobody knows which could be seen.
     assert share["value"] is None
-    assert "no queries are left" in share["findings"][0]
+    assert "can see one key only" in share["findings"][0]
     # Where one query of the batch sees all keys, the others are known to ignore them.
     raw, share = rows_of(p)
     queries = N * HEADS * T
@@ -102,6 +102,15 @@ def test_keys_beyond_a_window_cannot_be_seen():
     keys = [min(i + 1, 3) for i in range(T)]
     found = [textbook_attention_entropies(one.numpy(), [True] * T, keys) for one in p]
     assert row["value"] == pytest.approx(np.mean(found), abs=1e-9)
+
+
+def test_what_is_not_finite_tells_nothing_of_the_keys_that_others_see():
+    p = causal()
+    p[1] = math.nan
+    (row,) = rows_of(p, measures=SHARE)
+    (truth,) = rows_of(p[[0, 2, 3, 4]], measures=SHARE)
+    assert row["value"] == pytest.approx(truth["value"], abs=1e-12)
+    assert codes(row) == ["not-finite"]
 
 
 def test_keys_on_the_left_that_are_padding_cannot_be_seen():
