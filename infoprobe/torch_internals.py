@@ -80,6 +80,7 @@ _INVERSE_CALL = _Private(
 )
 _DISPATCH_MODES = _Private("torch._C._len_torch_dispatch_stack", "see modes that are at work")
 _FUNCTION_MODES = _Private("torch._C._len_torch_function_stack", "see modes that are at work")
+_IS_TRACING = _Private("torch._C._is_tracing", "recognise a trace")
 _IS_KEY_AT_WORK = _Private(
     "torch._C._dispatch_tls_is_dispatch_key_included", "see modes that are at work"
 )
@@ -130,6 +131,15 @@ def dtype_of(tensor: Tensor) -> torch.dtype:
         return tensor.dtype
     with _DISABLED.value():
         return tensor.dtype
+
+
+def is_ordinary(tensor: Tensor) -> bool:
+    """Whether a tensor is on the CPU, of no subclass, and no transform is at work around it.
+
+    It is asked in every hook, since most tensors are: then nothing else has to be asked.
+    """
+    ordinary = type(tensor) is Tensor and tensor.is_cpu and _TOP.value() is None
+    return ordinary and not _in_dual_level()
 
 
 def plain(tensor: Tensor) -> Tensor:
@@ -199,7 +209,7 @@ def is_traced() -> bool:
     """
     if torch.compiler.is_exporting():  # asked first: export can follow no other question
         return True
-    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
+    if _IS_TRACING.value():  # what torch.jit.is_tracing() asks, which takes longer
         return True
     cuda: Any = torch.cuda
     if cuda.is_initialized() and cuda.is_current_stream_capturing():
@@ -244,15 +254,21 @@ def lacks_values(tensor: Tensor) -> bool:
     return bool(is_fake(tensor) or (_DISPATCH_MODES.value() and is_traced()) or under_vmap())
 
 
+def in_modes() -> bool:
+    """Whether this thread has entered modes that see what is computed.
+
+    Torch has no public way to ask for it.
+    """
+    return bool(_DISPATCH_MODES.value() or _FUNCTION_MODES.value())
+
+
 def outside_of_modes() -> contextlib.AbstractContextManager[object]:
     """A ``with`` block in which the modes that the user has entered do not see what is done.
 
     Such modes count, log, change or refuse what torch computes. A default device stays. Torch
     has no public way to leave them for a while.
     """
-    if _DISPATCH_MODES.value() or _FUNCTION_MODES.value():
-        return _outside_of_modes()
-    return _NOTHING_TO_LEAVE
+    return _outside_of_modes() if in_modes() else _NOTHING_TO_LEAVE
 
 
 @contextlib.contextmanager

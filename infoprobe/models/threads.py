@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 # About what one thread computes in the time that a scheduler lets a program run, 4 ms.
 _SMALL = 2e8
@@ -44,6 +43,8 @@ def suitable_threads(
 
 def _operations_of_a_layer(model: nn.Module, loss: Callable[[Tensor], Tensor], x: Tensor) -> float:
     """The mean number of operations of a layer with weights, for one image."""
+    from torch.utils.flop_counter import FlopCounterMode  # importing it takes time
+
     modes = {module: module.training for module in model.modules()}
     counter = FlopCounterMode(display=False)
     model.eval()  # in which neither statistics nor random numbers move

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from infoprobe.probing.kept.base import CallReduction, Problem, Reduction, TensorReduction
+from infoprobe.probing.kept.counts import Counting
 from infoprobe.probing.measures.base import Measure, Need
 from infoprobe.probing.reducing import reduced
 from infoprobe.probing.roles import ROLES, Role, layer_of
@@ -34,6 +35,8 @@ class Plan:
         asks_for_sources: Whether it must be known which layer follows which.
         asks_for_noise: Whether it must be known where random numbers may have been drawn.
         asks_for_facts: Whether the circumstances of calls must be known.
+        can_wait: Whether what was made of tensors is small, so that it may be added up after the
+            pass.
     """
 
     sources: list[tuple[Role, int]] = field(default_factory=list)
@@ -46,10 +49,12 @@ class Plan:
     asks_for_sources: bool = False
     asks_for_noise: bool = False
     asks_for_facts: bool = False
+    can_wait: bool = True
 
     @classmethod
     def of(cls, measures: Sequence[Measure], needs: Iterable[Need]) -> Plan:
         """The plan for some measures, which need this, in the order in which it is kept."""
+        needs = list(needs)
         asks_for_sources = any(
             measure.never_rises or any(need.role == "unmeasured" for need in measure.needs)
             for measure in measures
@@ -60,6 +65,7 @@ class Plan:
             # A measure that says nothing of a call's circumstances need not know them.
             asks_for_facts=asks_for_sources
             or any(type(measure).remarks is not Measure.remarks for measure in measures),
+            can_wait=all(isinstance(need.reduction, Counting) for need in needs),
         )
         numbers: dict[Reduction, int] = {}
         for role, reduction in needs:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import warnings
 import weakref
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
@@ -13,11 +12,10 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentValueError
+from infoprobe.probing.additions import Addition, warn_of
 from infoprobe.probing.choices import Choices, Pass
 from infoprobe.probing.circumstances import Facts, hold_integers, random_state
 from infoprobe.probing.kept.base import (
-    Kept,
-    Piece,
     Problem,
 )
 from infoprobe.probing.kept.damage import count_of
@@ -26,8 +24,8 @@ from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import DraftRow, from_state, state_of
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
-from infoprobe.probing.reducing import problem_of, reported
-from infoprobe.probing.roles import Role, described, role_of
+from infoprobe.probing.reducing import reported
+from infoprobe.probing.roles import Role, role_of
 from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run
 from infoprobe.probing.selection import Tokens
 from infoprobe.probing.shards import local_if_whole, opening_of
@@ -66,6 +64,9 @@ class Recorder:
         )
         self.wants_arguments: bool = bool(of_calls)
         self._choices = Choices(seed, values_per_batch)
+        # What was measured of calls, until it is added to the record: then in one go, since a
+        # model leaves the processor's caches cold.
+        self._waiting: deque[Addition] = deque()
         self._lock = self._choices.lock
         self._memory = memory
         self._every, self._window = 1, 0
@@ -176,6 +177,7 @@ class Recorder:
 
     def end(self, run: Run, completed: bool) -> None:
         """Finishes what had to wait for the end, and at the end of a window its measures."""
+        self._add_waiting()
         with self._lock:
             for reduction, pieces in run.common.unfinished.items():
                 reduction.finish(pieces, completed)
@@ -188,12 +190,13 @@ class Recorder:
     def settle(self) -> None:
         """Makes the record and the rows complete: reads what devices know, and warns of it."""
         self._windows.wait()
+        self._add_waiting()
         with self._lock:
             warned = set[str]()
             for call, kept, kind in self.record.settle():
                 if kind not in warned:
                     warned.add(kind)
-                    _warn(call, kept)
+                    warn_of(call, kept)
 
     @property
     def rows(self) -> list[DraftRow]:
@@ -212,7 +215,7 @@ class Recorder:
         )
 
     def exit(self, run: Run, event: Event) -> None:
-        """Reduces the layer's output, and adds everything to what was kept of such calls."""
+        """Reduces the layer's output; everything is added to what was kept of such calls."""
         if not self._plan.sources:
             return
         call = LayerCall(*event.place, event.direction, event.call)
@@ -237,27 +240,16 @@ class Recorder:
                 pieces["unmeasured"] = entered.pieces
             run.last[event.direction] = call
             self._remember(run, event.outputs, call)
+        facts = self._facts(run, event, source) if self._plan.asks_for_facts else None
+        self._waiting.append(Addition(run, self.record, call, facts, pieces))
+        if not self._plan.can_wait:
+            self._add_waiting()
+
+    def _add_waiting(self) -> None:
+        """Adds the calls that are waiting to what was kept of such calls."""
         with self._lock:
-            at_call = self.record.at(call)
-            if self._plan.asks_for_facts:
-                self.record.note(call, self._facts(run, event, source))
-            for (role, number), kept in zip(self._plan.sources, at_call.values(), strict=True):
-                piece = pieces[role].get(number)
-                if piece is None:  # another row has it
-                    continue
-                problem = self._add(run, kept, piece)
-                if problem is not None:
-                    # A measure must not stop somebody's training: it warns and goes on. A NaN
-                    # spreads to all layers behind, so of each kind of problem it tells the first.
-                    new = problem.kind not in run.warned and not any(
-                        x.left_out for x in at_call.values()
-                    )
-                    kept.leave_out(problem, f"In pass {run.number + 1}, {described(role)}")
-                    if problem.applies and new:
-                        run.warned.add(problem.kind)
-                        _warn(call, kept)
-                elif role == "input":
-                    kept.notes |= run.notes
+            while self._waiting:
+                self._waiting.popleft().add(self._plan, self._memory)
 
     def _named_layer(self, event: Event, pieces: Pieces) -> Named:
         state = self._random_state(event.outputs)
@@ -295,18 +287,6 @@ class Recorder:
             changes = version(tensor)
             if changes is not None:
                 run.returned[id(tensor)] = Returned(weakref.ref(tensor), changes, call)
-
-    def _add(self, run: Run, kept: Kept[Any], piece: Piece | Problem) -> Problem | None:
-        """Adds a piece to what was kept, or returns why not."""
-        if isinstance(piece, Problem):
-            return piece
-        try:
-            widened = kept.add(piece, run.common)
-        except Exception as error:
-            return problem_of(error)
-        if widened:
-            self.record.shrink(self._memory)
-        return None
 
     # With others, and to and from files.
 
@@ -376,14 +356,3 @@ class Recorder:
 
 def _make_room(record: Record, memory: int, sampling: Hashable, sample_bytes: int) -> None:
     record.shrink(memory, {sampling: sample_bytes})
-
-
-def _warn(call: LayerCall, kept: Kept[Any]) -> None:
-    # Where warnings are errors, the report alone says it: the model's forward must not fail.
-    with contextlib.suppress(RuntimeWarning):
-        warnings.warn(
-            f"layer {call.layer!r} ({call.direction}): a call is left out of its measures. "
-            f"{kept.why_left_out}",
-            RuntimeWarning,
-            stacklevel=3,
-        )

@@ -12,7 +12,7 @@ from infoprobe.probing.run import Run
 from infoprobe.probing.selection import DoesNotApplyError
 from infoprobe.probing.shards import local
 from infoprobe.taps.sink import Event
-from infoprobe.torch_internals import outside_of_transforms, plain
+from infoprobe.torch_internals import is_ordinary, outside_of_transforms, plain
 
 
 def reduced(
@@ -22,6 +22,8 @@ def reduced(
     if run.under_vmap:
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
+        if len(tensors) == 1 and is_ordinary(tensors[0]) and role != "target":
+            return reduction.reduce([tensors[0].detach()], run.common)
         with outside_of_transforms():
             given = [to_compute_with(plain(local(x))) for x in tensors]
             if role == "target":

@@ -144,7 +144,7 @@ def name_ticks(
     Arguments:
         axis: The axis.
         names: The name of each place.
-        upright: Whether the names of a horizontal axis stand upright.
+        upright: Whether the names of a horizontal axis stand upright where they need the room.
         across: The extent in points of which upright names, and those of a vertical axis, may
             take half; ``None`` for that of the axes.
     """
@@ -161,8 +161,9 @@ def name_ticks(
         size = small
     longest = max(9, int(across / 2 / (_LETTER * size)))
     texts = fitted(names, longest)
-    wide = is_horizontal and not upright
-    step = (_LETTER * (1 + max(map(len, texts), default=0)) if wide else _LINE) * size
+    width = _LETTER * (1 + max(map(len, texts), default=0)) * size
+    upright = upright and width * len(texts) > along
+    step = width if is_horizontal and not upright else _LINE * size
     each = max(1, math.ceil(len(texts) * step / along))
     places = range(0, len(texts), each)
     style = AS_IT_IS | {"fontsize": size, "rotation": 90 if upright else 0}

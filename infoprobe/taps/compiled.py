@@ -14,6 +14,7 @@ Not all hooks can work from tensors alone. Models with such hooks run uncompiled
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from infoprobe.taps.calls import running
 from infoprobe.torch_internals import anything_was_compiled
 
 
@@ -67,24 +69,41 @@ order: torch.Tensor = torch.zeros((), device="cpu")
 anybody_listens: bool = False
 
 
-@torch.library.custom_op(
-    "infoprobe::tensors_pass",
-    mutates_args={"order"},
-    # Not all versions of torch infer it from these types.
-    schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
-)
-def _tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
-    site = _by_number.get(number)
-    if site is not None:
-        for listener in list(site.after if ends else site.before):
-            if listener.tell is not None:
-                # As new objects: compiled code writes other values into the old ones.
-                listener.tell([x.detach() for x in tensors])
+@functools.cache
+def _define_operations() -> None:
+    """Makes the operations known to torch: once, when they may be needed, since it takes long."""
 
+    # Not all versions of torch infer the schemas from these types.
+    @torch.library.custom_op(
+        "infoprobe::tensors_pass",
+        mutates_args={"order"},
+        schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
+    )
+    def tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
+        site = _by_number.get(number)
+        if site is not None:
+            for listener in list(site.after if ends else site.before):
+                if listener.tell is not None:
+                    # As new objects: compiled code writes other values into the old ones.
+                    listener.tell([x.detach() for x in tensors])
 
-@_tensors_pass.register_fake
-def _(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
-    pass
+    @tensors_pass.register_fake
+    def _(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
+        pass
+
+    @torch.library.custom_op(
+        "infoprobe::point_passes",
+        mutates_args={"order"},
+        schema="(Tensor(a!) order, Tensor[] tensors, str name) -> ()",
+    )
+    def point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
+        for tensor in tensors:
+            for calls in list(running.calls):
+                calls.point(tensor.detach(), name, in_compiled_code=True)
+
+    @point_passes.register_fake
+    def _(order: Tensor, tensors: list[Tensor], name: str) -> None:
+        pass
 
 
 def number_of(module: nn.Module) -> int:
@@ -131,6 +150,7 @@ def removed(module: nn.Module, handles: list[RemovableHandle]) -> None:
 
 def listen(module: nn.Module, before: Listener, after: Listener) -> None:
     """From now on compiled code tells these hooks of the calls of a module."""
+    _define_operations()
     site = _by_number[number_of(module)]
     before.leads, after.leads = not site.before, not site.after
     site.before.append(before)
@@ -173,6 +193,11 @@ def leave_operation(number: int, ends: bool, value: Any) -> None:
         value: What goes into the module, or comes out of it.
     """
     torch.ops.infoprobe.tensors_pass(order, main_tensor(value), number, ends)
+
+
+def leave_point(tensor: Any, name: str) -> None:
+    """Leaves an operation behind for a marked point, in code that is being compiled."""
+    torch.ops.infoprobe.point_passes(order, main_tensor(tensor), name)
 
 
 def main_tensor(value: Any) -> list[Tensor]:

@@ -23,7 +23,12 @@ from infoprobe.taps.tensors import main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.unseen import held_by_exported, require_called, require_hookable
 from infoprobe.taps.usual import End
-from infoprobe.torch_internals import is_compiled_in_place, is_traced, outside_of_modes
+from infoprobe.torch_internals import (
+    in_modes,
+    is_compiled_in_place,
+    is_traced,
+    outside_of_modes,
+)
 
 
 class _Map(NamedTuple):
@@ -269,6 +274,8 @@ class _Hook:
             return None
         if self.act is None or is_traced():
             return None
+        if not in_modes():
+            return self.act(module, *given)
         with outside_of_modes():
             return self.act(module, *given)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TypeVar
 
 import torch
-from torch import Tensor
 
 from infoprobe.taps import compiled
 from infoprobe.taps.calls import running
@@ -13,23 +12,6 @@ from infoprobe.taps.tensors import main_tensor
 from infoprobe.torch_internals import is_traced, outside_of_modes
 
 T = TypeVar("T")
-
-
-@torch.library.custom_op(
-    "infoprobe::point_passes",
-    mutates_args={"order"},
-    # Not all versions of torch infer it from these types.
-    schema="(Tensor(a!) order, Tensor[] tensors, str name) -> ()",
-)
-def _point_passes(order: Tensor, tensors: list[Tensor], name: str) -> None:
-    for tensor in tensors:
-        for calls in list(running.calls):
-            calls.point(tensor.detach(), name, in_compiled_code=True)
-
-
-@_point_passes.register_fake
-def _(order: Tensor, tensors: list[Tensor], name: str) -> None:
-    pass
 
 
 def tap(tensor: T, name: str) -> T:
@@ -58,7 +40,7 @@ def tap(tensor: T, name: str) -> T:
     """
     if torch.compiler.is_compiling():
         if compiled.anybody_listens and not torch.compiler.is_exporting():
-            torch.ops.infoprobe.point_passes(compiled.order, compiled.main_tensor(tensor), name)
+            compiled.leave_point(tensor, name)
     elif running.calls and not is_traced():
         with outside_of_modes():
             for found in main_tensor(tensor):

@@ -58,7 +58,7 @@ def tally(x: Tensor, grid: Grid, groups: Tensor | None = None, number: int = 1) 
     numbers = grid.numbers
     if cells > _MOST_CELLS or not numbers:
         return None
-    kernels = _kernels(x.numel())
+    kernels = kernels_for(x.numel())
     if kernels is None:
         return None
     lanes = 4 if x.numel() >= 4 * cells else 1
@@ -84,7 +84,7 @@ def extent(x: Tensor) -> tuple[float, float] | None:
     dense = x.device.type == "cpu" and x.is_contiguous()
     if not (dense and x.is_floating_point() and x.numel() >= FEWEST):
         return None
-    kernels = _kernels(0)
+    kernels = kernels_for(0)
     if kernels is None:
         return None
     bits = x.detach().resolve_neg().view(_BITS[x.element_size()]).numpy()
@@ -95,7 +95,7 @@ def extent(x: Tensor) -> tuple[float, float] | None:
     return (low + 0.0, high + 0.0) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def _kernels(n: int) -> ModuleType | None:
+def kernels_for(n: int) -> ModuleType | None:
     """The kernels, or ``None`` if torch is to count the n values."""
     global _counted
     if _counted < _ENOUGH:

@@ -26,8 +26,8 @@ FINEST = -1022
 # Bin numbers stay below 2**52 in magnitude, so that floor() is exact in float64.
 INDEX_BITS = 52
 # Within these limits, powers of two (and their inverses) and bin numbers are exact in float32.
-_FLOAT32_EXPONENT = 126
-_FLOAT32_INDEX = 1 << 24
+FLOAT32_EXPONENT = 126
+FLOAT32_INDEX = 1 << 24
 _INT16 = 1 << 15
 # Powers of two up to this exponent, and sums of some, are finite in float64.
 _COARSEST = 1000
@@ -159,7 +159,7 @@ class DyadicGrid:
 
     def _exact_in_float32(self) -> bool:
         largest = max(abs(self.first), abs(self.first + self.size))
-        return abs(self.exponent) <= _FLOAT32_EXPONENT and largest <= _FLOAT32_INDEX
+        return abs(self.exponent) <= FLOAT32_EXPONENT and largest <= FLOAT32_INDEX
 
 
 def _bin_number(value: float, exponent: int) -> int:

@@ -3,6 +3,7 @@ r"""Entropies, divergences and mutual information of the bin that a value falls 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
@@ -360,7 +361,7 @@ class Histogram:
         """
         return [] if value is None else diagnosis.diagnose(self, measure, tensors, float(value))
 
-    @property
+    @functools.cached_property
     def _binning(self) -> Binning:
         return Binning(self.bins, self.range, self.over, self.outside)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,10 +13,20 @@ from typing import Any
 import numba
 import numpy as np
 
-from infoprobe.estimators.histogram.grids import ALMOST_ONE
+from infoprobe.estimators.histogram.grids import (
+    ALMOST_ONE,
+    FINEST,
+    FLOAT32_EXPONENT,
+    FLOAT32_INDEX,
+    INDEX_BITS,
+)
 
 # So many places stay in the processor's nearest cache.
 _BLOCK = 2048
+# Lanes begin at different places of a page: the processor mixes up those that do not.
+_PAGE, _APART = 1024, 272
+# A lane can count as many values.
+_MOST = 1 << 31
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -99,3 +110,83 @@ def least_and_greatest(bits, found):  # type: ignore[no-untyped-def]
         least, greatest = min(least, turned), max(greatest, turned)
     found[0] = least ^ ((least >> sign) & others)
     found[1] = greatest ^ ((greatest >> sign) & others)
+
+
+@_compiled
+def _spanning(low, high, bins):  # type: ignore[no-untyped-def]
+    """The exponent, the first bin and the size of :meth:`DyadicGrid.spanning`, of float32."""
+    exponent = FINEST
+    magnitude = max(abs(low), abs(high))
+    if magnitude > 0:
+        exponent = max(exponent, math.frexp(magnitude)[1] - INDEX_BITS)
+    half_width = (high / 2 - low / 2) / bins
+    if half_width > 0:
+        exponent = max(exponent, math.frexp(half_width)[1] - 1)
+    if exponent > 0:
+        low, high = np.floor(low), np.floor(high)  # as floats: they may exceed int64
+    first = np.int64(np.floor(math.ldexp(low, -exponent)))
+    last = np.int64(np.floor(math.ldexp(high, -exponent)))
+    while last - first >= bins:
+        exponent, first, last = exponent + 1, first >> 1, last >> 1
+    return exponent, first, last - first + 1
+
+
+@_compiled
+def count_dyadic(x, bins, stops, counts):  # type: ignore[no-untyped-def]
+    """Counts float32 values (n,) on the finest dyadic grid that spans them, run by run.
+
+    Arguments:
+        x: The values.
+        bins: The most bins that the grid may have.
+        stops: The end of each run of values, (runs,) int64.
+        counts: Where to add the counts of each run: (runs, bins) int64.
+
+    Returns:
+        The exponent, the first bin and the size of the grid. The size is 0, and nothing was
+        counted, if some value is not finite or float32 does not find the bins exactly.
+    """
+    ends = np.empty(2, np.int32)
+    least_and_greatest(x.view(np.int32), ends)
+    low, high = np.float64(ends.view(np.float32)[0]), np.float64(ends.view(np.float32)[1])
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return 0, 0, 0
+    exponent, first, size = _spanning(low, high, bins)
+    if abs(exponent) > FLOAT32_EXPONENT or max(abs(first), abs(first + size)) > FLOAT32_INDEX:
+        return 0, 0, 0
+    scale = np.float32(math.ldexp(1.0, -exponent))
+    offset, last = np.int32(first), np.uint32(size - 1)
+    lanes = np.zeros((4, -(-size // _PAGE) * _PAGE + _APART), np.uint32)
+    a, b, c, d = lanes[0], lanes[1], lanes[2], lanes[3]
+    places = np.empty(_BLOCK, np.uint32)
+    begin, counted = 0, 0
+    for run in range(len(stops)):
+        while begin < stops[run]:
+            n = min(_BLOCK, stops[run] - begin)
+            part = x[begin : begin + n]
+            if exponent > 0:
+                # As in DyadicGrid.exact. Whatever another thread writes meanwhile must not be
+                # counted elsewhere, hence the minimum.
+                for i in range(n):
+                    number = np.int32(np.floor(np.floor(part[i]) * scale)) - offset
+                    places[i] = min(np.uint32(number), last)
+            else:
+                for i in range(n):
+                    number = np.int32(np.floor(part[i] * scale)) - offset
+                    places[i] = min(np.uint32(number), last)
+            whole = n // 4 * 4
+            for i in range(0, whole, 4):
+                a[places[i]] += 1
+                b[places[i + 1]] += 1
+                c[places[i + 2]] += 1
+                d[places[i + 3]] += 1
+            for i in range(whole, n):
+                a[places[i]] += 1
+            begin += n
+            counted += n
+            if begin == stops[run] or counted > _MOST:
+                row = counts[run]
+                for i in range(size):
+                    row[i] += np.int64(a[i]) + np.int64(b[i]) + np.int64(c[i]) + np.int64(d[i])
+                lanes[:] = 0
+                counted = 0
+    return exponent, first, size

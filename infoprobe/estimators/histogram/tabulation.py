@@ -14,6 +14,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import GROUPS, random_groups
 from infoprobe.estimators.histogram import arguments, tables
 from infoprobe.estimators.histogram.arguments import Argument
+from infoprobe.estimators.histogram.at_once import dyadic_counts
 from infoprobe.estimators.histogram.binning import Binning
 from infoprobe.estimators.histogram.counts import (
     Counts,
@@ -77,16 +78,21 @@ def tabulate_pairs(
 
 def counts_of(binning: Binning, x: object, name: str) -> Counts:
     """The counts of one argument over values, on a grid for itself."""
+    counts = _at_once(binning, x)
+    if counts is not None:
+        return counts
     argument = arguments.values(x, name)
     return _count(binning, argument, binning.grid(argument.low, argument.high), None)
 
 
 def counts_of_blocks(binning: Binning, x: object, name: str, blocks: int) -> GroupedCounts:
     """The same, of as many blocks of neighbouring samples, each a group of about the same size."""
-    argument = arguments.values(x, name)
-    groups = _blocks(checks.length(argument.tensor), blocks)
-    grid = binning.grid(argument.low, argument.high)
-    counts = _count(binning, argument, grid, groups, blocks)
+    counts = _at_once(binning, x, blocks)
+    if counts is None:
+        argument = arguments.values(x, name)
+        groups = _blocks(checks.length(argument.tensor), blocks)
+        grid = binning.grid(argument.low, argument.high)
+        counts = _count(binning, argument, grid, groups, blocks)
     return counts if isinstance(counts, GroupedCounts) else GroupedCounts.of([counts])
 
 
@@ -95,10 +101,10 @@ def counts_of_all(binning: Binning, apart: bool = False, **given: Any) -> list[C
     for name, x in given.items():
         if isinstance(x, Counts):
             binning.require_own_grid(x, name)
-    values = {
-        name: x if isinstance(x, Counts) else arguments.values(x, name)
-        for name, x in given.items()
-    }
+    values: dict[str, Counts | Argument] = {}
+    for name, x in given.items():
+        known = x if isinstance(x, Counts) else None if apart else _at_once(binning, x)
+        values[name] = arguments.values(x, name) if known is None else known
     tensors = [v for v in values.values() if isinstance(v, Argument)]
     extents = [(v.low, v.high) for v in tensors]
     grids = iter(
@@ -119,6 +125,11 @@ def counts_of_all(binning: Binning, apart: bool = False, **given: Any) -> list[C
     for name, c in zip(values, counted, strict=True):
         binning.require_some_left(c.values.unsqueeze(0), name)
     return counted
+
+
+def _at_once(binning: Binning, x: Any, blocks: int = 1) -> Counts | None:
+    """The counts that need no steps."""
+    return dyadic_counts(x, binning.bins, blocks) if binning.range == "dyadic" else None
 
 
 def pooled(counts: Counts) -> Table:
