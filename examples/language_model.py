@@ -247,6 +247,7 @@ def draw(profiles: dict[str, list[Row]], path: Path) -> None:
             )
         ax.set_title(title, fontsize=9)
         ax.tick_params(labelsize=8)
+        ax.locator_params(axis="x", integer=True)
         tidy(ax)
     for ax in axes[1]:
         ax.set_xlabel("block", fontsize=9)
