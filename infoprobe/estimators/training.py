@@ -50,6 +50,20 @@ def batches_of(n: int, size: int, generator: torch.Generator) -> Iterator[Tensor
         yield from torch.split(order, size)[: n // size]
 
 
+def require_converging(likelihood: float, step: int, learning_rate: float) -> float:
+    """The likelihood of the samples that decide when to stop, if it is finite.
+
+    Raises:
+        FloatingPointError: It is not.
+    """
+    if not math.isfinite(likelihood):
+        raise FloatingPointError(
+            f"the likelihood of the stopping samples became {likelihood} at step {step:,}: "
+            f"training diverged. Pass a lower learning_rate than {learning_rate}."
+        )
+    return likelihood
+
+
 def train(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.training import batches_of, drawing_weights, train
+from infoprobe.estimators.training import (
+    batches_of,
+    drawing_weights,
+    require_converging,
+    train,
+)
 from infoprobe.estimators.transport.bijections import (
     Affine,
     Chain,
@@ -164,13 +169,7 @@ class Flow(Transport):
 
         def score(step: int) -> float:
             likelihood = float(triangular.log_density(y_stop).mean())
-            if not math.isfinite(likelihood):
-                raise FloatingPointError(
-                    f"the likelihood of the stopping samples became {likelihood} at step "
-                    f"{step:,}: training diverged. Pass a lower learning_rate than "
-                    f"{self.learning_rate}."
-                )
-            return likelihood
+            return require_converging(likelihood, step, self.learning_rate)
 
         def learning_rate(step: int, done: float) -> float:
             warm_up = min(1.0, (step + 1) / _WARM_UP)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentError, ArgumentTypeError, ArgumentValueError
-from infoprobe.estimators.training import batches_of, train
+from infoprobe.estimators.training import batches_of, require_converging, train
 from infoprobe.estimators.transport.bijections import Affine, Chain
 from infoprobe.estimators.transport.carried import standard_nll
 from infoprobe.estimators.transport.transport import Transport
@@ -201,13 +201,7 @@ class GivenFlow(Transport):
         def score(step: int) -> float:
             adapted.eval()
             likelihood = -float(nll(y_stop))
-            if not math.isfinite(likelihood):
-                raise FloatingPointError(
-                    f"the likelihood of the stopping samples became {likelihood} at step "
-                    f"{step:,}: training diverged. Pass a lower learning_rate than "
-                    f"{self.learning_rate}."
-                )
-            return likelihood
+            return require_converging(likelihood, step, self.learning_rate)
 
         train(
             flow,
