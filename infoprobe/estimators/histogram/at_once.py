@@ -16,6 +16,7 @@ from torch import Tensor
 from infoprobe.estimators.histogram.compiled import kernels_for
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts, in_memory_order
 from infoprobe.estimators.histogram.grids import DyadicGrid
+from infoprobe.torch_internals import lacks_values
 
 # With more bins the compiled histograms would not stay in the cache.
 _MOST_BINS = 1 << 14
@@ -36,7 +37,9 @@ def dyadic_counts(x: Any, bins: int, blocks: int = 1) -> Counts | None:
     """
     if type(x) is not Tensor or x.dtype is not torch.float32 or not x.is_cpu:
         return None
-    if x.layout is not torch.strided or x.is_nested or bins > _MOST_BINS:
+    if x.layout is not torch.strided or x.is_nested or not x.dim() or bins > _MOST_BINS:
+        return None
+    if lacks_values(x):
         return None
     kernels, n = kernels_for(0), x.numel()
     if kernels is None or not n:

@@ -2,12 +2,15 @@ r"""A flow of the user's, of any library that is known, as the map of a transpor
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -167,8 +170,7 @@ class GivenFlow(Transport):
         if isinstance(self.flow, nn.Module):
             fitted = Adapted(copy.deepcopy(self.flow).eval().double(), self.rev)
         else:
-            with torch.random.fork_rng([x.device] if x.is_cuda else []):
-                torch.manual_seed(seed)
+            with _drawing_from(seed, x.device):
                 fitted = self._train(self.flow, x.double(), stop.double(), seed)
         fitted.requires_grad_(False)
         _require_bijection(fitted, stop.double())
@@ -262,3 +264,21 @@ def _jacobian(fitted: nn.Module, sample: Tensor) -> Tensor:
         outputs = fitted(x)[0].squeeze(0)
         rows = [torch.autograd.grad(z, x, retain_graph=True)[0] for z in outputs]
     return torch.cat(rows)
+
+
+@contextlib.contextmanager
+def _drawing_from(seed: int, device: torch.device) -> Iterator[None]:
+    """A ``with`` block in which all global generators start from a seed, and go on afterwards.
+
+    Flows draw their weights from torch's, and some draw permutations from NumPy's or Python's.
+    """
+    of_numpy, of_python = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(of_numpy)
+        random.setstate(of_python)

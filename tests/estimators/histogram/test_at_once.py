@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import infoprobe as ip
 from infoprobe.estimators.histogram import compiled
 from infoprobe.estimators.histogram.at_once import dyadic_counts
 from infoprobe.estimators.histogram.binning import Binning
@@ -131,3 +132,23 @@ def test_values_that_are_not_finite_are_told_step_by_step(bad):
 )
 def test_all_else_is_counted_step_by_step(x):
     assert dyadic_counts(x, 10) is None
+
+
+def test_what_has_no_samples_or_no_values():
+    assert dyadic_counts(torch.tensor(3.0), 8) is None
+    with pytest.raises(TypeError, match="expected a tensor with values"):
+        torch.func.vmap(lambda x: ip.entropy(x, ip.Histogram()))(torch.rand(3, 20, 2))
+
+
+def test_outputs_of_a_single_number():
+    class Total(torch.nn.Module):
+        def forward(self, x):
+            return x.sum()
+
+    model = Total()
+    with ip.probe(model, measures=ip.Entropy()) as probe:
+        for x in torch.rand(4, 50, 6):
+            model(x)
+    (row,) = probe.report().rows
+    assert row["value"] is not None
+    assert row["n"] == 4

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -122,6 +123,17 @@ def test_new_flows_of_every_library_are_trained(make):
         for steps in (1, 75)
     ]
     assert bounds[1] < bounds[0] - 0.02
+
+
+def test_permutations_that_flows_draw_from_numpy():
+    estimator = ip.GivenFlow(lambda d: freia_flow()[0], steps=10, folds=2)
+    values = []
+    for seed in range(4):  # Of two features, there are two permutations.
+        np.random.seed(seed)
+        state = np.random.get_state()[1].tolist()
+        values.append(float(estimator.entropy(curved())))
+        assert np.random.get_state()[1].tolist() == state
+    assert len(set(values)) == 1
 
 
 def test_new_flows_are_trained_for_each_fold():
