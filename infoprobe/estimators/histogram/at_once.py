@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infoprobe.estimators.histogram.compiled import kernels_for
+from infoprobe.estimators.histogram.compiled import kernels_for, run
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts, in_memory_order
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.torch_internals import lacks_values
@@ -49,7 +49,7 @@ def dyadic_counts(x: Any, bins: int, blocks: int = 1) -> Counts | None:
     values, stops = in_memory_order(x), _ends(n, x.shape[0] if blocks > 1 else n, blocks)
     counts = np.zeros((blocks, bins), np.int64)
     array = values.detach().resolve_neg().numpy()
-    exponent, first, size = kernels.count_dyadic(array, bins, stops, counts)
+    exponent, first, size = run(kernels.count_dyadic, (array, stops, counts), bins)
     if not size:
         return None
     grid = DyadicGrid(bins, exponent, first, size)

@@ -10,7 +10,7 @@ import functools
 import math
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators.histogram.grids import Grid
 from infoprobe.forks import forkable_lock
+
+T = TypeVar("T")
 
 # Below this many values the kernels save nothing.
 FEWEST = 1 << 12
@@ -71,7 +73,7 @@ def tally(x: Tensor, grid: Grid, groups: Tensor | None = None, number: int = 1) 
         values = checks.exact_float(flat[begin : begin + size], "x").numpy()
         ends = np.clip(stops - begin, 0, len(values))
         here = values, starts[begin : begin + size], ends, rows, counts
-        _run(kernels.count_on_grid, here, grid.size, *numbers)
+        run(kernels.count_on_grid, here, grid.size, *numbers)
     return torch.from_numpy(counts.sum(0)[:cells].reshape(number, grid.size))
 
 
@@ -89,7 +91,7 @@ def extent(x: Tensor) -> tuple[float, float] | None:
         return None
     bits = x.detach().resolve_neg().view(_BITS[x.element_size()]).numpy()
     found = np.empty(2, bits.dtype)
-    _run(kernels.least_and_greatest, (bits, found))
+    run(kernels.least_and_greatest, (bits, found))
     low, high = torch.from_numpy(found).view(x.dtype).tolist()
     # Adding zero makes one of the two zeros.
     return (low + 0.0, high + 0.0) if math.isfinite(low) and math.isfinite(high) else None
@@ -115,15 +117,15 @@ def _loaded() -> ModuleType | None:
     return kernels
 
 
-def _run(kernel: Callable[..., None], arrays: tuple[np.ndarray, ...], *numbers: float) -> None:
+def run(kernel: Callable[..., T], arrays: tuple[np.ndarray, ...], *numbers: float) -> T:
     """Runs a kernel, which numba compiles when it first runs with arrays of these types."""
     types: tuple[Any, ...] = (kernel, *(array.dtype for array in arrays))
     if types in _compiled:
-        kernel(*arrays, *numbers)
-        return
+        return kernel(*arrays, *numbers)
     with _loading:
-        kernel(*arrays, *numbers)
+        result = kernel(*arrays, *numbers)
     _compiled.add(types)
+    return result
 
 
 def _by_sample(x: Tensor) -> Tensor:

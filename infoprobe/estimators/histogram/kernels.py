@@ -132,14 +132,14 @@ def _spanning(low, high, bins):  # type: ignore[no-untyped-def]
 
 
 @_compiled
-def count_dyadic(x, bins, stops, counts):  # type: ignore[no-untyped-def]
+def count_dyadic(x, stops, counts, bins):  # type: ignore[no-untyped-def]
     """Counts float32 values (n,) on the finest dyadic grid that spans them, run by run.
 
     Arguments:
         x: The values.
-        bins: The most bins that the grid may have.
         stops: The end of each run of values, (runs,) int64.
         counts: Where to add the counts of each run: (runs, bins) int64.
+        bins: The most bins that the grid may have.
 
     Returns:
         The exponent, the first bin and the size of the grid. The size is 0, and nothing was

@@ -72,7 +72,7 @@ def test_a_fork_waits_until_a_kernel_is_compiled():
     def require_done():
         assert done
 
-    thread = threading.Thread(target=compiled._run, args=(kernel, ()))
+    thread = threading.Thread(target=compiled.run, args=(kernel, ()))
     thread.start()
     began.wait()
     assert in_a_child(require_done) == 0
