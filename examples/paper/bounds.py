@@ -171,7 +171,7 @@ def section(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def appendix(found: dict[str, Any]) -> list[str]:
+def details(found: dict[str, Any]) -> list[str]:
     bounds = found["bounds"]
     return [
         "**Deep InfoMax bounds**, in nats:",

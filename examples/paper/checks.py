@@ -65,11 +65,11 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def appendix(found: dict[str, Any]) -> str:
+def details(found: dict[str, Any]) -> str:
     """Writes all violations of the inequalities, and all bounds."""
     parts = [
-        "## Appendix: the references' checks in numbers",
-        *inequalities.appendix(found),
-        *bounds.appendix(found),
+        "## The references' checks in numbers",
+        *inequalities.details(found),
+        *bounds.details(found),
     ]
     return "\n\n".join(parts) + "\n"

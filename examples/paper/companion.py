@@ -264,11 +264,11 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def appendix(found: dict[str, Any]) -> str:
+def details(found: dict[str, Any]) -> str:
     """Writes how the sweep was trained, and all of its errors; nothing if there was none."""
     if not found["sweep"]["invertible"]:
         return ""
-    title = "## Appendix: the sweep over sizes of the code"
+    title = "## The sweep over sizes of the code"
     return f"{title}\n\n{_reduced(found)}\n\n{_table(found)}\n"
 
 

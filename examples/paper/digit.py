@@ -127,9 +127,9 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def appendix(found: dict[str, Any]) -> str:
+def details(found: dict[str, Any]) -> str:
     """Writes every published point beside ours."""
-    return f"## Appendix: every published point\n\n{_points(found)}\n"
+    return f"## Every published point\n\n{_points(found)}\n"
 
 
 def _golden_table(golden: dict[str, dict[str, float]]) -> str:

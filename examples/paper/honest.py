@@ -20,7 +20,7 @@ from paper.published import PLACES
 from paper.training import FAMILIES, Trained, labelled
 
 figure, page = honest_figure.figure, honest_page.page
-appendix = honest_page.appendix
+details = honest_page.details
 
 #: Each binned vector of a layer is one symbol: their entropy shows whether images are confused.
 SYMBOLS = replace(FINE, over="samples", pseudocount=0.0)

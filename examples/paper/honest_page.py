@@ -26,10 +26,10 @@ def page(found: dict[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def appendix(found: dict[str, Any]) -> str:
+def details(found: dict[str, Any]) -> str:
     """Writes what the conclusions rest on, layer by layer."""
     parts = [
-        "## Appendix: layer by layer",
+        "## Layer by layer",
         "![Exact changes of entropy, and matrix Rényi information](layers.png)",
         _exactly(found),
         _layers(found),

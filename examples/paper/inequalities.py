@@ -265,7 +265,7 @@ def section(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def appendix(found: dict[str, Any]) -> list[str]:
+def details(found: dict[str, Any]) -> list[str]:
     measured = found["inequalities"]
     n, families = measured["n"], measured["families"]
     return [

@@ -1,4 +1,4 @@
-"""Writes the page of a data set: the sections of all parts that have been run."""
+"""Writes the two pages of a data set, from all parts that have been run."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Part(Protocol):
     def page(self, found: dict[str, Any]) -> str:
         """Writes the section of the page, with all of its numbers from what was found."""
 
-    def appendix(self, found: dict[str, Any]) -> str:
-        """Writes the details, which stand at the end of the page; the text may be empty."""
+    def details(self, found: dict[str, Any]) -> str:
+        """Writes the details, which stand on a page of their own; the text may be empty."""
 
 
 PARTS: dict[str, Part] = {
@@ -36,18 +36,22 @@ PARTS: dict[str, Part] = {
 
 
 def write(plan: Plan) -> Path:
-    """Draws the figures and writes the page of the JSON files in the plan's folder."""
+    """Draws the figures and writes the pages of the JSON files in the plan's folder."""
     found = {
         part: json.loads((plan.out / f"{part}.json").read_text())
         for part in PARTS
         if (plan.out / f"{part}.json").exists()
     }
     sections = [_section(part, found[part], plan.out) for part in found]
-    appendices = [PARTS[part].appendix(found[part]) for part in found]
+    details = [PARTS[part].details(found[part]) for part in found]
     path = plan.out / "README.md"
-    texts = [_head(plan), summary.text(found), *sections, *appendices]
-    path.write_text("\n".join(text for text in texts if text))
+    _write(path, [_head(plan), summary.text(found), *sections])
+    _write(plan.out / "details.md", [_head_of_details(plan), *details])
     return path
+
+
+def _write(path: Path, texts: list[str]) -> None:
+    path.write_text("\n".join(text for text in texts if text))
 
 
 def _section(part: str, found: dict[str, Any], out: Path) -> str:
@@ -64,7 +68,21 @@ are written from the numbers in the JSON files beside it, by
 
     {command(plan)}
 
-All information quantities are in nats.
+All information quantities are in nats. [The details](details.md) have every published point, the
+layers one by one, and the checks in numbers.
+
+```{{toctree}}
+:hidden:
+details
+```
+"""
+
+
+def _head_of_details(plan: Plan) -> str:
+    return f"""# Details of the paper on {DATASETS[plan.dataset]}
+
+[The page](README.md) says what these numbers mean, and which command writes them. All information
+quantities are in nats.
 """
 
 

@@ -103,7 +103,7 @@ def test_from_the_models_to_the_page(checks, inequalities, bounds, plan, tmp_pat
     page = checks.page(json.loads(json.dumps(found)))
     assert page == checks.page(found)
     assert page.startswith("## The references' checks\n\n")
-    page += checks.appendix(found)
+    page += checks.details(found)
     assert "| invertible code | ∞ |" in page
 
     # Once measured, everything is read from the artifacts.

@@ -77,7 +77,7 @@ def test_from_the_sweep_to_the_page(companion, plan, tmp_path, monkeypatch):
     assert (tmp_path / "companion.png").stat().st_size > 10_000
     page = companion.page(found)
     assert page.startswith("## The companion claims, MNIST\n\n")
-    page += companion.appendix(found)
+    page += companion.details(found)
     assert "1 epoch of 32 images in batches of 16 at a learning rate of 0.002 for the inv" in page
     assert "| 8 |" in page
     assert "| 0.044 |" in page
@@ -99,7 +99,7 @@ def test_without_a_sweep(companion, plan, tmp_path, monkeypatch):
     found = companion.run(replace(plan, dataset="cifar10"))
     companion.figure(found, tmp_path / "companion.png")
     page = companion.page(found)
-    assert companion.appendix(found) == ""
+    assert companion.details(found) == ""
     assert "Here only one size was trained." in page
     assert "The invertible model has fewer at 2 of the 3 published sizes" in page
 

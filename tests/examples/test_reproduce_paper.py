@@ -87,9 +87,11 @@ class TestPages:
             epochs={family: example.EPOCHS[dataset, family] for family in FAMILIES},
             seeds=example.SEEDS,
         )
-        page = paper("pages").write(plan).read_text()
-        assert page == (PAGES / dataset / "README.md").read_text()
-        assert not re.search(r"\b(nan|inf)\b", page)
+        paper("pages").write(plan)
+        for name in ("README.md", "details.md"):
+            page = (tmp_path / name).read_text()
+            assert page == (PAGES / dataset / name).read_text()
+            assert not re.search(r"\b(nan|inf)\b", page)
 
 
 class TestControls:
@@ -122,7 +124,7 @@ class TestRun:
         self.run(example, tmp_path, *parts)
         out = tmp_path / "out"
         assert {path.name for path in out.iterdir()} == {
-            *("README.md", "digit.json", "digit.png"),
+            *("README.md", "details.md", "digit.json", "digit.png"),
             *("honest.json", "honest.png", "layers.png"),
         }
         digit = json.loads((out / "digit.json").read_text())
