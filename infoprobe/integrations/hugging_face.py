@@ -18,7 +18,7 @@ with needed("transformers", "a callback of Hugging Face's Trainer"):
 
 
 class ProbeCallback(TrainerCallback):
-    """Adds ``probe.report().scalars()`` of the latest measured pass to the logs of the loss.
+    """Adds ``probe.report().scalars()`` of the latest measured passes to the logs of the loss.
 
     Evaluations are not measured, and the trained weights are bit-for-bit the same with and
     without the callback. The history in ``trainer.state.log_history`` always contains the
@@ -33,9 +33,12 @@ class ProbeCallback(TrainerCallback):
         layers: The layers to measure, as for :func:`infoprobe.probe`
             (``"bert.encoder.layer.?"``).
         measures: The measures, as for :func:`infoprobe.probe`.
-        every: The number of forward passes from one measured pass to the next.
+        every: The number of forward passes from the first of some measured passes to the first
+            of the next ones.
         target: The name of the model's argument that holds the labels or other targets, for
             ``ip.MutualInformation(reference="target")``, as in ``target="labels"``.
+        passes: The number of passes that are measured together. More of them give estimators
+            more to estimate from.
 
     Attributes:
         probe: The probe of the last training, or ``None`` before the first.
@@ -47,10 +50,12 @@ class ProbeCallback(TrainerCallback):
         measures: ip.Measure | Iterable[ip.Measure] | None = None,
         every: int = 100,
         target: str | None = None,
+        passes: int = 1,
     ) -> None:
         self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
         self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
         self.every: int = every
+        self.passes: int = passes
         self.target = target
         self.probe: ip.Probe | None = None
         self._handle: RemovableHandle | None = None
@@ -66,7 +71,8 @@ class ProbeCallback(TrainerCallback):
         """Attaches the probe, which is paused except during training steps."""
         self.remove()
         model: nn.Module = kwargs["model"]
-        self.probe = ip.probe(model, self.layers, self.measures).track(every=self.every)
+        probe = ip.probe(model, self.layers, self.measures)
+        self.probe = probe.track(every=self.every, passes=self.passes)
         if self.target is not None:
             # Before the probe's own hook, with which the pass begins.
             self._handle = model.register_forward_pre_hook(

@@ -21,7 +21,7 @@ else:
 
 
 class ProbeCallback(lightning.Callback):
-    """Logs ``probe.report().scalars()`` of every N-th training batch to the trainer's loggers.
+    """Logs ``probe.report().scalars()`` of some training batches to the trainer's loggers.
 
     Validation and the sanity check before it are not measured, and the trained weights are
     bit-for-bit the same with and without the callback. In a distributed run, each process
@@ -31,10 +31,13 @@ class ProbeCallback(lightning.Callback):
         layers: The layers to measure, as for :func:`infoprobe.probe`; their names are those in
             the LightningModule (``"model.fc*"``).
         measures: The measures, as for :func:`infoprobe.probe`.
-        every: N, the number of training batches from one measured batch to the next.
+        every: The number of training batches from the first of some measured batches to the
+            first of the next ones.
         target: A function that takes a batch and returns the labels or other targets of its
             samples, for ``ip.MutualInformation(reference="target")``, as in
             ``target=lambda batch: batch[1]``.
+        passes: The number of batches that are measured together and logged once, with the step
+            of the first. More of them give estimators more to estimate from.
 
     Attributes:
         probe: The probe of the last training, or ``None`` before the first.
@@ -46,10 +49,12 @@ class ProbeCallback(lightning.Callback):
         measures: ip.Measure | Iterable[ip.Measure] | None = None,
         every: int = 100,
         target: Callable[[Any], Any] | None = None,
+        passes: int = 1,
     ) -> None:
         self.layers: LayerSpec | Iterable[LayerSpec] | None = layers
         self.measures: ip.Measure | Iterable[ip.Measure] | None = measures
         self.every: int = every
+        self.passes: int = passes
         self.target = target
         self.probe: ip.Probe | None = None
         self._pause = contextlib.ExitStack()
@@ -59,7 +64,8 @@ class ProbeCallback(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule
     ) -> None:
         """Attaches the probe, which is paused except during training batches."""
-        self.probe = ip.probe(pl_module, self.layers, self.measures).track(every=self.every)
+        probe = ip.probe(pl_module, self.layers, self.measures)
+        self.probe = probe.track(every=self.every, passes=self.passes)
         self._pause.enter_context(self.probe.pause())
         self._batches = 0
 
@@ -67,17 +73,18 @@ class ProbeCallback(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, batch: Any, *_: Any
     ) -> None:
         """Resumes the probe, and gives it the targets of the batch."""
-        self._step = trainer.global_step  # the step whose weights this batch meets
+        if self._batches % self.every == 0:
+            self._step = trainer.global_step  # the step whose weights this batch meets
         self._pause.close()
         if self.probe is not None and self.target is not None:
             self.probe.target(self.target(batch))
 
     def on_train_batch_end(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Pauses the probe, and logs if this batch was measured."""
+        """Pauses the probe, and logs if this batch was the last of those measured together."""
         if self.probe is None:
             return
         self._pause.enter_context(self.probe.pause())
-        if self._batches % self.every == 0:
+        if self._batches % self.every == self.passes - 1:
             scalars = self.probe.report().scalars()
             for logger in trainer.loggers:
                 logger.log_metrics(scalars, step=self._step)

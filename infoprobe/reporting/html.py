@@ -14,7 +14,7 @@ from infoprobe.findings import code_of
 from infoprobe.reporting import plot
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.reporting.table import MISSING, NO_VALUE, number, width_notes
+from infoprobe.reporting.table import MISSING, NO_VALUE, number, standard_error, width_notes
 from infoprobe.rows import LayerCall, Row, numbered
 
 if TYPE_CHECKING:
@@ -194,9 +194,8 @@ def _cell(row: Row | None, found: dict[str, _Findings], anchor: str) -> _Cell:
         kind = found.setdefault(code, _Findings(_letter(len(found)), code, []))
         kind.places.append(_Place(name, anchor, sentence.removesuffix(f" [{code}]")))
         marks.setdefault(kind.mark)
-    error = "" if row["stderr"] is None else f"{row['stderr']:.2g}"
     text = number(row["value"])
-    return _Cell(text, error, tuple(marks), why, repr(row["value"]), anchor)
+    return _Cell(text, standard_error(row), tuple(marks), why, repr(row["value"]), anchor)
 
 
 def _letter(i: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from infoprobe.findings import code_of
@@ -20,12 +21,15 @@ WIDTH_OF = "bin width of "
 # tables the first and the last ones.
 _NOTES = 3
 _FIRST, _LAST = 40, 20
+# Errors with so many digits behind the point are shown with an exponent.
+_SMALL = 7
 
 
 def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     """A report as a table with a line for each call of a layer and a column for each measure.
 
-    Notes below the table give the unit, the estimators and the first findings.
+    Values come with their standard errors. Notes below the table give the unit, the estimators
+    and the first findings.
 
     Arguments:
         rows: At least one row, all of one step.
@@ -39,13 +43,15 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     table = [[*HEADS, *heads]]
     calls = list(lines)
     hidden = calls[_FIRST:-_LAST]
-    for layer_call in calls[:_FIRST] + calls[max(_FIRST, len(calls) - _LAST) :]:
+    shown = calls[:_FIRST] + calls[max(_FIRST, len(calls) - _LAST) :]
+    cells = zip(
+        *(_cells([lines[call].get(column) for call in shown]) for column in columns), strict=True
+    )
+    for layer_call, of_call in zip(shown, cells, strict=True):
         if hidden and layer_call == calls[-_LAST]:
             table.append([f"… {len(hidden):,} more", *[""] * (len(table[0]) - 1)])
-        line = lines[layer_call]
-        cells = [_cell(line.get(column)) for column in columns]
-        (first, *_), *_ = line.values()
-        table.append([*description(layer_call, first), *cells])
+        (first, *_), *_ = lines[layer_call].values()
+        table.append([*description(layer_call, first), *of_call])
     notes = [f"{mark} {estimator}".strip() for estimator, mark in marks.items()]
     units = ", ".join(dict.fromkeys(row["unit"] for row in rows))
     notes[0] = f"{units}; {notes[0]}"
@@ -115,6 +121,17 @@ def number(value: float | None) -> str:
     return MISSING if value is None else f"{value:.4f}"
 
 
+def standard_error(row: Row) -> str:
+    """The standard error of a row with two significant digits; empty where it has none."""
+    error = row["stderr"]
+    if error is None:
+        return ""
+    if error == 0 or not math.isfinite(error):
+        return f"{error:g}"
+    digits = 1 - math.floor(math.log10(error))
+    return f"{error:.{max(0, digits)}f}" if digits < _SMALL else f"{error:.1e}"
+
+
 def aligned(table: Sequence[Sequence[str]], left: int) -> str:
     """A table whose columns have two spaces between them.
 
@@ -135,10 +152,20 @@ def aligned(table: Sequence[Sequence[str]], left: int) -> str:
     return "\n".join(lines)
 
 
-def _cell(rows: list[Row] | None) -> str:
-    # Numbers stay aligned whether or not a star follows.
-    if rows is None:
+def _cells(column: list[list[Row] | None]) -> list[str]:
+    """A column's values with their standard errors, and a star where there is a finding."""
+    rows = [None if found is None else found[-1] for found in column]
+    notes = [_after(row) for row in rows]
+    # Numbers stay aligned whether or not an error or a star follows.
+    width = max(1, *map(len, notes))
+    return [
+        "" if row is None else number(row["value"]) + note.ljust(width)
+        for row, note in zip(rows, notes, strict=True)
+    ]
+
+
+def _after(row: Row | None) -> str:
+    if row is None or row["value"] is None:
         return ""
-    row = rows[-1]
-    star = "*" if row["value"] is not None and row["findings"] else " "
-    return number(row["value"]) + star
+    error = standard_error(row)
+    return (f" ± {error}" if error else "") + "*" * bool(row["findings"])

@@ -53,8 +53,9 @@ class TestLightningCallback:
         trainer.fit(model, training, example.DataLoader(data) if options else None)
         return model
 
-    def test_scalars_arrive(self, example, tmp_path):
-        callback = example.ProbeCallback("model.*", ip.Entropy(), every=2)
+    @pytest.mark.parametrize(("every", "passes", "steps"), [(2, 1, [0, 2, 4]), (3, 2, [0, 3])])
+    def test_scalars_arrive(self, example, tmp_path, every, passes, steps):
+        callback = example.ProbeCallback("model.*", ip.Entropy(), every=every, passes=passes)
 
         class Validated(example.Classifier):
             def validation_step(self, batch, i):
@@ -67,10 +68,10 @@ class TestLightningCallback:
             lines = list(csv.DictReader(file))
         key = "model.1/forward/entropy"
         logged = {int(line["step"]): float(line[key]) for line in lines if line[key]}
-        assert list(logged) == [0, 2, 4]
+        assert list(logged) == steps
         rows = [row for row in callback.probe.report().rows if row["layer"] == "model.1"]
         assert {row["step"]: row["value"] for row in rows} == logged
-        assert {row["n"] for row in rows} == {8}
+        assert {row["n"] for row in rows} == {8 * passes}
         assert not hooks(model)
 
     def test_weights_are_the_same_with_and_without_it(self, example, tmp_path):
@@ -174,9 +175,12 @@ class TestHuggingFaceCallback:
 
     def test_information_about_the_labels(self, example, tmp_path):
         measure = ip.MutualInformation(ip.Histogram(bins=4, over="samples"), reference="target")
-        callback = example.ProbeCallback("classifier", measure, every=1, target="labels")
+        callback = example.ProbeCallback(
+            "classifier", measure, every=2, target="labels", passes=2
+        )
         trainer = self.fit(example, tmp_path, [callback])
         rows = callback.probe.report().rows
+        assert [(row["step"], row["n"]) for row in rows] == [(0, 16), (2, 16), (4, 8)]
         assert all(row["value"] is not None for row in rows), rows[0]["findings"]
         assert not hooks(trainer.model)
         assert not trainer.model._forward_pre_hooks

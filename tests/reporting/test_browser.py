@@ -62,7 +62,7 @@ def test_forward_and_inverse_face_each_other(opened):
     page = opened(both_ways([3.0, 1.0]))
     assert page.locator(".direction").all_text_contents() == ["forward", "inverse"]
     cells = page.locator(".ip-rows tbody tr").first.locator("td[data-value]")
-    assert cells.all_text_contents() == ["3.0000 ± 0.1", "-3.0000 ± 0.1"]
+    assert cells.all_text_contents() == ["3.0000 ± 0.10", "-3.0000 ± 0.10"]
 
 
 def test_a_head_sorts_up_and_down_and_back_also_by_keyboard(opened):

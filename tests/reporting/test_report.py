@@ -128,6 +128,21 @@ def test_table(report):
     assert repr(ip.Report([])) == "Report: nothing measured"
 
 
+def test_values_come_with_their_errors():
+    errors = [0.0123, None, 0.0, 2.0, 1234.5, 2.5e-8, math.nan]
+    report = made(*[1.5] * len(errors))
+    report = ip.Report(
+        [row | {"stderr": error} for row, error in zip(report.rows, errors, strict=True)]
+    )
+    cells = [
+        line.split("2  ")[-1].strip() for line in str(report).splitlines()[1 : 1 + len(errors)]
+    ]
+    of_errors = ["0.012", "", "0", "2.0", "1234", "2.5e-08", "nan"]
+    assert cells == [f"1.5000 ± {error}" if error else "1.5000" for error in of_errors]
+    # Numbers stand below each other.
+    assert len({line.index("1.5000") for line in str(report).splitlines()[1:8]}) == 1
+
+
 def test_a_measure_without_a_value_is_no_finding(tmp_path):
     valued, other = made(1.25, None, findings=["look here"]).rows
     report = ip.Report([valued, other | {"findings": ["it is not invertible."]}])
