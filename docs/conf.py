@@ -27,6 +27,9 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 180
 nb_merge_streams = True
 
+# Blocks that say no language are commands and printed tables.
+highlight_language = "none"
+
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

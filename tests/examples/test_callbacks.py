@@ -175,9 +175,7 @@ class TestHuggingFaceCallback:
 
     def test_information_about_the_labels(self, example, tmp_path):
         measure = ip.MutualInformation(ip.Histogram(bins=4, over="samples"), reference="target")
-        callback = example.ProbeCallback(
-            "classifier", measure, every=2, target="labels", passes=2
-        )
+        callback = example.ProbeCallback("classifier", measure, every=2, target="labels", passes=2)
         trainer = self.fit(example, tmp_path, [callback])
         rows = callback.probe.report().rows
         assert [(row["step"], row["n"]) for row in rows] == [(0, 16), (2, 16), (4, 8)]
