@@ -171,7 +171,7 @@ def main() -> None:
         for seed in range(seeds):
             x, y = draw(n, torch.Generator().manual_seed(seed))
             for name, prepare in PREPARATIONS.items():
-                value = ksg.multi_information([prepare(x), prepare(y)], 3, "euclidean")
+                value = ksg.multi_information([prepare(x), prepare(y)], 3, "euclidean").mean()
                 mean[name] += float(value) / seeds
         for name, error in mean.items():
             total[name] += abs(error) / len(CASES)

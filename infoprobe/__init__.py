@@ -23,6 +23,7 @@ from infoprobe.functional import (
     js_divergence,
     kl_divergence,
     mutual_information,
+    pointwise,
     total_correlation,
 )
 from infoprobe.maps.bottleneck import BottleneckAccount, bottleneck_account
@@ -130,6 +131,7 @@ __all__ = [
     "mutual_information",
     "nearest_neighbors",
     "permutation_test",
+    "pointwise",
     "probe",
     "tap",
     "total_correlation",

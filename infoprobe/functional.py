@@ -12,11 +12,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from infoprobe import checks
 from infoprobe.arrays import ArrayLike
+from infoprobe.errors import ArgumentTypeError
+from infoprobe.estimators import KNN
+from infoprobe.estimators.arguments import ARGUMENTS, TOTAL_CORRELATION, arguments_of
 from infoprobe.estimators.protocols import (
     ConditionalInformationEstimator,
     CrossEntropyEstimator,
@@ -24,11 +29,13 @@ from infoprobe.estimators.protocols import (
     EntropyEstimator,
     InformationEstimator,
     JensenShannonEstimator,
+    PointwiseEstimator,
     TotalCorrelationEstimator,
+    diagnosis,
     estimate_without_error,
     method_of,
 )
-from infoprobe.findings import TrustWarning
+from infoprobe.findings import Finding, TrustWarning
 from infoprobe.progress import showing
 from infoprobe.trust.choose import choose
 from infoprobe.units import nats_per_unit
@@ -200,6 +207,68 @@ def total_correlation(
     return _measured("total_correlation", estimator, base, progress, x)
 
 
+def pointwise(
+    measure: str,
+    *tensors: ArrayLike,
+    estimator: PointwiseEstimator | None = None,
+    base: float = math.e,
+) -> Tensor:
+    r"""Estimates what each sample contributes to a measure: local, or pointwise, values.
+
+    The pointwise mutual information of a pair of samples is
+    :math:`\ln p(x_i, y_i) - \ln p(x_i) - \ln p(y_i)`, and the surprisal of a sample
+    :math:`-\ln p(x_i)`. Their means are the mutual information and the entropy. A value may be
+    negative where its mean may not.
+
+    Values of single samples are little more than noise: that of nearest neighbours has a standard
+    deviation of about :math:`1/\sqrt k`, beside what the samples differ in. Take means of many
+    samples, such as those of a class.
+
+    Arguments:
+        measure: The name of a measure, such as ``"mutual_information"``.
+        tensors: Its arguments, with samples along the first axis.
+        estimator: ``ip.KNN``, for all of its measures; ``ip.Histogram(over="samples")``, for
+            entropy and mutual information; or any that has a method of this name. ``None`` for
+            ``ip.KNN()`` where the measure is an entropy or a divergence, and otherwise for the
+            one that :func:`infoprobe.choose` chooses.
+        base: The base of the logarithm: ``math.e`` for nats, 2 for bits.
+
+    Returns:
+        Float64 numbers (n,), one for each sample of the first argument, whose mean is the
+        estimate. What an estimator corrects is spread evenly over the samples.
+
+    Warns:
+        TrustWarning: The estimator finds that the mean is impossible or meaningless.
+
+    Raises:
+        TypeError: The estimator has no pointwise values, there are too many or too few tensors,
+            or they are not numeric.
+        ValueError: There is no such measure, or the estimator refuses the tensors.
+
+    Example:
+        >>> x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
+        >>> label = x[:, 0] > 1  # the rarer label tells more
+        >>> local = ip.pointwise("mutual_information", x, label)
+        >>> bool(local[label].mean() > local[~label].mean())
+        True
+    """
+    nats = nats_per_unit(base)
+    if estimator is None:
+        arguments = arguments_of(measure, ARGUMENTS, tensors)
+        of_points = arguments.of_pairs or arguments is TOTAL_CORRELATION
+        estimator = choose(measure, *tensors).estimator if of_points else KNN()
+    if not isinstance(estimator, PointwiseEstimator):
+        raise ArgumentTypeError(
+            "estimator",
+            "expected one that has pointwise(), such as ip.KNN() or "
+            f"ip.Histogram(over='samples'), got {checks.typed(estimator)}.",
+        )
+    local = estimator.pointwise(measure, *tensors)
+    if not local.requires_grad:
+        _warn(diagnosis(estimator, measure, tensors, local.mean()), stacklevel=3)
+    return local / nats
+
+
 def _measured(
     measure: str, estimator: object, base: float, progress: bool, *tensors: ArrayLike
 ) -> Tensor:
@@ -214,7 +283,12 @@ def _measured(
         if graph:
             return method(*tensors) / nats
         found = estimate_without_error(estimator, measure, *tensors)
-    errors = [str(finding) for finding in found.findings if finding.severity == "error"]
-    if errors:
-        warnings.warn(" ".join(errors), TrustWarning, stacklevel=3)
+    _warn(found.findings, stacklevel=4)
     return found.value / nats
+
+
+def _warn(findings: Iterable[Finding], stacklevel: int) -> None:
+    """Issues a warning to the caller of a public function if its number is known to be bad."""
+    errors = [str(finding) for finding in findings if finding.severity == "error"]
+    if errors:
+        warnings.warn(" ".join(errors), TrustWarning, stacklevel=stacklevel)

@@ -18,6 +18,7 @@ It may also have any of the following. Where it has not, the functions of this m
   where the estimator refused the tensors. See :func:`diagnosis`.
 * ``estimate(measure, *tensors)``: the value, its standard error and the findings from one fit,
   as an :class:`Estimate`. See :func:`estimate`.
+* ``pointwise(measure, *tensors)``: what each sample contributes. See :class:`PointwiseEstimator`.
 * ``streams``, ``uncorrected`` and ``count(x)``: see :class:`StreamingEstimator`.
 * ``count_blocks(x, blocks)``: the same counts, apart for each block of neighbouring samples. See
   :func:`count_blocks`.
@@ -94,6 +95,14 @@ class TotalCorrelationEstimator(Protocol):
 
     def total_correlation(self, x: Any, /) -> Tensor:
         """The total correlation of the features of ``x``, 0-dim, in nats."""
+
+
+@runtime_checkable
+class PointwiseEstimator(Protocol):
+    """Says what each sample contributes to its estimates."""
+
+    def pointwise(self, measure: str, /, *tensors: Any) -> Tensor:
+        """A term (n,) for each sample, in nats, whose mean is the estimate."""
 
 
 @runtime_checkable

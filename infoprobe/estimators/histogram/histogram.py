@@ -19,7 +19,7 @@ from infoprobe.estimators.arguments import (
     arguments_of,
 )
 from infoprobe.estimators.errors import bias_findings
-from infoprobe.estimators.histogram import corrections, diagnosis, formulas, gaps
+from infoprobe.estimators.histogram import corrections, diagnosis, formulas, gaps, surprisals
 from infoprobe.estimators.histogram.binning import Binning, Outside, Over, Range, checked_range
 from infoprobe.estimators.histogram.counts import Counts, GroupedCounts
 from infoprobe.estimators.histogram.formulas import Formulas
@@ -231,6 +231,18 @@ class Histogram:
             tensor(0.6931, dtype=torch.float64)
         """
         return self._estimate("mutual_information", x, y)
+
+    def pointwise(self, measure: str, *tensors: ArrayLike) -> Tensor:
+        """What each sample contributes to a measure; see :func:`infoprobe.pointwise`.
+
+        Only over samples. A correction adds the same to all of them.
+
+        Arguments:
+            measure: ``"entropy"`` or ``"mutual_information"``.
+            tensors: The arguments of the method of this name, whose errors it has, too.
+        """
+        terms = surprisals.pointwise(self._binning, measure, tensors)
+        return terms + (self._estimate(measure, *tensors) - terms.mean())
 
     def uncovered(self, p: ArrayLike | Counts, q: ArrayLike | Counts) -> Tensor:
         r"""The share of ``p``'s values (or samples) that lie in bins where ``q`` has none.

@@ -223,6 +223,14 @@ def _pairs(binning: Binning, x: Argument, y: Argument, apart: bool) -> Iterator[
         yield found
 
 
+def symbols_of(binning: Binning, **variables: object) -> list[Tensor]:
+    """The symbol of each sample of variables that were sampled together, (n, 1) for each."""
+    samples = {name: _samples(binning, x, name) for name, x in variables.items()}
+    checks.require_same_length(**{name: x.tensor for name, x in samples.items()})
+    found = [_symbols(binning, [x])[0][0] for x in binning.samples_inside(*samples.values())]
+    return [symbols.to(found[0].device) for symbols in found]
+
+
 def _pairs_of_symbols(binning: Binning, x: Argument, y: Argument, apart: bool) -> list[Table]:
     checks.require_same_length(x=x.tensor, y=y.tensor)
     x, y = binning.samples_inside(x, y)

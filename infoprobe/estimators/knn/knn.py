@@ -17,7 +17,7 @@ from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.knn import diagnosis, measures
 from infoprobe.estimators.knn.calibration import STANDARD, Bias, bias_of
-from infoprobe.estimators.knn.labels import information_with_labels, is_discrete
+from infoprobe.estimators.knn.labels import is_discrete, terms_with_labels
 from infoprobe.estimators.knn.measures import KNNMeasure
 from infoprobe.estimators.knn.preparation import prepared
 from infoprobe.estimators.special import digamma
@@ -174,13 +174,7 @@ class KNN(Estimator):
             ValueError: ``x`` is not finite, has too few samples, constant features, or samples
                 that coincide with k others, where the estimate would be minus infinity.
         """
-        value = self._estimate(measures.ENTROPY, x)
-        if self.calibration != "copula":
-            return value
-        # The scores are standard Gaussian, feature by feature.
-        alone = checks.continuous(x, "x").detach()
-        features = feature_entropies(alone, self.k)
-        return value + (features - STANDARD).sum()
+        return self._terms(measures.ENTROPY, x).mean()
 
     def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q = h(P) + KL(P \| Q)`.
@@ -194,7 +188,7 @@ class KNN(Estimator):
             ValueError: An argument is not fit for :meth:`entropy`, p and q differ in d, or k
                 samples of q coincide with one of p.
         """
-        return self._estimate(measures.CROSS_ENTROPY, p, q)
+        return self._terms(measures.CROSS_ENTROPY, p, q).mean()
 
     def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)` (Wang, Kulkarni & Verdú).
@@ -204,7 +198,7 @@ class KNN(Estimator):
         where :math:`\nu_i` is the distance of the i-th sample of p to its k-th neighbour among
         the m samples of q. The arguments and errors are the same as in :meth:`cross_entropy`.
         """
-        return self._estimate(measures.KL_DIVERGENCE, p, q)
+        return self._terms(measures.KL_DIVERGENCE, p, q).mean()
 
     def mutual_information(
         self, x: ArrayLike, y: ArrayLike, *, variant: Literal[1, 2] | None = None
@@ -227,10 +221,8 @@ class KNN(Estimator):
         """
         if variant is not None:
             checks.require_integer(variant, 1, 2, "variant")
-        if is_discrete(x, "x") or is_discrete(y, "y"):
-            return information_with_labels(x, y, self.k, self.metric, self.calibration)
         estimator = self if variant is None else replace(self, variant=variant)
-        return estimator._estimate(measures.MUTUAL_INFORMATION, x, y)
+        return estimator._terms(measures.MUTUAL_INFORMATION, x, y).mean()
 
     def conditional_mutual_information(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z)` (Frenzel & Pompe).
@@ -238,7 +230,7 @@ class KNN(Estimator):
         The arguments and errors are the same as in :meth:`mutual_information`, but x, y and z
         must all be continuous.
         """
-        return self._estimate(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z)
+        return self._terms(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z).mean()
 
     def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
@@ -254,7 +246,20 @@ class KNN(Estimator):
             ValueError: ``x`` is not finite, has too few samples, constant features, or rows that
                 are copies of others.
         """
-        return self._estimate(measures.TOTAL_CORRELATION, x)
+        return self._terms(measures.TOTAL_CORRELATION, x).mean()
+
+    def pointwise(self, measure: str, *tensors: ArrayLike) -> Tensor:
+        """What each sample contributes to a measure; see :func:`infoprobe.pointwise`.
+
+        A calibration takes the same from all samples. The arguments and errors are those of the
+        method.
+
+        Arguments:
+            measure: The name of a method, such as ``"entropy"``.
+            tensors: Its arguments.
+        """
+        found = measures.MEASURES[arguments_of(measure, measures.MEASURES, tensors).measure]
+        return self._terms(found, *tensors)
 
     def ceiling(self, n: int) -> float:
         r"""What the mutual information of ``n`` samples cannot exceed: :math:`\psi(n) - \psi(k)`.
@@ -321,9 +326,19 @@ class KNN(Estimator):
     ) -> Iterator[Finding]:
         return diagnosis.findings(self, arguments, tensors, value)
 
-    def _estimate(self, measure: KNNMeasure, *tensors: ArrayLike) -> Tensor:
+    def _terms(self, measure: KNNMeasure, *tensors: ArrayLike) -> Tensor:
+        """A term (n,) for each sample, whose mean is the estimate."""
+        if measure is measures.MUTUAL_INFORMATION:
+            x, y = tensors
+            if is_discrete(x, "x") or is_discrete(y, "y"):
+                return terms_with_labels(x, y, self.k, self.metric, self.calibration)
         samples = prepared(self, measure, tensors)
-        value = measure.raw(self, *samples)
+        terms = measure.terms(self, *samples)
         if self.calibration is None:
-            return value
-        return value - bias_of(self, measure, samples, value).value
+            return terms
+        terms = terms - bias_of(self, measure, samples, terms.mean()).value
+        if measure is not measures.ENTROPY or self.calibration != "copula":
+            return terms
+        # The scores are standard Gaussian, feature by feature.
+        alone = checks.continuous(tensors[0], "x").detach()
+        return terms + (feature_entropies(alone, self.k) - STANDARD).sum()

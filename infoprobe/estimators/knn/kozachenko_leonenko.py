@@ -1,11 +1,12 @@
 r"""Entropies and divergences from the distances to the k-th nearest neighbours.
 
-All arguments are samples (n, d), all results 0-dim float64 tensors, differentiable. The features
-are measured in units of their spreads, so that the units of the data do not decide which
-neighbours are near: the entropy in those units and the logarithms of the spreads add up, and a
-divergence does not depend on units. Of two samples, it is the spreads of p by which both are
-measured: the divergence is a mean over p. (By the spreads of both pooled, one of 4.5 nats between
-normal data of which one feature in five is shifted, is missed by 2.1 in place of 1.3.)
+All arguments are samples (n, d). All results are the terms (n,) in float64, one for each sample of
+the first argument, whose mean is the estimate; they are differentiable. The features are measured
+in units of their spreads, so that the units of the data do not decide which neighbours are near:
+the entropy in those units and the logarithms of the spreads add up, and a divergence does not
+depend on units. Of two samples, it is the spreads of p by which both are measured: the divergence
+is a mean over p. (By the spreads of both pooled, one of 4.5 nats between normal data of which one
+feature in five is shifted, is missed by 2.1 in place of 1.3.)
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def entropy(x: Tensor, k: int, metric: Metric) -> Tensor:
     r"""Kozachenko & Leonenko (1987).
 
     .. math::
-        \psi(n) - \psi(k) + \ln V_d + \frac dn \sum_i \ln \varepsilon_i + \sum_j \ln s_j
+        \psi(n) - \psi(k) + \ln V_d + d \ln \varepsilon_i + \sum_j \ln s_j
 
     with distances between samples whose features are divided by their spreads :math:`s_j`.
     """
@@ -34,8 +35,8 @@ def entropy(x: Tensor, k: int, metric: Metric) -> Tensor:
     require_density(x, k, "x")
     scale = _scale(x)
     distances = _own_distances(x / scale, k, metric, "x")
-    constant = digamma(n) - digamma(k) + _log_volume(d, metric)
-    return constant + d * distances.log().mean() + scale.log().sum()
+    constant = digamma(n) - digamma(k) + _log_volume(d, metric) + scale.log().sum()
+    return constant + d * distances.log()
 
 
 def kl_divergence(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
@@ -47,7 +48,7 @@ def kl_divergence(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     p, q = p / scale, q / scale
     own = _own_distances(p, k, metric, "p")
     other = _distances_from(p, q, k, metric)
-    return d * (other.log() - own.log()).mean() + math.log(len(q) / (n - 1))
+    return d * (other.log() - own.log()) + math.log(len(q) / (n - 1))
 
 
 def cross_entropy(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
@@ -57,7 +58,7 @@ def cross_entropy(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     scale = _scale(p)
     other = _distances_from(p / scale, q / scale, k, metric)
     constant = digamma(n) - digamma(k) + _log_volume(d, metric) + math.log(len(q) / (n - 1))
-    return constant + d * other.log().mean() + scale.log().sum()
+    return constant + d * other.log() + scale.log().sum()
 
 
 def _scale(x: Tensor) -> Tensor:

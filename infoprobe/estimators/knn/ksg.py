@@ -35,8 +35,8 @@ Without ties, c = k and s = k - 1, and this is KSG 1; with integer labels, it is
 Of 2,000 independent pairs, rounded to 0.05, it gives 0.11 nats, where Gao et al. give 0.19 (and
 0.96 of values as they are), and of pairs of correlation 0.8, rounded to 0.5, it misses 0.01.
 
-All arguments are samples (n, d), all results 0-dim float64 tensors. Counts do not change with the
-data by a little, so there is no gradient.
+All arguments are samples (n, d), all results the terms (n,) in float64, one for each sample, whose
+mean is the estimate. Counts do not change with the data by a little, so there is no gradient.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def multi_information(
     n, m = len(factors[0]), len(factors)
     if variant == 1 or most_equal(factors) > k:
         log_joint, logs = _log_counts(factors, [[factor] for factor in factors], k, metric)
-        return (log_joint - sum(logs)).mean() + (m - 1) * digamma(n)
+        return log_joint - sum(logs) + (m - 1) * digamma(n)
     found = search(factors, min(_WIDTH * k, n - 1), None, metric)
     # Ranks of two features may be alike, so that two neighbours are at one distance.
     beyond = found.distances > found.distances[:, k - 1 : k] * (1 + TIE)
@@ -96,7 +96,7 @@ def multi_information(
         count_within([factor], radii, metric, closed=True)
         for factor, radii in zip(factors, farthest, strict=True)
     ]
-    of_variables = torch.stack([_digamma(count).mean() for count in counts]).sum()
+    of_variables = torch.stack([_digamma(count) for count in counts]).sum(0)
     return digamma(k) - (m - 1) / k + (m - 1) * digamma(n) - of_variables
 
 
@@ -111,7 +111,7 @@ def conditional(x: Tensor, y: Tensor, z: Tensor, k: int, metric: Metric) -> Tens
     x, y, z = scored([x, y, z])
     spaces = [[x, z], [y, z], [z]]
     log_joint, (log_xz, log_yz, log_z) = _log_counts([x, y, z], spaces, k, metric)
-    return (log_joint - log_xz - log_yz + log_z).mean()
+    return log_joint - log_xz - log_yz + log_z
 
 
 def with_labels(x: Tensor, labels: Tensor, k: int, metric: Metric) -> Tensor:
@@ -134,7 +134,7 @@ def with_labels(x: Tensor, labels: Tensor, k: int, metric: Metric) -> Tensor:
     joint = _Sphere(*(torch.cat(parts)[order] for parts in zip(*spheres, strict=True)))
     within = joint.counts_in([x], metric)
     log_joint = joint.log_count(k)
-    return digamma(len(x)) + (log_joint - _digamma(sizes[index]) - _digamma(within)).mean()
+    return digamma(len(x)) + log_joint - _digamma(sizes[index]) - _digamma(within)
 
 
 def scored(factors: Sequence[Tensor]) -> list[Tensor]:

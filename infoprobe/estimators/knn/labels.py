@@ -17,10 +17,12 @@ def is_discrete(x: object, name: str) -> bool:
     return not checks.as_tensor(x, name).is_floating_point()
 
 
-def information_with_labels(
+def terms_with_labels(
     x: object, y: object, k: int, metric: Metric, calibration: str | None
 ) -> Tensor:
-    """Ross' estimate of the mutual information of x and y, where one of them holds labels.
+    """A term (n,) for each sample, whose mean is Ross' estimate of the information of x and y.
+
+    One of them holds labels.
 
     Raises:
         TypeError: Both are discrete.

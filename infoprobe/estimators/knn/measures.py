@@ -22,15 +22,20 @@ class KNNMeasure(NamedTuple):
 
     Attributes:
         arguments: Its arguments.
-        raw: The estimate without calibration, from the estimator and the samples (n, d).
+        terms: A term (n,) for each sample, whose mean is the estimate without calibration, from
+            the estimator and the samples (n, d).
         of_gaussians: The closed form for Gaussian samples.
         differentiable: Whether the estimate has a gradient; one that rests on counts has none.
     """
 
     arguments: Arguments
-    raw: Callable[..., Tensor]
+    terms: Callable[..., Tensor]
     of_gaussians: Callable[..., Tensor]
     differentiable: bool
+
+    def raw(self, knn: KNN, *samples: Tensor) -> Tensor:
+        """The estimate without calibration."""
+        return self.terms(knn, *samples).mean()
 
 
 def _total_correlation(knn: KNN, x: Tensor) -> Tensor:
