@@ -19,7 +19,7 @@ extensions = [
 ]
 exclude_patterns: list[str] = []
 
-# The pages are Markdown. Those that begin with a "jupytext" header are executed as notebooks.
+# The pages are Markdown. Those that begin with "file_format: mystnb" are executed as notebooks.
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
@@ -56,6 +56,14 @@ def _with_plain_aliases(
     return re.sub(r"TypeAliasForwardRef\('([\w.]+)'\)", r"\1", signature), returned
 
 
+def _is_repetition(
+    app: Any, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Whether a member is the field of a named tuple, which its class has described."""
+    return True if str(member.__doc__).startswith("Alias for field number") else None
+
+
 def setup(app: Any) -> None:
     """Connects what Sphinx is to call."""
+    app.connect("autodoc-skip-member", _is_repetition)
     app.connect("autodoc-process-signature", _with_plain_aliases)
