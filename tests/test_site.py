@@ -5,7 +5,7 @@ from types import ModuleType
 import infoprobe as ip
 
 DOCS = Path(__file__).parents[1] / "docs"
-DIRECTIVE = re.compile(r"^\.\. auto\w+:: infoprobe\.([\w.]+)$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^\.\. (?:auto\w+|py:data):: infoprobe\.([\w.]+)$", re.MULTILINE)
 
 
 def documented():

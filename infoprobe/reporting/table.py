@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from infoprobe.findings import code_of
@@ -17,8 +18,10 @@ HEADS = ("layer", "type", "direction", "n", "d")
 _LEFT = HEADS[:3]
 # The settings with the width of a histogram's bins, followed by its repr.
 WIDTH_OF = "bin width of "
-# How many kinds of findings a printed report spells out, and how many lines it shows: of longer
-# tables the first and the last ones.
+# One of several blocks of a model: ``blocks.3``.
+_BLOCK = re.compile(r".*?\.\d+(?=\.|$)")
+# How many kinds of findings a printed report spells out, and how many lines it shows at most: of
+# longer tables the first and the last ones.
 _NOTES = 3
 _FIRST, _LAST = 40, 20
 # Errors with so many digits behind the point are shown with an exponent.
@@ -42,13 +45,13 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     heads = [f"{column.label} {marks[column.estimator]}".strip() for column in columns]
     table = [[*HEADS, *heads]]
     calls = list(lines)
-    hidden = calls[_FIRST:-_LAST]
-    shown = calls[:_FIRST] + calls[max(_FIRST, len(calls) - _LAST) :]
+    start, end = _hidden(calls)
+    shown, hidden = calls[:start] + calls[end:], calls[start:end]
     cells = zip(
         *(_cells([lines[call].get(column) for call in shown]) for column in columns), strict=True
     )
     for layer_call, of_call in zip(shown, cells, strict=True):
-        if hidden and layer_call == calls[-_LAST]:
+        if hidden and layer_call == calls[end]:
             table.append([f"… {len(hidden):,} more", *[""] * (len(table[0]) - 1)])
         (first, *_), *_ = lines[layer_call].values()
         table.append([*description(layer_call, first), *of_call])
@@ -57,7 +60,10 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     notes[0] = f"{units}; {notes[0]}"
     notes += width_notes(rows, settings)
     if hidden:
-        notes.append("report.select(layer=...) and report.head(n) show other lines.")
+        notes.append(
+            f"report.select(layer=...) and report.head(n) show other lines, from {hidden[0].name} "
+            f"to {hidden[-1].name}."
+        )
     notes += _finding_notes(rows)
     if any(row["value"] is None for row in rows):
         notes.append(f"{NO_VALUE}; report.rows says why.")
@@ -66,6 +72,18 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
     notes[:0] = [common] if common else []
     texts = [aligned(part, left=sum(head in _LEFT for head in part[0])) for part in parts]
     return "\n".join(["\n\n".join(texts), *map(printable, notes)])
+
+
+def _hidden(calls: Sequence[LayerCall]) -> tuple[int, int]:
+    """Where the lines begin and end that a long table leaves out, at the edges of whole blocks."""
+    if len(calls) <= _FIRST + _LAST:
+        return len(calls), len(calls)
+    blocks = [(_BLOCK.match(call.layer) or [call.layer])[0] for call in calls]
+    edges = [i for i in range(1, len(calls)) if blocks[i - 1] != blocks[i]]
+    # Of a block that is longer than that, some lines are shown all the same.
+    start = max((i for i in edges if _FIRST // 2 <= i <= _FIRST), default=_FIRST)
+    least = len(calls) - _LAST
+    return start, min((i for i in edges if least <= i <= least + _LAST // 2), default=least)
 
 
 def _finding_notes(rows: list[Row]) -> list[str]:

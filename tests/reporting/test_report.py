@@ -411,9 +411,33 @@ def test_a_long_table_shows_its_first_and_last_lines():
         "layer199",
     ]
     assert lines[41] == "… 140 more"
-    assert lines[-1] == "report.select(layer=...) and report.head(n) show other lines."
+    assert lines[-1] == (
+        "report.select(layer=...) and report.head(n) show other lines, from layer40 to layer179."
+    )
     assert len(repr(report.head(60)).splitlines()) == 1 + 60 + 1
     assert [row["layer"] for row in report.head(2).rows] == ["layer0", "layer1"]
+
+
+@pytest.mark.parametrize(
+    ("names", "first", "last"),
+    [
+        (("norm", "attention", "up", "down"), "9.norm", "18.down"),
+        (("a", "b", "c", "d", "e", "f", "g"), "5.a", "21.g"),
+        ([f"u{i}" for i in range(70)], "0.u39", "23.u49"),  # of one block, not all lines
+    ],
+)
+def test_a_long_table_leaves_out_whole_blocks(names, first, last):
+    layers = ["stem", *(f"blocks.{i}.{name}" for i in range(24) for name in names)]
+    report = made(*map(float, range(len(layers))))
+    rows = [row | {"layer": layer} for row, layer in zip(report.rows, layers, strict=True)]
+    text = repr(ip.Report(rows))
+    assert f"from blocks.{first} to blocks.{last}." in text
+    shown = re.findall(r"^(stem|blocks\S+)", text, re.MULTILINE)
+    hidden = int(re.search("… ([0-9,]+) more", text)[1].replace(",", ""))
+    assert len(shown) <= 60
+    assert len(shown) + hidden == len(layers)
+    start, end = layers.index(f"blocks.{first}"), layers.index(f"blocks.{last}")
+    assert shown == layers[:start] + layers[end + 1 :]
 
 
 def test_a_report_says_what_it_was_made_with(tmp_path):
