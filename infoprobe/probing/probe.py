@@ -102,15 +102,18 @@ class Probe:
     def reset(self) -> None:
         """Forgets what was measured; the hooks stay."""
         self._recorder.reset()
+        self._tap.follow()
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
         """A ``with`` block in which the passes that begin are not measured."""
         before, self._recorder.paused = self._recorder.paused, True
+        self._tap.follow()
         try:
             yield
         finally:
             self._recorder.paused = before
+            self._tap.follow()
 
     def target(self, target: ArrayLike) -> None:
         """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
@@ -204,6 +207,7 @@ class Probe:
         passes = checks.require_integer(passes, 1, every, "passes")
         self.reset()
         self._recorder.track(int(every), int(passes))
+        self._tap.follow()
         return self
 
     def report(self, *, progress: bool = False) -> Report:
@@ -364,7 +368,8 @@ class Probe:
         if not fired:
             message = (
                 "the probe has seen no pass through the model. Call the model itself, not "
-                "model.forward(...), while the probe is attached and not paused."
+                "model.forward(...), while the probe is attached and not paused, and not in a "
+                "function that is compiled with fullgraph=True."
             )
         else:
             message = (

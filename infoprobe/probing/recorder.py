@@ -92,6 +92,12 @@ class Recorder:
         return (self._begun - 1) // self._every * self._every
 
     @property
+    def measures_next(self) -> bool:
+        """Whether the pass that begins next is measured."""
+        outside = self.tracking and self._begun % self._every >= self._window
+        return not (self.paused or outside)
+
+    @property
     def tracking(self) -> bool:
         """Whether measures are computed window by window."""
         return self._window > 0
