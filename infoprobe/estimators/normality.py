@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from infoprobe.estimators.covariance import rank_of
+from infoprobe.estimators.covariance import at_unit_scale, rank_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.hermite import moments
 from infoprobe.findings import Finding
@@ -68,7 +68,8 @@ def _uncorrelated(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Both have unit covariance.
     """
-    centred = x.double() - x.double().mean(0)
+    scaled = at_unit_scale(x, dim=None)
+    centred = scaled - scaled.mean(0)
     components, _, axes = torch.linalg.svd(centred, full_matrices=False)
     components = components * math.sqrt(len(x) - 1)
     return components, components @ axes

@@ -138,7 +138,9 @@ def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[floa
     scores = line[ranks]
     dispersion, samples = start, scores
     for _ in range(steps + 1):
-        factor = torch.linalg.cholesky(dispersion)
+        factor, failed = torch.linalg.cholesky_ex(dispersion)
+        if failed:  # some features are nearly functions of others
+            return -math.inf, samples
         white = torch.linalg.solve_triangular(factor, scores.T, upper=False)
         radii = white.square().sum(0)
         samples = scores * ((freedom + d) / (freedom + radii)).sqrt().unsqueeze(1)
