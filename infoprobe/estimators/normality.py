@@ -45,8 +45,8 @@ def together(x: Tensor, name: str) -> Iterator[Finding]:
         return  # It is found by itself.
     # Whitened by their own covariance, even Gaussian samples have such moments if they are few.
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-    by_moments = moments(x).beyond(moments(drawn))
+    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu")
+    by_moments = moments(x).beyond(moments(drawn.to(x.device)))
     # Uncorrelated features have together at least the negentropy that they have one by one.
     gaussian = d * math.log(2 * math.pi * math.e) / 2
     apart = gaussian - min(float(feature_entropies(z, _NEAR).sum()) for z in _uncorrelated(x))

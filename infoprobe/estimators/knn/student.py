@@ -48,7 +48,8 @@ class Copula(NamedTuple):
         generator = torch.Generator("cpu").manual_seed(~seed)
         for parts in surrogates.paired(self.samples, repeats, seed):
             if self.freedom < math.inf:
-                u = torch.rand(len(parts[0]), 1, generator=generator, dtype=torch.float64)
+                shape = len(parts[0]), 1
+                u = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
                 half = torch.from_numpy(gammaincinv(self.freedom / 2, u.numpy()))
                 divisors = (half * 2 / self.freedom).sqrt().to(parts[0])
                 parts = [part / divisors for part in parts]
