@@ -81,7 +81,8 @@ def probe(
     not counted. A model that ``torch.compile`` compiled is compiled once more with the
     hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange`,
     :class:`~infoprobe.Rate` or :class:`~infoprobe.AttentionEntropy`, and after
-    ``model.compile()``, everything that was compiled runs uncompiled while the probe is attached.
+    ``model.compile()``, it runs uncompiled in the passes that are measured, and in a function
+    that is compiled with ``fullgraph=True`` it is not measured.
     What is captured into a CUDA graph is not measured. On other devices than the CPU, nothing is
     read until it is asked for, and only then are there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
