@@ -13,7 +13,7 @@ import functools
 import gc
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, Final, TypeGuard
 
@@ -132,6 +132,17 @@ def dtype_of(tensor: Tensor) -> torch.dtype:
         return tensor.dtype
     with _DISABLED.value():
         return tensor.dtype
+
+
+def asked_as_tensors(tensors: Iterable[Tensor]) -> contextlib.AbstractContextManager[object]:
+    """A ``with`` block in which tensors answer also where subclasses refuse all functions.
+
+    Torch has no public way to leave out what subclasses do to its functions.
+    """
+    if all(type(tensor) is Tensor for tensor in tensors):
+        return _NOTHING_TO_LEAVE
+    block: contextlib.AbstractContextManager[object] = _DISABLED.value()
+    return block
 
 
 def is_ordinary(tensor: Tensor) -> bool:

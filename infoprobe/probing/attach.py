@@ -99,7 +99,7 @@ def probe(
     ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
     measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
     probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
-    while its threads run the model.
+    while its threads run the model, as far as torch itself allows it.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.

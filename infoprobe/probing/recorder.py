@@ -32,7 +32,7 @@ from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
-from infoprobe.torch_internals import under_vmap, version
+from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
 _NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
 
@@ -134,7 +134,7 @@ class Recorder:
 
     def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
         """Reduces the model's input and the target."""
-        with self._lock:
+        with self._lock, asked_as_tensors(inputs):
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
             is_second, self._is_second = self._is_second, False

@@ -19,7 +19,7 @@ from infoprobe.taps.calls import Call, Calls
 from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
-from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.tensors import is_tensor, main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
 from infoprobe.taps.uncompiled import Uncompiled, compiled_in_place, uncompiled
 from infoprobe.taps.unseen import held_by_exported, require_called, require_hookable
@@ -247,7 +247,7 @@ class ModuleTap:
         if output is None:  # the call raised, or returns nothing
             self._calls.leave(call, None)
             return
-        if site.makes_transforms or (site.place is not None and not isinstance(output, Tensor)):
+        if site.makes_transforms or (site.place is not None and not is_tensor(output)):
             name = site.place and site.place.name
             conditional = any(value is not None for value in (*args, *kwargs.values()))
             if self._transforms.made(output, call.path, name, conditional):

@@ -134,7 +134,11 @@ class TransformTap:
         Returns:
             Whether the output is a transform or made of transforms.
         """
-        if not is_made_of_transforms(output):
+        try:
+            transforms = is_made_of_transforms(output)
+        except Exception:  # what a module returns may raise whenever it is asked for something
+            transforms = False
+        if not transforms:
             return False
         if isinstance(output, Distribution):
             self.listen(output, path, None)

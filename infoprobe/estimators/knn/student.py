@@ -48,7 +48,8 @@ class Copula(NamedTuple):
         generator = torch.Generator("cpu").manual_seed(~seed)
         for parts in surrogates.paired(self.samples, repeats, seed):
             if self.freedom < math.inf:
-                u = torch.rand(len(parts[0]), 1, generator=generator, dtype=torch.float64)
+                shape = len(parts[0]), 1
+                u = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
                 half = torch.from_numpy(gammaincinv(self.freedom / 2, u.numpy()))
                 divisors = (half * 2 / self.freedom).sqrt().to(parts[0])
                 parts = [part / divisors for part in parts]
@@ -138,7 +139,9 @@ def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[floa
     scores = line[ranks]
     dispersion, samples = start, scores
     for _ in range(steps + 1):
-        factor = torch.linalg.cholesky(dispersion)
+        factor, failed = torch.linalg.cholesky_ex(dispersion)
+        if failed:  # some features are nearly functions of others
+            return -math.inf, samples
         white = torch.linalg.solve_triangular(factor, scores.T, upper=False)
         radii = white.square().sum(0)
         samples = scores * ((freedom + d) / (freedom + radii)).sqrt().unsqueeze(1)
