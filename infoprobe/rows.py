@@ -128,3 +128,9 @@ def label(measure: str, reference: str | None) -> str:
     elif reference is not None:
         name = f"{name}({reference})"
     return f"{name} @ {selected}" if at else name
+
+
+def of_last_step(rows: list[Row]) -> list[Row]:
+    """The rows of the last step; all rows if no steps were tracked."""
+    steps = [row["step"] for row in rows if row["step"] is not None]
+    return [row for row in rows if row["step"] == max(steps)] if steps else rows

@@ -34,6 +34,13 @@ def setting_of_distributed():
     return {"model": model, "loader": [(torch.randn(50, 3), None)]}
 
 
+def setting_of_a_tracked_training():
+    setting = setting_of_distributed()
+    model = setting["model"]
+    loader = [(x, None) for x in torch.randn(10, 50, 3)]
+    return {"probe": ip.probe(model), "loader": loader, "train": lambda x, y: model(x)}
+
+
 def setting_of_language_models():
     transformers = pytest.importorskip("transformers")
     config = transformers.GPT2Config(
@@ -58,6 +65,7 @@ def setting_of_information_plane():
 
 SETTINGS = {
     "distributed.md 0": setting_of_distributed,
+    "distributed.md 1": setting_of_a_tracked_training,
     "information_plane/README.md 0": setting_of_information_plane,
     **{f"language_models/README.md {i}": setting_of_language_models for i in range(3)},
 }
@@ -76,6 +84,8 @@ def test_snippets_run(name):
         with torch.no_grad():
             exec(CODE[name], names)
     finally:
+        if "probe" in names:
+            names["probe"].remove()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
     report = names.get("report") or names["probe"].report()

@@ -11,34 +11,29 @@ from infoprobe import checks, files
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.reporting import (
-    dashboard,
     documents,
     html,
     latex,
     ledger,
     loggers,
-    mirrored_plot,
-    plane_plot,
-    plot,
     table,
 )
 from infoprobe.reporting.comparison import Comparison, compared, require_names
+from infoprobe.reporting.figures import Figures
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.ledger import Ledger
 from infoprobe.reporting.pivot import scalar_keys
 from infoprobe.reporting.selection import Patterns, selected
 from infoprobe.reporting.units import in_unit
-from infoprobe.rows import LayerCall, Row
+from infoprobe.rows import LayerCall, Row, of_last_step
 from infoprobe.units import unit_of
 
 if TYPE_CHECKING:
     import pandas
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class Report(Figures):
     """The result of a measuring session: one row for each measure at each call of each layer.
 
     Attributes:
@@ -154,6 +149,35 @@ class Report:
         first = set(list(dict.fromkeys(map(LayerCall.of, self.rows)))[:n])
         return replace(self, rows=[row for row in self.rows if LayerCall.of(row) in first])
 
+    def sort(self, measure: str = "entropy", *, descending: bool = True) -> Report:
+        """The report with its layers in the order of a measure's values.
+
+        Layers at which the measure has no value come last. If steps were tracked, the values are
+        those of the last one.
+
+        Arguments:
+            measure: The name of the measure, with the reference where it has one:
+                ``"entropy"``, ``"divergence_input"``.
+            descending: Whether the largest value comes first.
+
+        Raises:
+            ValueError: No row has this measure.
+
+        Example:
+            >>> model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())
+            >>> with ip.probe(model) as probe:
+            ...     y = model(torch.randn(50, 3))
+            >>> [row["layer"] for row in probe.report().sort().select(measure="entropy").rows]
+            ['0', '1']
+        """
+        known = {
+            LayerCall.of(row): (0, -row["value"] if descending else row["value"])
+            for row in reversed(of_last_step(self.select(measure=measure).rows))
+            if row["value"] is not None
+        }
+        rows = sorted(self.rows, key=lambda row: known.get(LayerCall.of(row), (1, 0.0)))
+        return replace(self, rows=rows)
+
     def findings(self) -> dict[str, Report]:
         """The report of the rows with each kind of finding, the most frequent kind first.
 
@@ -198,7 +222,7 @@ class Report:
             )
         two = require_names(("first", "second") if names is None else names)
         settings = self.settings, other.settings
-        return compared(self._latest().rows, other._latest().rows, two, settings)
+        return compared(of_last_step(self.rows), of_last_step(other.rows), two, settings)
 
     def scalars(self) -> dict[str, float]:
         """Returns ``{"layer/direction/measure": value}``, for any logger.
@@ -214,7 +238,7 @@ class Report:
         Values may be infinite or NaN, which not every logger takes; :meth:`log_to` leaves them
         out.
         """
-        rows = self._latest().rows
+        rows = of_last_step(self.rows)
         return {
             key: row["value"]
             for key, row in zip(scalar_keys(rows), rows, strict=True)
@@ -249,9 +273,6 @@ class Report:
         """
         loggers.log(self.scalars(), writer, step)
 
-    def _latest(self) -> Report:
-        return self.at(self.steps[-1]) if self.steps else self
-
     def to_dataframe(self) -> pandas.DataFrame:
         """Returns the rows as a pandas DataFrame; needs the extra ``infoprobe[dataframe]``."""
         return frame(self.rows, "report")
@@ -271,7 +292,7 @@ class Report:
             >>> print(probe.report().to_latex().splitlines()[0])
             \begin{tabular}{lr}
         """
-        return latex.table(self._latest().rows)
+        return latex.table(of_last_step(self.rows))
 
     def to_csv(self, path: str | Path) -> None:
         """Writes the rows as a file of comma-separated values, with a head line.
@@ -289,74 +310,6 @@ class Report:
         target = files.as_path(path, "path")
         files.write(target, documents.separated(self.rows), "path")
 
-    def plot(
-        self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
-    ) -> Axes:
-        """Draws a measure over the layers, in the order in which they were called.
-
-        Bars are intervals of 95 %, that is 1.96 standard errors to each side. Values with
-        findings have hollow markers, and infinite values are triangles at the top.
-        If several steps were tracked, each layer is a line over the steps instead. Needs the
-        extra ``infoprobe[plot]``.
-
-        Arguments:
-            measure: The name of the measure to draw, such as ``"entropy"`` or ``"divergence"``,
-                or ``"entropy@tokens"`` where samples were selected.
-            reference: The reference of the rows to draw; ``None`` draws a line for each.
-            ax: The axes to draw on; ``None`` makes a new figure.
-
-        Returns:
-            The axes. The figure is neither shown nor saved.
-
-        Raises:
-            ImportError: matplotlib is not installed.
-            ValueError: No row has this measure and reference.
-        """
-        return plot.layers(self.rows, measure, reference, ax)
-
-    def plot_mirrored(
-        self, measure: str = "entropy", reference: str | None = None, ax: Axes | None = None
-    ) -> Axes:
-        """Draws a measure of the forward and the inverse pass over the same layers.
-
-        The inverse of a layer stands where the layer stands. If steps were tracked, the last one
-        is drawn. The marks, the arguments, the result and the errors are those of :meth:`plot`,
-        and there must be rows of both directions.
-        """
-        return mirrored_plot.draw(self._latest().rows, measure, reference, ax)
-
-    def plot_plane(self, measure: str = "mutual_information", ax: Axes | None = None) -> Axes:
-        """Draws the information plane: I(layer; target) over I(input; layer).
-
-        There is a point for each layer, with intervals of 95 %. If several steps were tracked,
-        each layer is a line through the steps instead, with a larger mark at the last one. No
-        layer can know more of the target than it knows of the input, so true values lie below
-        the dashed line. The marks, the arguments, the result and the errors are those of
-        :meth:`plot`, and there must be rows with the references ``"input"`` and ``"target"``, by
-        one estimator.
-        """
-        return plane_plot.draw(self.rows, measure, ax)
-
-    def plot_dashboard(self, figure: Figure | SubFigure | None = None) -> Figure | SubFigure:
-        """Draws all that the report has in one figure.
-
-        There is a panel for each measure over the layers, and if steps were tracked, one for its
-        course; one for the ledger, one for the information plane, and one for the findings,
-        where there are any.
-
-        Arguments:
-            figure: The figure to draw in, best made with ``layout="constrained"``; ``None`` makes
-                a new one.
-
-        Returns:
-            The figure. It is neither shown nor saved.
-
-        Raises:
-            ValueError: No row has a value.
-        """
-        drawn: Figure | SubFigure = dashboard.draw(self.rows, self._latest().rows, figure)
-        return drawn
-
     def ledger(self) -> Ledger:
         """Sums up the exact changes of entropy along a pass, with estimates of the same changes.
 
@@ -368,7 +321,7 @@ class Report:
         Raises:
             ValueError: The report has no rows of :class:`~infoprobe.EntropyChange`.
         """
-        return ledger.ledger(self._latest().rows)
+        return ledger.ledger(of_last_step(self.rows))
 
     def to_html(self, path: str | Path, title: str = "infoprobe report") -> None:
         """Writes a web page with figures, the table and all findings, which needs no other file.
@@ -389,7 +342,7 @@ class Report:
         """
         target = files.as_path(path, "path")
         checks.require_text(title, "title")
-        text = html.page(self.rows, self._latest().rows, title, self.settings)
+        text = html.page(self.rows, of_last_step(self.rows), title, self.settings)
         files.write(target, text.encode("utf-8"), "path")
 
     def save(self, path: str | Path) -> None:
@@ -430,13 +383,13 @@ class Report:
             return "Report: nothing measured"
         if len(self.steps) > 1:
             steps = f"{len(self.steps)} steps, {self.steps[0]} to {self.steps[-1]}; the last:"
-            return f"{steps}\n{self._latest()!r}"
+            return f"{steps}\n{replace(self, rows=of_last_step(self.rows))!r}"
         return table.report_table(self.rows, self.settings)
 
     def _repr_html_(self) -> str:
         """The table and the findings, as notebooks show them."""
         return (
-            html.notebook(self.rows, self._latest().rows, self.settings)
+            html.notebook(self.rows, of_last_step(self.rows), self.settings)
             if self.rows
             else f"<p>{self!r}</p>"
         )

@@ -74,6 +74,23 @@ def test_scalars_are_told_apart():
     }
 
 
+def test_layers_by_their_values():
+    values = [1.0, None, 3.0, math.inf, 2.0]
+    report = made(*values)
+    other = [row | {"measure": "divergence", "value": 0.0} for row in report.rows]
+    both = ip.Report([*report.rows, *other])
+    layers = [row["layer"] for row in both.sort().select(measure="entropy").rows]
+    assert layers == [f"layer{i}" for i in (3, 2, 4, 0, 1)]
+    layers = [row["layer"] for row in both.sort(descending=False).rows[::2]]
+    assert layers == [f"layer{i}" for i in (0, 4, 2, 3, 1)]
+    assert repr(both.sort()).splitlines()[1].split()[0] == "layer3"
+    steps = [row | {"step": 0} for row in report.rows]
+    steps += [row | {"step": 5, "value": -float(row["order"])} for row in report.rows]
+    assert ip.Report(steps).sort().rows[0]["layer"] == "layer0"
+    with pytest.raises(ValueError, match="got 'rate'"):
+        both.sort("rate")
+
+
 def test_dataframe(report):
     frame = report.to_dataframe()
     assert list(frame.columns) == COLUMNS
