@@ -374,11 +374,13 @@ class Record:
 
 
 def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
-    if not isinstance(state, Mapping) or state.get("version") != _VERSION:
+    version = state.get("version") if isinstance(state, Mapping) else None
+    if type(version) is not int or version != _VERSION:
+        given = type(state).__name__ if version is None else f"version {checks.shown(version)}"
         raise ArgumentValueError(
             "state",
-            f"expected what Probe.state_dict() gave, of version {_VERSION}, got "
-            f"{type(state).__name__}. Save it again with this version of infoprobe.",
+            f"expected what Probe.state_dict() gave, of version {_VERSION}, got {given}. "
+            "Measure again with this version of infoprobe: others keep something else.",
         )
     if state["measures"] != [measure.identity for measure in measures]:
         raise ArgumentValueError(

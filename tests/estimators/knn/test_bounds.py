@@ -108,12 +108,13 @@ class TestInformation:
         assert finding.code == "dimension-bias"
         assert float(value) - finding.figure == pytest.approx(truth, abs=0.3)
 
-    def test_students(self):
+    @pytest.mark.parametrize(
+        ("calibration", "expected"),
+        [(None, ["dimension-bias"]), ("gaussian", ["calibrations-differ"]), ("copula", [])],
+    )
+    def test_students(self, calibration, expected):
         x = students(5000, 10)
-        parts = x[:, :5], x[:, 5:]
-        assert codes("mutual_information", None, *parts) == ["dimension-bias"]
-        assert codes("mutual_information", "gaussian", *parts) == ["calibrations-differ"]
-        assert codes("mutual_information", "copula", *parts) == []
+        assert codes("mutual_information", calibration, x[:, :5], x[:, 5:]) == expected
 
     def test_below_a_gaussian_copula(self):
         x, y = normal(1000, 1), normal(1000, 1, seed=1)

@@ -125,6 +125,24 @@ class TestDtypesAndLayouts:
         with ip.probe(model, measures=MEASURES), pytest.warns(RuntimeWarning, match="left out"):
             assert type(next(tensors_in(model(x)))) is Refuses
 
+        # As the model's input, too.
+        given = held(x.as_subclass(Refuses))
+        model = nn.Sequential(nn.Identity())
+        with ip.probe(model, measures=MEASURES), pytest.warns(RuntimeWarning, match="left out"):
+            assert model(given) is given
+
+    def test_what_has_no_class(self):
+        class Raises:
+            @property
+            def __class__(self):
+                raise RuntimeError
+
+        given = Raises()
+        model = nn.Sequential(Lambda(lambda x: ip.tap(x, "point")), nn.Identity())
+        with warnings.catch_warnings(), ip.probe(model, measures=MEASURES):
+            warnings.simplefilter("ignore", RuntimeWarning)
+            assert model(given) is given
+
     def test_the_dtype_of_kept_rows_may_change(self):
         dtypes = [torch.bfloat16, torch.float64, torch.float32]
         model, x = Lambda(lambda x: x.to(dtypes[0])), torch.randn(60, 2).bfloat16().double()

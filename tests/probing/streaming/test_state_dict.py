@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 
 import numpy as np
 import pytest
@@ -95,6 +96,15 @@ class TestStateDict:
             with pytest.raises(ValueError, match=r"state: expected what Probe\.state_dict"):
                 probe.load_state_dict(state)
         assert probe.report().rows == before
+
+    @pytest.mark.parametrize("version", [3, 5, 4.0, True, "4"])
+    def test_another_version_is_named(self, version):
+        state = probed(model_of(), [data()], STREAMING).state_dict()
+        state["record"]["version"] = version
+        probe = ip.probe(model_of(), measures=STREAMING)
+        expected = f"of version 4, got version {version!r}. Measure again with this version"
+        with pytest.raises(ValueError, match=re.escape(expected)):
+            probe.load_state_dict(state)
 
     def test_the_projection_comes_with_the_rows(self):
         model, x = nn.Identity(), data(20, 30)
