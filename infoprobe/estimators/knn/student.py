@@ -123,7 +123,9 @@ def fit(scores: Sequence[Tensor]) -> Copula:
     if -found.fun < least:
         return gaussian
     freedom = math.exp(found.x)
-    _, samples = _fit(ranks, freedom, start, _LAST_STEPS)
+    value, samples = _fit(ranks, freedom, start, _LAST_STEPS)
+    if value == -math.inf:
+        return gaussian
     widths = [x.shape[1] for x in scores]
     return Copula(freedom, list(torch.split(samples.to(joint.dtype), widths, 1)))
 
@@ -138,7 +140,9 @@ def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[floa
     scores = line[ranks]
     dispersion, samples = start, scores
     for _ in range(steps + 1):
-        factor = torch.linalg.cholesky(dispersion)
+        factor, failed = torch.linalg.cholesky_ex(dispersion)
+        if failed:  # features that hardly differ: beside the rounding, nothing is left of them
+            return -math.inf, samples
         white = torch.linalg.solve_triangular(factor, scores.T, upper=False)
         radii = white.square().sum(0)
         samples = scores * ((freedom + d) / (freedom + radii)).sqrt().unsqueeze(1)
