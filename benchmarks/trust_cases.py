@@ -25,12 +25,13 @@ from trust_clean import CLEAN
 from trust_copies import COPIES
 from trust_data import Case
 from trust_entropies import ENTROPIES
+from trust_features import FEATURES
 from trust_information import INFORMATION
 
 from infoprobe.estimators.protocols import estimate
 from infoprobe.trust.choose import choose
 
-HARD = [*INFORMATION, *ENTROPIES, *BINS, *COPIES]
+HARD = [*INFORMATION, *ENTROPIES, *BINS, *COPIES, *FEATURES]
 DRAWS = 30
 
 

@@ -21,6 +21,8 @@ _LEAST = 128
 def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
     """A finding if samples resemble those before them in both x and y, (n, ...) each.
 
+    Both may be the same, for a measure of one variable.
+
     Trends and slow oscillations of two variables that have nothing to do with each other coincide
     by chance, which looks like information. By Bartlett's formula, the variance of the
     correlation of two series is 1 + 2 sum_k r(k) s(k) times what it is for independent samples,
@@ -38,12 +40,13 @@ def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
     if inflation >= _INFLATED:
         yield Finding(
             "warning",
-            "samples resemble those before them in both variables, and count like about "
-            f"{n / inflation:,.0f} independent ones, whose trends may look like information",
+            f"samples resemble those before them{'' if x is y else ' in both variables'}, and "
+            f"count like about {n / inflation:,.0f} independent ones"
+            f"{'' if x is y else ', whose trends may look like information'}",
             inflation,
             "Take samples that are further apart. If independent samples were only sorted, "
             "nothing needs to be done.",
-            "x, y",
+            "x" if x is y else "x, y",
             code="dependent-samples",
         )
 

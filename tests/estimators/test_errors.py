@@ -184,7 +184,20 @@ class TestOthers:
         assert 0.5 < float(plain / calibrated) < 2
 
     def test_too_few_samples(self):
-        assert estimate(ip.KNN(), "entropy", normal(20, 1)).stderr is None
         assert estimate(ip.Gaussian(), "entropy", normal(5, 4)).stderr is None
+
+    @pytest.mark.parametrize("n", [20, 40])
+    @pytest.mark.parametrize("calibration", [None, "copula"])
+    def test_neighbours_have_an_error_of_few_samples_too(self, n, calibration):
+        knn, truth = ip.KNN(calibration=calibration), -math.log(1 - 0.8**2) / 2
+        held = 0
+        for seed in range(40):
+            x, noise = normal(2, n, 1, seed=seed)
+            found = estimate(knn, "mutual_information", x, 0.8 * x + 0.6 * noise)
+            held += abs(float(found.value) - truth) <= 1.96 * float(found.stderr)
+        assert held >= 36 - 4 * (calibration is None)  # neighbours alone are biased here
+
+    def test_neighbours_have_an_error_for_a_rare_label(self):
         labels = torch.tensor([0] * 5 + [1] * 95)
-        assert estimate(ip.KNN(), "mutual_information", normal(100, 1), labels).stderr is None
+        found = estimate(ip.KNN(), "mutual_information", normal(100, 1), labels)
+        assert 0.005 < float(found.stderr) < 0.2

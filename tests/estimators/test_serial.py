@@ -73,3 +73,15 @@ def test_conditional_information():
             x, y, condition, estimator=ip.KNN(), measure="conditional_mutual_information"
         )
         assert "dependent-samples" in [finding.code for finding in found]
+
+
+@pytest.mark.parametrize("estimator", [ip.KNN(), ip.KNN(calibration="gaussian"), ip.Gaussian()])
+def test_one_variable_by_itself(estimator):
+    e = noise(500, 2)
+    series = [e[0]]
+    for each in e[1:]:
+        series.append(0.95 * series[-1] + 0.3 * each)
+    found = estimator.estimate("entropy", torch.stack(series)).findings
+    assert "dependent-samples" in [finding.code for finding in found]
+    assert estimator.estimate("entropy", e).findings == []
+    assert estimator.estimate("entropy", e[:, :1].sort(0).values).findings == []

@@ -11,12 +11,18 @@ import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentError
-from infoprobe.estimators.arguments import ENTROPY, TOTAL_CORRELATION, Arguments
+from infoprobe.estimators.arguments import (
+    CONDITIONAL_MUTUAL_INFORMATION,
+    ENTROPY,
+    TOTAL_CORRELATION,
+    Arguments,
+)
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import moments
-from infoprobe.estimators.knn import student
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.knn import drift, measures, student
+from infoprobe.estimators.knn.preparation import prepared
+from infoprobe.estimators.knn.surrogates import normal_scores, paired
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -28,8 +34,10 @@ _NATS, _NOISE, _LITTLE = 0.1, 4.0, 0.05
 _MUCH = 1.0
 # From which neighbours the entropy of one feature is found.
 _NEAR = 3
+# From which share of the rest on, what was extrapolated makes information meaningless.
+_MOSTLY = 0.5
 # In so few dimensions, neighbours are near enough without a calibration.
-_FEW = 4
+_FEW = 2
 
 
 def checks_of(
@@ -54,9 +62,11 @@ def checks_of(
     if knn.calibration == "gaussian":
         found += _disagreement(knn, arguments, tensors, value, slack)
     if knn.calibration == "copula" or (knn.calibration is None and arguments is not ENTROPY):
-        found += _bias(knn, arguments, tensors, max(_LITTLE, noise))
+        found += _bias(knn, arguments, tensors, value, max(_LITTLE, noise))
     if not found and (knn.calibration is not None or (arguments is not ENTROPY and d > _FEW)):
-        found += _unlike_surrogates(knn, arguments, tensors)
+        found += _unlike_surrogates(knn, arguments, tensors, value)
+    if not found and (knn.calibration is None or arguments is CONDITIONAL_MUTUAL_INFORMATION):
+        found += _change_with_k(knn, arguments, tensors, slack)
     yield from found
 
 
@@ -173,7 +183,7 @@ def _disagreement(
 
 
 def _bias(
-    knn: KNN, arguments: Arguments, tensors: list[Tensor], slack: float
+    knn: KNN, arguments: Arguments, tensors: list[Tensor], value: float, slack: float
 ) -> Iterator[Finding]:
     """What a calibration by a copula takes off an information, or had to extrapolate."""
     try:
@@ -192,8 +202,9 @@ def _bias(
             code="dimension-bias",
         )
     elif knn.calibration is not None and abs(extrapolated) > _NATS:
+        rest = math.inf if arguments is ENTROPY else abs(value + extrapolated)
         yield Finding(
-            "warning",
+            "error" if abs(extrapolated) >= min(_MUCH, _MOSTLY * rest) else "warning",
             f"the data are more curved or clustered than surrogates, and {-extrapolated:+.2f} "
             "nats had to be extrapolated",
             extrapolated,
@@ -203,19 +214,23 @@ def _bias(
         )
 
 
-def _unlike_surrogates(knn: KNN, arguments: Arguments, tensors: list[Tensor]) -> Iterator[Finding]:
+def _unlike_surrogates(
+    knn: KNN, arguments: Arguments, tensors: list[Tensor], value: float
+) -> Iterator[Finding]:
     """A finding if moments tell the data from the surrogates that they are calibrated on."""
     scores = [normal_scores(x.double()) for x in tensors]
     try:
         require_independent_features(torch.cat(scores, 1), arguments.all_names)
         drawn = next(student.fit(scores).draw(1, knn.seed))
+        require_independent_features(torch.cat(drawn, 1), arguments.all_names)
     except ArgumentError:
         return
     ours, theirs = (moments(torch.cat(each, 1)) for each in (scores, drawn))
     beyond = ours.beyond(theirs)
+    least = min(_MUCH, max(_NATS, value))
     if beyond > _NATS:
         yield Finding(
-            "error" if beyond >= _MUCH else "warning",
+            "error" if beyond >= (_MUCH if arguments is ENTROPY else least) else "warning",
             "moments of third and fourth order show about "
             f"{beyond:.2f} nats of dependence that surrogates do not have",
             beyond,
@@ -223,4 +238,32 @@ def _unlike_surrogates(knn: KNN, arguments: Arguments, tensors: list[Tensor]) ->
             "or ip.Critic(), and take the difference for the uncertainty.",
             arguments.all_names,
             code="unlike-surrogates",
+        )
+
+
+def _change_with_k(
+    knn: KNN, arguments: Arguments, tensors: list[Tensor], slack: float
+) -> Iterator[Finding]:
+    """A finding if the estimate depends on how many neighbours are looked at."""
+    measure, raw = measures.MEASURES[arguments.measure], replace(knn, calibration=None)
+    samples = prepared(raw, measure, tensors)
+    if arguments is not ENTROPY:
+        samples = [normal_scores(x.double()) for x in samples]
+    try:
+        require_independent_features(torch.cat(samples, 1), arguments.all_names)
+    except ArgumentError:
+        return
+    surrogate = next(paired(samples, 1, knn.seed))
+    data, like = ((each, measure.raw(raw, *each)) for each in (samples, surrogate))
+    excess, _ = drift.change(raw, measure, data, like)
+    if abs(excess) > slack:
+        yield Finding(
+            "warning",
+            f"from {drift.MORE * knn.k} instead of {knn.k} neighbours, the estimate is by "
+            f"{excess:+.2f} nats another than Gaussian data explain: the data have structure that "
+            "is finer than the distance of neighbours",
+            excess,
+            "Pass more samples, and take the difference for the uncertainty.",
+            arguments.all_names,
+            code="changes-with-k",
         )

@@ -21,6 +21,7 @@ from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn import bounds
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
+from infoprobe.estimators.knn.label_bias import bias_with_labels
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.pairs import paired
@@ -51,6 +52,10 @@ def findings(
         if estimator.calibration is not None:
             raw = replace(estimator, calibration=None).mutual_information(*tensors)
         yield from near_ceiling(float(raw), estimator.ceiling(n), n)
+    if arguments is MUTUAL_INFORMATION and value is not None and len(samples) == 1:
+        ((name, x),) = samples.items()
+        labels = checks.as_tensor(tensors["xy".index(name) - 1], "y")
+        yield from bias_with_labels(estimator, x, labels, float(value))
     if arguments.of_pairs or arguments is TOTAL_CORRELATION:
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
 
 # How many times as many neighbours are compared.
-_MORE = 4
+MORE = 4
 
 # From how many standard deviations on a difference counts, and from where on all of it.
 _NOISE, _CERTAIN = 3.0, 4.0
@@ -51,16 +51,31 @@ def excess_bias(knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measur
         surrogate: A surrogate of them, and its estimate.
     """
     samples, _ = data
-    n, d = len(samples[0]), sum(x.shape[1] for x in samples)
-    amplification = 1 / (math.pow(_MORE, 2 / d) - 1)
-    if n <= _MORE * knn.k or amplification > _AMPLIFICATION:
+    d = sum(x.shape[1] for x in samples)
+    amplification = 1 / (math.pow(MORE, 2 / d) - 1)
+    if amplification > _AMPLIFICATION:
         return 0.0
-    wider = replace(knn, k=_MORE * knn.k)
+    sense = 1 if measure is ENTROPY else -1
+    excess, deviation = change(knn, measure, data, surrogate)
+    deviations = sense * excess / deviation
+    certainty = min(max((deviations - _NOISE) / (_CERTAIN - _NOISE), 0.0), 1.0)
+    return certainty * amplification * excess
+
+
+def change(
+    knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measured
+) -> tuple[float, float]:
+    """By how much more an estimate changes with k than that of a surrogate, and its deviation.
+
+    The arguments are those of :func:`excess_bias`.
+    """
+    samples, _ = data
+    n, d = len(samples[0]), sum(x.shape[1] for x in samples)
+    deviation = math.sqrt((1 + d / _DIMENSIONS) / n)
+    if n <= MORE * knn.k:
+        return 0.0, deviation
+    wider = replace(knn, k=MORE * knn.k)
     of_data, of_surrogate = (
         float(measure.raw(wider, *variables) - value) for variables, value in (data, surrogate)
     )
-    sense = 1 if measure is ENTROPY else -1
-    excess = sense * (of_data - of_surrogate)
-    deviations = excess * math.sqrt(n / (1 + d / _DIMENSIONS))
-    certainty = min(max((deviations - _NOISE) / (_CERTAIN - _NOISE), 0.0), 1.0)
-    return sense * certainty * amplification * excess
+    return of_data - of_surrogate, deviation

@@ -2,10 +2,12 @@ r"""Estimates from the distances to nearest neighbours."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -15,6 +17,7 @@ from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.errors import noise_of_parts
 from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import feature_entropies
+from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.knn import diagnosis, measures
 from infoprobe.estimators.knn.calibration import STANDARD, Bias, bias_of
 from infoprobe.estimators.knn.labels import is_discrete, terms_with_labels
@@ -118,7 +121,7 @@ class KNN(Estimator):
         entropies and divergences; halves, eight times, for information, whose counts of
         neighbours grow with n. It includes that neighbours depend on each other, by which the
         errors of their mean are up to twice as large as for independent terms, and the noise of
-        the surrogates.
+        the surrogates. Samples too few for parts get twice the error of independent terms.
 
     References:
         | L. Kozachenko & N. Leonenko (1987). Sample estimate of the entropy of a random vector.
@@ -319,7 +322,27 @@ class KNN(Estimator):
         value: Tensor = getattr(self, measure)(*tensors)
         orders = [arguments.independent] * len(samples)
         halves = not measures.MEASURES[measure].differentiable
-        return value, noise_of_parts(of_part, samples, orders, least, halves=halves)
+        noise = noise_of_parts(of_part, samples, orders, least, halves=halves)
+        if noise is None:
+            noise = self._noise_of_terms(measure, tensors)
+        return value, noise
+
+    def _noise_of_terms(self, measure: str, tensors: Sequence[Any]) -> Tensor | None:
+        """The standard error where the samples are too few to be divided into parts.
+
+        The mean of terms that depend on each other varies up to twice as much as that of
+        independent ones. What a calibration takes for known, the covariance, varies besides.
+        """
+        found = measures.MEASURES[measure]
+        with torch.no_grad():
+            terms = replace(self, calibration=None)._terms(found, *tensors)
+            noise = 2 * terms.std() / math.sqrt(len(terms))
+            if self.calibration is None:
+                return noise
+            samples = prepared(self, found, tensors)
+            known = Gaussian().estimate(measure, *samples).stderr
+            bias = bias_of(self, found, samples, found.raw(self, *samples)).stderr
+        return None if known is None else (noise.square() + known.square() + bias.square()).sqrt()
 
     def _findings(
         self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None

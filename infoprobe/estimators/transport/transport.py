@@ -27,6 +27,7 @@ from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.ceilings import HasCeiling, near_ceiling
 from infoprobe.estimators.errors import noise_of_parts
+from infoprobe.estimators.feature_pairs import unseen_dependence
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
@@ -231,6 +232,7 @@ class Transport(ABC):
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
             findings += dependent_samples(*tensors)
+            findings += unseen_dependence(float(report.value), *tensors)
         if arguments.ARGUMENTS[measure].independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]

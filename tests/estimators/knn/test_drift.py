@@ -62,3 +62,28 @@ def test_it_is_left_alone_where_noise_would_decide():
     assert excess(measures.ENTROPY, x) == 0
     x = banana(13, 2)
     assert excess(measures.ENTROPY, x[:12]) == 0
+
+
+def test_structure_finer_than_neighbours_changes_with_k() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y, z = torch.randn(3, 1500, 1, generator=generator, dtype=torch.float64)
+    common = (5 * z).sin()
+    curve = torch.cat([x, x**2 + 1e-3 * y], 1)
+    for measure, tensors in (
+        ("conditional_mutual_information", (common + 0.1 * x, common + 0.1 * y, z)),
+        ("entropy", (curve,)),
+    ):
+        codes = [f.code for f in ip.KNN().estimate(measure, *tensors).findings]
+        assert "changes-with-k" in codes
+
+
+def test_smooth_densities_do_not_change_with_k() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y, z = torch.randn(3, 1500, 1, generator=generator, dtype=torch.float64)
+    for measure, tensors in (
+        ("conditional_mutual_information", (x + z, y + z, z)),
+        ("entropy", (torch.cat([x, y.exp()], 1),)),
+        ("entropy", (x.exp(),)),
+        ("mutual_information", (x, x + y)),
+    ):
+        assert ip.KNN().estimate(measure, *tensors).findings == []

@@ -106,3 +106,12 @@ class TestInformation:
         expected -= torch.stack(errors).mean().item()
         value = ip.KNN(calibration="copula").mutual_information(x, y).item()
         assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_features_that_hardly_differ_are_no_failure():
+    x = normal(1000, 3)
+    both = torch.cat([x, x[:, :2] + 1e-4 * normal(1000, 2, seed=1)], 1)
+    truth = 5 * math.log(2 * math.pi * math.e) / 2 + 2 * math.log(1e-4)
+    assert float(ip.KNN(calibration="gaussian").entropy(both)) == pytest.approx(truth, abs=0.4)
+    found = ip.KNN(calibration="copula").estimate("entropy", both)
+    assert [f.severity for f in found.findings if f.code == "above-bound"] == ["error"]
