@@ -16,9 +16,10 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
-# A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on; of so
-# many where it is narrow.
-_PANEL, _NARROW = 64, 32
+# A symmetric matrix is kept, and computed, as panels of so many rows from the diagonal on: fewer
+# where it is narrow.
+_PANELS = ((64, 16), (128, 32))
+_PANEL = 64
 
 _TENSORS = ("n", "mean", "panels", "refused")
 
@@ -293,7 +294,7 @@ def _places(d: int) -> int:
 
 def _panel(d: int) -> int:
     """How many rows a panel has."""
-    return _NARROW if d <= 2 * _PANEL else _PANEL
+    return next((rows for width, rows in _PANELS if d <= width), _PANEL)
 
 
 def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:
