@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import resource
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,47 @@ def attending(model: GPT2LMHeadModel, ids: torch.Tensor) -> dict[str, Callable[[
     return {"plain, eager attention": plain, "AttentionEntropy()": probed}
 
 
+def paired(model: GPT2LMHeadModel, ids: torch.Tensor) -> dict[str, Callable[[], object]]:
+    """Two passes with two views of the same prompts, plain and measured."""
+    views = ids, ids.flip(1)
+
+    def plain() -> None:
+        with torch.no_grad():
+            for view in views:
+                model(view, use_cache=False)
+
+    def probed(measure: ip.Measure) -> Callable[[], object]:
+        def run() -> None:
+            with ip.probe(model, [*model.transformer.h], measure) as probe, torch.no_grad():
+                model(views[0], use_cache=False)
+                probe.pair()
+                model(views[1], use_cache=False)
+
+        return run
+
+    return {
+        "plain, two passes": plain,
+        "InfoNCE()": probed(ip.InfoNCE()),
+        "DiME()": probed(ip.DiME()),
+    }
+
+
+def reporting(model: GPT2LMHeadModel, ids: torch.Tensor, passes: int) -> dict[str, float]:
+    """The seconds of process time that a report takes of so many pairs of passes."""
+    found = {}
+    for measure in (ip.InfoNCE(), ip.DiME()):
+        with ip.probe(model, [*model.transformer.h], measure) as probe, torch.no_grad():
+            for i in range(passes):
+                view = ids.roll(i, 0).roll(i, 1)
+                model(view, use_cache=False)
+                probe.pair()
+                model(view.flip(1), use_cache=False)
+        start = time.process_time()
+        probe.report()
+        found[repr(measure)] = round(time.process_time() - start, 2)
+    return found
+
+
 def kept(
     model: GPT2LMHeadModel, ids: torch.Tensor, measures: list[ip.Measure], passes: list[int]
 ) -> dict[str, int]:
@@ -130,8 +172,12 @@ def main() -> None:
     passes = [1, 2] if arguments.full else [1, 10, 100]
     bytes_kept = {name: kept(model, ids, some, passes) for name, some in measures.items()}
     print(bytes_kept, flush=True)
-    eager = {}
+    eager, pairs, reports = {}, {}, {}
     if not arguments.full:
+        pairs = ratios(paired(model, ids), rounds)
+        print(table("the same with two views", {case: pairs}))
+        reports = reporting(model, ids, 64)
+        print(reports)
         model.set_attn_implementation("eager")
         eager = ratios(attending(model, ids), rounds)
         print(table("the same with eager attention", {case: eager}))
@@ -141,6 +187,8 @@ def main() -> None:
         "rounds": rounds,
         "ratios": found,
         "ratios with eager attention": eager,
+        "ratios with two views": pairs,
+        f"seconds to report {64 * len(ids)} pairs at each layer": reports,
         "bytes kept after passes": bytes_kept,
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }

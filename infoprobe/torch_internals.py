@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import gc
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, Final, TypeGuard
 
@@ -131,6 +132,17 @@ def dtype_of(tensor: Tensor) -> torch.dtype:
         return tensor.dtype
     with _DISABLED.value():
         return tensor.dtype
+
+
+def asked_as_tensors(tensors: Iterable[Tensor]) -> contextlib.AbstractContextManager[object]:
+    """A ``with`` block in which tensors answer also where subclasses refuse all functions.
+
+    Torch has no public way to leave out what subclasses do to its functions.
+    """
+    if all(type(tensor) is Tensor for tensor in tensors):
+        return _NOTHING_TO_LEAVE
+    block: contextlib.AbstractContextManager[object] = _DISABLED.value()
+    return block
 
 
 def is_ordinary(tensor: Tensor) -> bool:
@@ -346,12 +358,46 @@ def anything_was_compiled() -> bool:
     return conversion is not None and getattr(conversion, "FRAME_COUNTER", 1) > 0
 
 
-def is_compiled_in_place(module: nn.Module) -> bool:
-    """Whether ``module.compile()`` was called, so that its hooks are not part of what is compiled.
+CALL_OF_COMPILED: Final = "_compiled_call_impl"
+"""The attribute of a module with what is called in its stead, after ``module.compile()``.
 
-    Torch has no public way to ask for it.
+Torch has no public way to ask for it.
+"""
+
+
+def call_as_it_is(module: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
+    """Calls a module with its hooks, whether it was compiled in place or not.
+
+    Torch has no public way to call such a module uncompiled.
     """
-    return getattr(module, "_compiled_call_impl", None) is not None
+    return module._call_impl(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+def may_leave_compiled_code() -> bool:
+    """Whether the code that is being compiled may break off, instead of being one graph.
+
+    Torch has no public way to ask for it. Where it no longer says so, the answer is no.
+    """
+    translators = sys.modules.get("torch._dynamo.symbolic_convert")
+    translator: Any = getattr(translators, "InstructionTranslator", None)
+    if translator is None or not hasattr(translator, "current_tx"):
+        return False
+    current = translator.current_tx()
+    whole = getattr(current, "one_graph", True)
+    return not (whole or getattr(current, "error_on_graph_break", False))
+
+
+def made_by_compiling() -> list[tuple[nn.Module, nn.Module]]:
+    """The modules that ``torch.compile`` has made, each with the one that it was made of.
+
+    Torch has no public list of them.
+    """
+    frames = sys.modules.get("torch._dynamo.eval_frame")
+    kind = getattr(frames, "OptimizedModule", None)
+    if kind is None:
+        return []
+    found = [x for x in gc.get_objects() if issubclass(type(x), kind)]
+    return [(x, original) for x in found if (original := compiled_from(x)) is not None]
 
 
 def is_batch_norm(module: nn.Module) -> TypeGuard[nn.BatchNorm1d]:

@@ -1,8 +1,12 @@
 """Nothing depends on torch's default device, on which nothing is meant to be here."""
 
+import ast
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
+from torch.utils._device import _device_constructors
 
 import infoprobe as ip
 
@@ -29,7 +33,7 @@ def probed():
         model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2))
     x, y = samples()
     measures = [ip.Entropy(), ip.Divergence(), ip.MutualInformation(ip.KNN(), "target")]
-    measures.append(ip.Entropy(ip.KNN(), project=1))
+    measures += [ip.Entropy(ip.KNN(), project=1), ip.Spectrum()]
     with ip.probe(model, measures=measures) as probe:
         for rows in (slice(0, 40), slice(40, 80)):
             probe.target(y[rows])
@@ -60,7 +64,7 @@ CALLS = {
     "labels": lambda x, y: ip.mutual_information((x[:, 0] > 0).long(), y, ip.KNN()),
     "gaussian": lambda x, y: ip.mutual_information(x, y, ip.Gaussian()),
     "renyi": lambda x, y: ip.mutual_information(x, y, ip.MatrixRenyi()),
-    "critic": lambda x, y: ip.mutual_information(x, y, ip.Critic(steps=5, batch=16, hidden=8)),
+    "critic": lambda x, y: ip.Critic(steps=5, batch=16, hidden=8).mutual_information(x, y),
     "flow": lambda x, y: ip.entropy(x, ip.Flow(steps=5, hidden=8)),
     "gaussianization": lambda x, y: ip.entropy(x, ip.Gaussianization(layers=2)),
     "confidence": lambda x, y: ip.confidence_interval(ip.KNN().entropy, x).stderr,
@@ -72,6 +76,13 @@ CALLS = {
         ],
         device="cpu",
     ),
+    "findings": lambda x, y: torch.tensor(
+        [finding.figure for finding in ip.diagnose(x.tan(), ip.Gaussian())], device="cpu"
+    ),
+    "permutations": lambda x, y: (
+        ip.permutation_test(ip.Gaussian().mutual_information, x, y, permutations=9).null
+    ),
+    "pointwise": lambda x, y: ip.pointwise("entropy", x, estimator=ip.KNN()),
     "neighbors": lambda x, y: ip.nearest_neighbors(x, 3)[0],
     "change": lambda x, y: ip.entropy_change(affine(), x).value,
     "spectrum": lambda x, y: torch.as_tensor(ip.jacobian_spectrum(affine(), x)[0], device="cpu"),
@@ -95,3 +106,18 @@ def test_the_value_is_the_same(call):
         found = call(x, y)
     assert found.device.type == "cpu"
     assert torch.equal(torch.as_tensor(found), torch.as_tensor(expected))
+
+
+def test_no_tensor_is_made_where_the_default_says():
+    """Each call of a function that makes tensors says on which device."""
+    makers = {function.__name__ for function in _device_constructors()}
+    package = Path(ip.__file__).parent
+    silent = [
+        f"{path.relative_to(package)}: {ast.unparse(node)}"
+        for path in sorted(package.rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in {f"torch.{maker}" for maker in makers}
+        and "device" not in {word.arg for word in node.keywords}
+    ]
+    assert silent == []

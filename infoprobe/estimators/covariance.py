@@ -17,9 +17,26 @@ _ROUNDINGS = 64
 _LEAST_SQUARE = torch.finfo(torch.float64).tiny / torch.finfo(torch.float64).eps
 
 
+def at_unit_scale(x: Tensor, dim: int | None = 0) -> Tensor:
+    """Samples (n, d) in float64, in units in which squares neither overflow nor vanish.
+
+    The units are powers of two, so that no digit is lost.
+
+    Arguments:
+        x: The samples.
+        dim: 0 for a unit for each feature; ``None`` for one that all have in common.
+    """
+    x = x.double()
+    largest = x.abs().amax() if dim is None else x.abs().amax(dim)
+    exponents = torch.frexp(largest).exponent
+    half = exponents // 2  # the power as a whole may be too large
+    return torch.ldexp(torch.ldexp(x, -half), half - exponents)
+
+
 def rank_of(x: Tensor) -> int:
     """How many dimensions samples (n, d) span up to rounding, if no feature is constant."""
-    centred = x.double() - x.double().mean(0)
+    scaled = at_unit_scale(x)
+    centred = scaled - scaled.mean(0)
     singular: Tensor = torch.linalg.svdvals(centred / centred.norm(dim=0))
     return int((singular > math.sqrt(_ROUNDINGS * x.shape[1]) * torch.finfo(x.dtype).eps).sum())
 

@@ -21,6 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from infoprobe.estimators.covariance import at_unit_scale
+
 # The most samples of which all pairs are looked at.
 _MOST = 2000
 
@@ -54,7 +56,7 @@ class Moments(NamedTuple):
 
 def moments(x: Tensor) -> Moments:
     """The moments of samples (n, d), n > d, without features that are redundant."""
-    z = x.double()[:: math.ceil(len(x) / _MOST)]
+    z = at_unit_scale(x[:: math.ceil(len(x) / _MOST)])
     n, d = z.shape
     z = z - z.mean(0)
     factor = torch.linalg.cholesky(z.T @ z / n)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from infoprobe.estimators.covariance import rank_of
+from infoprobe.estimators.covariance import at_unit_scale, rank_of
 from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.hermite import moments
 from infoprobe.findings import Finding
@@ -45,8 +45,8 @@ def together(x: Tensor, name: str) -> Iterator[Finding]:
         return  # It is found by itself.
     # Whitened by their own covariance, even Gaussian samples have such moments if they are few.
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
-    by_moments = moments(x).beyond(moments(drawn))
+    drawn = torch.randn(x.shape, generator=generator, dtype=torch.float64, device="cpu")
+    by_moments = moments(x).beyond(moments(drawn.to(x.device)))
     # Uncorrelated features have together at least the negentropy that they have one by one.
     gaussian = d * math.log(2 * math.pi * math.e) / 2
     apart = gaussian - min(float(feature_entropies(z, _NEAR).sum()) for z in _uncorrelated(x))
@@ -68,7 +68,8 @@ def _uncorrelated(x: Tensor) -> tuple[Tensor, Tensor]:
 
     Both have unit covariance.
     """
-    centred = x.double() - x.double().mean(0)
+    scaled = at_unit_scale(x, dim=None)
+    centred = scaled - scaled.mean(0)
     components, _, axes = torch.linalg.svd(centred, full_matrices=False)
     components = components * math.sqrt(len(x) - 1)
     return components, components @ axes

@@ -63,7 +63,7 @@ def infonce(x: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor | 
     value = bound(None)
     if n < _FEWEST:
         return value, None
-    shares = torch.tensor([len(part) / n for part in parts], dtype=torch.float64)
+    shares = torch.tensor([len(part) / n for part in parts], dtype=torch.float64, device="cpu")
     found = torch.stack([bound(group) for group in range(number)])
     error = jackknife(value.cpu(), found.cpu(), shares)
     return value, None if error is None else widened(error.noise, error.degrees)

@@ -81,7 +81,8 @@ def probe(
     not counted. A model that ``torch.compile`` compiled is compiled once more with the
     hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange`,
     :class:`~infoprobe.Rate` or :class:`~infoprobe.AttentionEntropy`, and after
-    ``model.compile()``, everything that was compiled runs uncompiled while the probe is attached.
+    ``model.compile()``, it runs uncompiled in the passes that are measured, and in a function
+    that is compiled with ``fullgraph=True`` it is not measured.
     What is captured into a CUDA graph is not measured. On other devices than the CPU, nothing is
     read until it is asked for, and only then are there warnings of what could not be measured.
     Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
@@ -98,7 +99,7 @@ def probe(
     ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
     measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
     probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
-    while its threads run the model.
+    while its threads run the model, as far as torch itself allows it.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.

@@ -175,7 +175,7 @@ class Pass:
             except Exception:  # raised again where a tensor is reduced, and told on its row
                 continue
             origins = self.tokens.origins(sampling.select, admitted.indices)
-            if x.dim() and origins is not None and len(admitted.indices):
+            if x.dim() and not x.is_meta and origins is not None and len(admitted.indices):
                 sequences, places = origins
                 # What cannot be marked, such as a sparse tensor, is not known again.
                 with contextlib.suppress(Exception), outside_of_transforms():

@@ -20,7 +20,7 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.one_width import on_one_width
 from infoprobe.probing.processes.group import Group
-from infoprobe.probing.processes.synchronising import Together, synchronised
+from infoprobe.probing.processes.synchronising import Together, synchronise_window, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
@@ -102,15 +102,18 @@ class Probe:
     def reset(self) -> None:
         """Forgets what was measured; the hooks stay."""
         self._recorder.reset()
+        self._tap.follow()
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
         """A ``with`` block in which the passes that begin are not measured."""
         before, self._recorder.paused = self._recorder.paused, True
+        self._tap.follow()
         try:
             yield
         finally:
             self._recorder.paused = before
+            self._tap.follow()
 
     def target(self, target: ArrayLike) -> None:
         """Gives the labels for the next pass, for ``MutualInformation(reference="target")``.
@@ -204,6 +207,7 @@ class Probe:
         passes = checks.require_integer(passes, 1, every, "passes")
         self.reset()
         self._recorder.track(int(every), int(passes))
+        self._tap.follow()
         return self
 
     def report(self, *, progress: bool = False) -> Report:
@@ -217,7 +221,7 @@ class Probe:
             UserWarning: Some layers gave no output; the message has the likely causes.
         """
         record = self._record()
-        rows = list(self._recorder.rows)
+        rows = self._recorder.windows.reported
         with showing(progress):
             if not self._recorder.tracking:
                 rows += record.rows()
@@ -302,8 +306,10 @@ class Probe:
 
         All processes must call it. The report of each is then the report of a single process
         that had seen all the data, to the last count. Call it again after further passes; nothing
-        is counted twice. :meth:`state_dict` still covers this process alone, and so do the rows
-        of windows that :meth:`track` has finished.
+        is counted twice. :meth:`state_dict` still covers this process alone.
+
+        Of the windows that :meth:`track` has finished, the last one is reported for all
+        processes, too. So call it once after each window, after as many passes in each process.
 
         What a process sends and holds does not grow with their number: counts are added up on
         common bins, and of the samples those that remain are exchanged. Layers that only some
@@ -322,8 +328,8 @@ class Probe:
         Raises:
             RuntimeError: ``torch.distributed`` is not initialised, or a process does not answer.
                 What was measured here remains.
-            ValueError: The processes have probes with other measures, or have projected samples
-                with different seeds. All processes raise it.
+            ValueError: The processes have probes with other measures, have projected samples
+                with different seeds, or have finished different windows. All processes raise it.
         """
         distributed = torch.distributed
         if not (distributed.is_available() and distributed.is_initialized()):
@@ -332,15 +338,16 @@ class Probe:
                 "torch.distributed.init_process_group(...) first; a single process needs no sync."
             )
         self._recorder.settle()
-        self._together = synchronised(self._recorder.record, Group(group))
-        if self._together.twins:
+        members = Group(group)
+        twins = synchronise_window(self._recorder.windows, members)
+        self._together = synchronised(self._recorder.record, members)
+        twins = twins or self._together.twins
+        if twins:
             warnings.warn(
                 "sync: processes {} and {} began with the same samples, which are counted as "
                 "different ones. If they hold parts of one model (tensor parallelism), values and "
                 "errors are wrong: report without sync(), or pass a group of processes whose data "
-                "differ. If not, give each process its own share of the data.".format(
-                    *self._together.twins
-                ),
+                "differ. If not, give each process its own share of the data.".format(*twins),
                 stacklevel=2,
             )
 
@@ -364,7 +371,8 @@ class Probe:
         if not fired:
             message = (
                 "the probe has seen no pass through the model. Call the model itself, not "
-                "model.forward(...), while the probe is attached and not paused."
+                "model.forward(...), while the probe is attached and not paused, and not in a "
+                "function that is compiled with fullgraph=True."
             )
         else:
             message = (

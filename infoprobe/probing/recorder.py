@@ -21,7 +21,7 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
-from infoprobe.probing.one_width import DraftRow, from_state, state_of
+from infoprobe.probing.one_width import from_state, state_of
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
 from infoprobe.probing.reducing import reported
@@ -32,7 +32,7 @@ from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
-from infoprobe.torch_internals import under_vmap, version
+from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
 _NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
 
@@ -92,6 +92,12 @@ class Recorder:
         return (self._begun - 1) // self._every * self._every
 
     @property
+    def measures_next(self) -> bool:
+        """Whether the pass that begins next is measured."""
+        outside = self.tracking and self._begun % self._every >= self._window
+        return not (self.paused or outside)
+
+    @property
     def tracking(self) -> bool:
         """Whether measures are computed window by window."""
         return self._window > 0
@@ -128,7 +134,7 @@ class Recorder:
 
     def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
         """Reduces the model's input and the target."""
-        with self._lock:
+        with self._lock, asked_as_tensors(inputs):
             target, self._target = self._target, []
             mask, self._mask = self._mask, None
             is_second, self._is_second = self._is_second, False
@@ -199,9 +205,9 @@ class Recorder:
                     warn_of(call, kept)
 
     @property
-    def rows(self) -> list[DraftRow]:
-        """The rows of the windows that are over, as far as they were computed."""
-        return self._windows.rows
+    def windows(self) -> Windows:
+        """The windows that are over, as far as they were computed."""
+        return self._windows
 
     def enter(self, run: Run, inputs: list[Tensor]) -> Entered | None:
         """Reduces the layer's input, which the layer may overwrite."""
@@ -308,7 +314,7 @@ class Recorder:
                 theirs = Record.from_state_dict(theirs.state_dict(), self.measures)
             self.record.merge(theirs)
             self.record.shrink(self._memory)
-            self._windows.rows += [row.copy() for row in other.rows]
+            self._windows.rows += [row.copy() for row in other.windows.rows]
             self.passes += other.passes
 
     def state_dict(self) -> dict[str, Any]:
@@ -316,7 +322,7 @@ class Recorder:
         self.settle()
         return {
             "record": self.record.state_dict(),
-            "rows": [state_of(row) for row in self.rows],
+            "rows": [state_of(row) for row in self._windows.rows],
             "passes": [self.passes, self._begun],
             "tracking": [self._every, self._window],
             "generator": self._choices.generator.get_state(),

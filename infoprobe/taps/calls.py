@@ -123,6 +123,9 @@ class Calls:
         sink: The sink that is told.
         paths: The names of the modules, empty for the model itself.
         taken: Names that points marked by :func:`tap` must not use.
+
+    Attributes:
+        pass_over: Is called at the end of each pass.
     """
 
     def __init__(self, sink: Sink, paths: Mapping[Any, str], taken: set[str]) -> None:
@@ -130,6 +133,7 @@ class Calls:
         self._paths = paths
         self._taken = taken
         self._thread = _Thread()
+        self.pass_over: Callable[[], None] = lambda: None
 
     def enter(
         self,
@@ -205,6 +209,17 @@ class Calls:
     def wants_arguments(self) -> bool:
         """Whether calls must be told with their arguments."""
         return self._sink.wants_arguments
+
+    @property
+    def measures_next(self) -> bool:
+        """Whether the pass that begins next is measured."""
+        return self._sink.measures_next
+
+    def leave_out(self) -> None:
+        """Tells of a pass that is over, and that the sink ignores."""
+        if not self._is_repetition() and not self._stack():
+            self._sink.begin([], None, "")
+            self.pass_over()
 
     def end_all(self) -> None:
         """Ends all calls of this thread, as if they had raised an error."""
@@ -346,6 +361,7 @@ class Calls:
         """Forgets all running calls, and the model."""
         self._thread = _Thread()
         self._paths = {}
+        self.pass_over = lambda: None
         if self in running.calls:
             running.calls.remove(self)
 
@@ -362,3 +378,4 @@ class Calls:
         running.calls.remove(self)
         if run.token is not None:
             self._sink.end(run.token, completed)
+        self.pass_over()

@@ -9,7 +9,7 @@ has an attribute ``forward`` of its own, though. So a module whose hooks are to 
 which is its own method: then the compiler makes other code for the model, and afterwards both are
 used in turn, the one with hooks and the one without.
 
-Not all hooks can work from tensors alone. Models with such hooks run uncompiled instead.
+Not all hooks can work from tensors alone: see :mod:`infoprobe.taps.uncompiled`.
 """
 
 from __future__ import annotations
@@ -218,30 +218,3 @@ def _first_tensor(value: Any, floating: bool) -> list[Tensor]:
             if found:
                 return found
     return []
-
-
-class _Suspension:
-    """Lets compiled code run uncompiled as long as anybody needs that.
-
-    The compiler has one stance for the whole process, so all users share it.
-    """
-
-    def __init__(self) -> None:
-        self._users = 0
-        self._stance: Any = None
-
-    def begin(self) -> None:
-        """Counts one user more; the first one switches compiled code off."""
-        self._users += 1
-        if self._stance is None:
-            self._stance = torch.compiler.set_stance("force_eager")
-
-    def end(self) -> None:
-        """Counts one user less; the last one restores the stance that was before."""
-        self._users -= 1
-        if self._users == 0:
-            self._stance.__exit__(None, None, None)
-            self._stance = None
-
-
-suspension: _Suspension = _Suspension()

@@ -24,6 +24,7 @@ from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.taps.calls import Calls
 from infoprobe.taps.layout import Layer, Layout
 from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.uncompiled import uncompiled
 
 
 class MethodTap:
@@ -144,6 +145,7 @@ class _Method:
         self._module, self._name = module, name
         self._was_there = name in vars(module)
         self._run = getattr(module, name)
+        self._call = uncompiled(self._tell, self._run)
         self.listeners: list[Callable[..., Any]] = []
         functools.update_wrapper(self, self._run)
 
@@ -177,6 +179,9 @@ class _Method:
             del attributes[self._name]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._call(*args, **kwargs)
+
+    def _tell(self, *args: Any, **kwargs: Any) -> Any:
         run = self._run
         for listener in self.listeners:
             run = functools.partial(listener, run)

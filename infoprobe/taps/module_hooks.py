@@ -19,13 +19,13 @@ from infoprobe.taps.calls import Call, Calls
 from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import MODEL, Layer, Layout
 from infoprobe.taps.sink import Place
-from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.tensors import is_tensor, main_tensor
 from infoprobe.taps.transform_hooks import TransformTap
+from infoprobe.taps.uncompiled import Uncompiled, compiled_in_place, uncompiled
 from infoprobe.taps.unseen import held_by_exported, require_called, require_hookable
 from infoprobe.taps.usual import End
 from infoprobe.torch_internals import (
     in_modes,
-    is_compiled_in_place,
     is_traced,
     outside_of_modes,
 )
@@ -76,8 +76,6 @@ class ModuleTap:
         transforms: Listens to the transforms that modules make.
         given: Finds the input among what the model is given.
 
-    Attributes:
-        can_be_compiled: Whether tensors alone tell what there is to know of a call.
     """
 
     def __init__(
@@ -106,15 +104,20 @@ class ModuleTap:
         self._never_called = held_by_exported(self._model)
         self._handles: list[tuple[nn.Module, list[RemovableHandle]]] = []
         self._hooks: list[tuple[nn.Module, _Hook, _Hook]] = []
-        self.can_be_compiled: bool = not (
+        self._can_be_compiled = not (
             calls.wants_arguments
             or given.is_chosen
-            or any(map(is_compiled_in_place, self._model.modules()))
+            or any(map(compiled_in_place, self._model.modules()))
             or any(s.map is not None or s.makes_transforms for s in self._sites.values())
         )
+        hooked = list(self._hooked())
+        self._breaks = self._looked_again = False
+        self._uncompiled = None if self._can_be_compiled else Uncompiled(self._model, hooked)
         try:
-            for module in self._hooked():
+            for module in hooked:
                 self._attach(module)
+            self.follow()
+            calls.pass_over = self.follow
         except BaseException:
             self.remove()
             raise
@@ -140,22 +143,40 @@ class ModuleTap:
         number = compiled.number_of(module)
         before = _Hook(functools.partial(self._before, site), number)
         after = _Hook(functools.partial(self._after, site), number, ends=True)
-        if self.can_be_compiled:
+        if self._can_be_compiled:
             before.tell = functools.partial(self._tensors_enter, site, module)
             after.tell = functools.partial(self._tensors_leave, module)
-            compiled.listen(module, before, after)
+        elif module is self._model:
+            after.tell = self._unmeasured_pass
+        compiled.listen(module, before, after)
         self._hooks.append((module, before, after))
         self._handles.append((module, compiled.registered(module, before, after)))
 
+    def follow(self) -> None:
+        """Lets the model run uncompiled for the next pass, if it is measured and has to."""
+        if self._uncompiled is None:
+            return
+        measures = self._calls.measures_next
+        if not measures:
+            self._uncompiled.end()
+        elif self._uncompiled.is_needed:
+            self._uncompiled.begin()
+        if measures is not self._breaks:
+            self._breaks = measures
+            for _, *hooks in self._hooks:
+                for hook in hooks:
+                    hook.outside = uncompiled(hook, hook.leave_operation) if measures else None
+
     def remove(self) -> None:
         """Takes every hook off the model again."""
+        if self._uncompiled is not None:
+            self._uncompiled.end()
         while self._handles:
             compiled.removed(*self._handles.pop())
         for module, *hooks in self._hooks:
-            if self.can_be_compiled:
-                compiled.forget(module, *hooks)
+            compiled.forget(module, *hooks)
             for hook in hooks:
-                hook.act = hook.tell = None  # compiled code may still call it
+                hook.act = hook.tell = hook.outside = None  # compiled code may still call it
         self._hooks.clear()
 
     def _tensors_enter(self, site: _Site, module: nn.Module, tensors: list[Tensor]) -> None:
@@ -170,6 +191,15 @@ class ModuleTap:
         call = self._calls.running(module)
         if call is not None:
             self._calls.leave(call, tensors or None)
+
+    def _unmeasured_pass(self, _: list[Tensor]) -> None:
+        """The model has run in compiled code, where its hooks did not work."""
+        if not self._calls.measures_next:
+            self._calls.leave_out()
+        elif self._uncompiled is not None and not self._looked_again:
+            self._looked_again = True
+            self._uncompiled.look_again()
+            self.follow()
 
     def _before(
         self, site: _Site, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -217,7 +247,7 @@ class ModuleTap:
         if output is None:  # the call raised, or returns nothing
             self._calls.leave(call, None)
             return
-        if site.makes_transforms or (site.place is not None and not isinstance(output, Tensor)):
+        if site.makes_transforms or (site.place is not None and not is_tensor(output)):
             name = site.place and site.place.name
             conditional = any(value is not None for value in (*args, *kwargs.values()))
             if self._transforms.made(output, call.path, name, conditional):
@@ -255,6 +285,8 @@ class _Hook:
         act: As above; ``None`` once the hook was removed.
         leads: Whether it is the one of a module's hooks that leaves the operation behind.
         tell: The function that compiled code calls instead.
+        outside: What compiled code breaks off for, to call the hook after all. This is for the
+            first pass that is ever compiled: others are called uncompiled.
     """
 
     def __init__(
@@ -263,21 +295,27 @@ class _Hook:
         self.act = act
         self.leads = False
         self.tell: Callable[[list[Tensor]], None] | None = None
+        self.outside: Callable[..., Any] | None = None
         self._number = number
         self._ends = ends
 
     def __call__(self, module: nn.Module, *given: Any) -> Any:
         if torch.compiler.is_compiling():
-            if self.leads and not torch.compiler.is_exporting():
-                value = given[-1] if self._ends else given
-                compiled.leave_operation(self._number, self._ends, value)
-            return None
+            if torch.compiler.is_exporting():
+                return None
+            return (self.outside or self.leave_operation)(module, *given)
         if self.act is None or is_traced():
             return None
         if not in_modes():
             return self.act(module, *given)
         with outside_of_modes():
             return self.act(module, *given)
+
+    def leave_operation(self, _: nn.Module, *given: Any) -> None:
+        """Is called in code that is being compiled."""
+        if self.leads:
+            value = given[-1] if self._ends else given
+            compiled.leave_operation(self._number, self._ends, value)
 
     @property
     def __name__(self) -> str:

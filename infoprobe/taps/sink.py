@@ -76,10 +76,15 @@ class Sink(Protocol):
     Attributes:
         wants_log_determinants: Whether layers should be asked for their log|det J|.
         wants_arguments: Whether events must have the arguments of the calls.
+        measures_next: Whether it does not ignore the pass that begins next.
     """
 
     wants_log_determinants: bool
     wants_arguments: bool
+
+    @property
+    def measures_next(self) -> bool:
+        """As above."""
 
     def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Any:
         """A pass begins with these tensors.

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
-from typing import Any
-
 from torch import nn
 
 from infoprobe.taps.calls import Calls
-from infoprobe.taps.compiled import suspension
 from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import Layout
 from infoprobe.taps.method_hooks import MethodTap
@@ -38,13 +33,12 @@ class Tap:
         }
         self._calls = Calls(sink, paths, taken={layer.name for layer in layout.layers})
         transforms = TransformTap(self._calls)
-        can_be_compiled = False
+        self._modules: ModuleTap | None = None
         self._taps: list[ModuleTap | MethodTap | TransformTap] = [transforms]
         try:
             if isinstance(layout.model, nn.Module):
-                modules = ModuleTap(layout, self._calls, transforms, given)
-                can_be_compiled = modules.can_be_compiled
-                self._taps.append(modules)
+                self._modules = ModuleTap(layout, self._calls, transforms, given)
+                self._taps.append(self._modules)
                 self._taps.append(MethodTap(layout, self._calls))
             else:
                 for layer in layout.layers:
@@ -52,16 +46,17 @@ class Tap:
         except BaseException:
             self._detach()
             raise
-        self._resume: Callable[[], Any] = lambda: None
-        if not can_be_compiled:
-            suspension.begin()
-            # A probe that nobody has removed ends with its model, whose hooks keep calls alive.
-            self._resume = weakref.finalize(self._calls, suspension.end)
         self.attached: bool = True
 
     def _detach(self) -> None:
+        self._modules = None
         while self._taps:
             self._taps.pop().remove()
+
+    def follow(self) -> None:
+        """Must be called when the sink decides anew which passes it measures."""
+        if self.attached and self._modules is not None:
+            self._modules.follow()
 
     def remove(self) -> None:
         """Takes everything off the model again."""
@@ -69,4 +64,3 @@ class Tap:
             self.attached = False
             self._detach()
             self._calls.close()
-            self._resume()

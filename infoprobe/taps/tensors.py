@@ -25,7 +25,7 @@ def main_tensor(value: Any) -> list[Tensor]:
     """
     if type(value) is tuple and len(value) == 1:  # what most layers are given, read quickly
         (value,) = value
-    if _is_tensor(value):
+    if is_tensor(value):
         return [value]
     first: list[Tensor] = []
     for tensor in tensors_in(value):
@@ -43,14 +43,15 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         if not waiting:
             return
         one = waiting.pop()
-        if _is_tensor(one):
+        if is_tensor(one):
             yield one
         elif id(one) not in seen:
             seen.add(id(one))
             waiting += reversed(_items(one))
 
 
-def _is_tensor(value: Any) -> bool:
+def is_tensor(value: Any) -> bool:
+    """Whether anything is a tensor, also where it raises when it is asked for its class."""
     try:
         return isinstance(value, Tensor)
     except Exception:  # as below

@@ -32,6 +32,7 @@ from infoprobe.libraries.distributions import (
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps.calls import Calls
 from infoprobe.taps.sink import Place, name_of_part
+from infoprobe.taps.uncompiled import uncompiled
 from infoprobe.torch_internals import is_inverse_of
 
 
@@ -133,7 +134,11 @@ class TransformTap:
         Returns:
             Whether the output is a transform or made of transforms.
         """
-        if not is_made_of_transforms(output):
+        try:
+            transforms = is_made_of_transforms(output)
+        except Exception:  # what a module returns may raise whenever it is asked for something
+            transforms = False
+        if not transforms:
             return False
         if isinstance(output, Distribution):
             self.listen(output, path, None)
@@ -228,14 +233,18 @@ def _heard_class(cls: Any) -> type:
     body["__reduce_ex__"] = reduce
     if issubclass(cls, Transform):
 
-        def inv(self: Any) -> Transform:
+        def plain(self: Any) -> Transform:
             inverse: Transform = cls.inv.__get__(self)
+            return inverse
+
+        def inv(self: Any) -> Transform:
+            inverse = plain(self)
             if not is_inverse_of(inverse, self):
                 for listener in vars(self).get(_KEY, ()):
                     listener.tap.flip(inverse, listener)
             return inverse
 
-        body["inv"] = property(inv)
+        body["inv"] = property(uncompiled(inv, plain))
     body |= {"__module__": cls.__module__, "__qualname__": cls.__qualname__}
     return types.new_class(cls.__name__, (cls, _Heard), exec_body=lambda into: into.update(body))
 
@@ -243,14 +252,13 @@ def _heard_class(cls: Any) -> type:
 def _telling(method: Callable[..., Any], use: Use) -> Callable[..., Any]:
     """A method that tells the listeners of its calls."""
 
-    @functools.wraps(method)
     def told(self: Any, *args: Any, **kwargs: Any) -> Any:
         run = functools.partial(method, self)
         for listener in vars(self).get(_KEY, ()):
             run = functools.partial(listener.hear, use, self, run)
         return run(*args, **kwargs)
 
-    return told
+    return functools.wraps(method)(uncompiled(told, method))
 
 
 def _set_class(one: object, cls: type) -> None:

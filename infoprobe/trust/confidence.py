@@ -127,7 +127,7 @@ def confidence_interval(
     together = _together(measure, samples)
     found = []
     with showing(progress), progress_bar(resamples + 1, "interval", unit="estimate") as bar:
-        value = _scalar(measure(*tensors))
+        value = scalar_of(measure(*tensors))
         bar.update()
         with torch.no_grad():
             for _ in range(resamples):
@@ -160,7 +160,8 @@ def confidence_interval(
     return ConfidenceInterval(value, stderr, value - z * stderr, value + z * stderr)
 
 
-def _scalar(value: Any) -> Tensor:
+def scalar_of(value: Any) -> Tensor:
+    """What a measure returned, as a number: 0-dim float64, where it is."""
     is_tensor = isinstance(value, Tensor)
     number: Tensor = torch.as_tensor(
         value, dtype=torch.float64, device=value.device if is_tensor else "cpu"
@@ -176,7 +177,7 @@ def _scalar(value: Any) -> Tensor:
 
 def _again(measure: Callable[..., Tensor], drawn: Sequence[Tensor], method: str) -> Tensor:
     try:
-        return _scalar(measure(*drawn))
+        return scalar_of(measure(*drawn))
     except ValueError as error:
         sizes = ", ".join(f"{len(x):,}" for x in drawn)
         raise ValueError(f"in a {method} ({sizes} samples): {error}") from error

@@ -14,6 +14,7 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS, MUTUAL_INFORMATION, TOTAL_CORRELATION
 from infoprobe.progress import progress_bar, showing
+from infoprobe.trust.confidence import scalar_of
 
 
 class PermutationTest(NamedTuple):
@@ -91,11 +92,10 @@ def permutation_test(
         generator = torch.Generator().manual_seed(0)
     found = []
     with torch.no_grad(), showing(progress):
-        value = torch.as_tensor(measure(*samples), dtype=torch.float64)
+        value = scalar_of(measure(*samples))
         with progress_bar(permutations, "permutations", unit="estimate") as bar:
             for _ in range(permutations):
-                again = torch.as_tensor(measure(*shuffle(samples, generator)))
-                found.append(again.to(value))
+                found.append(scalar_of(measure(*shuffle(samples, generator))).to(value.device))
                 bar.update()
     null = torch.stack(found)
     exceeding = int((null >= value).sum())

@@ -142,6 +142,8 @@ def _outer(x, known):
 
 def _line():
     for frame in reversed(traceback.extract_stack()):
+        if frame.name == "_call_impl":  # a module was called, which does what it does
+            break
         if "/infoprobe/" in frame.filename and "/tests/" not in frame.filename:
             return f"{frame.filename.split('/infoprobe/')[-1]}:{frame.lineno}"
     return "outside of infoprobe"

@@ -22,6 +22,9 @@ from infoprobe.estimators.knn.scaling import spreads
 from infoprobe.estimators.special import digamma
 from infoprobe.neighbors import Metric, fingerprints, occurrences_in, search
 
+# Distances of so many spreads still have squares in float64.
+_FURTHEST = 1e140
+
 
 def entropy(x: Tensor, k: int, metric: Metric) -> Tensor:
     r"""Kozachenko & Leonenko (1987).
@@ -45,7 +48,7 @@ def kl_divergence(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     require_density(p, k, "p")
     _require_apart(p, q, k)
     scale = _scale(p)
-    p, q = p / scale, q / scale
+    p, q = _scaled(p, q, scale)
     own = _own_distances(p, k, metric, "p")
     other = _distances_from(p, q, k, metric)
     return d * (other.log() - own.log()) + math.log(len(q) / (n - 1))
@@ -56,7 +59,7 @@ def cross_entropy(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
     n, d = p.shape
     _require_apart(p, q, k)
     scale = _scale(p)
-    other = _distances_from(p / scale, q / scale, k, metric)
+    other = _distances_from(*_scaled(p, q, scale), k, metric)
     constant = digamma(n) - digamma(k) + _log_volume(d, metric) + math.log(len(q) / (n - 1))
     return constant + d * other.log() + scale.log().sum()
 
@@ -64,6 +67,19 @@ def cross_entropy(p: Tensor, q: Tensor, k: int, metric: Metric) -> Tensor:
 def _scale(x: Tensor) -> Tensor:
     """The spreads of the features; of a single one, 1, since nothing depends on it."""
     return spreads(x) if x.shape[1] > 1 else x.new_ones(1).double()
+
+
+def _scaled(p: Tensor, q: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Two samples in units of the spreads of p, or an error if their distances overflow."""
+    p, q = p / scale, q / scale
+    furthest = float(q.detach().abs().max() + p.detach().abs().max())
+    if furthest > _FURTHEST:
+        raise ArgumentValueError(
+            "p, q",
+            f"expected no feature in which q is {_FURTHEST:g} times as far away as p spreads, got "
+            f"{furthest:.3g}, whose square float64 cannot hold. Leave this feature out.",
+        )
+    return p, q
 
 
 def _log_volume(d: int, metric: Metric) -> float:

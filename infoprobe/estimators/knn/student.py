@@ -48,7 +48,8 @@ class Copula(NamedTuple):
         generator = torch.Generator("cpu").manual_seed(~seed)
         for parts in surrogates.paired(self.samples, repeats, seed):
             if self.freedom < math.inf:
-                u = torch.rand(len(parts[0]), 1, generator=generator, dtype=torch.float64)
+                shape = len(parts[0]), 1
+                u = torch.rand(shape, generator=generator, dtype=torch.float64, device="cpu")
                 half = torch.from_numpy(gammaincinv(self.freedom / 2, u.numpy()))
                 divisors = (half * 2 / self.freedom).sqrt().to(parts[0])
                 parts = [part / divisors for part in parts]
@@ -123,9 +124,7 @@ def fit(scores: Sequence[Tensor]) -> Copula:
     if -found.fun < least:
         return gaussian
     freedom = math.exp(found.x)
-    value, samples = _fit(ranks, freedom, start, _LAST_STEPS)
-    if value == -math.inf:
-        return gaussian
+    _, samples = _fit(ranks, freedom, start, _LAST_STEPS)
     widths = [x.shape[1] for x in scores]
     return Copula(freedom, list(torch.split(samples.to(joint.dtype), widths, 1)))
 
@@ -141,7 +140,7 @@ def _fit(ranks: Tensor, freedom: float, start: Tensor, steps: int) -> tuple[floa
     dispersion, samples = start, scores
     for _ in range(steps + 1):
         factor, failed = torch.linalg.cholesky_ex(dispersion)
-        if failed:  # features that hardly differ: beside the rounding, nothing is left of them
+        if failed:  # some features are nearly functions of others
             return -math.inf, samples
         white = torch.linalg.solve_triangular(factor, scores.T, upper=False)
         radii = white.square().sum(0)

@@ -54,7 +54,10 @@ def _surrogates(
         z -= z.mean(0)
         # z whitened is z @ inverse(_cholesky(z)).T
         transport = torch.linalg.solve_triangular(_cholesky(z).T, root.T, upper=True)
-        yield (shift + z @ transport).to(x.dtype)
+        drawn = shift + z @ transport
+        rounded = drawn.to(x.dtype)
+        # Near its greatest number, the type of the data may not hold what is drawn.
+        yield rounded if bool(rounded.isfinite().all()) else drawn
 
 
 def _cholesky(centred: Tensor) -> Tensor:

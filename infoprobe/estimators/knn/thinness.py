@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION, Arguments
-from infoprobe.estimators.covariance import rank_of
+from infoprobe.estimators.covariance import at_unit_scale, rank_of
 from infoprobe.estimators.knn.surrogates import normal_scores, paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import search
@@ -88,7 +88,8 @@ def _combination(x: Tensor, y: Tensor) -> Iterator[Reason]:
 
 def _axes(x: Tensor) -> Tensor:
     """An orthonormal basis (n, rank) of the features, less their means."""
-    centred = x - x.mean(0)
+    scaled = at_unit_scale(x)
+    centred = scaled - scaled.mean(0)
     scales = centred.norm(dim=0)
     u, singular, _ = torch.linalg.svd(centred[:, scales > 0] / scales[scales > 0], False)
     rounding: float = torch.finfo(x.dtype).eps * max(x.shape)

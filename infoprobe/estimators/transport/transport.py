@@ -293,7 +293,7 @@ class Transport(ABC):
             return measure(self._residual(number), *part)
 
         least = max(_PART, 2 * d)
-        sizes = torch.tensor([len(fold) for fold in samples[0]], dtype=torch.float64)
+        sizes = torch.tensor([len(fold) for fold in samples[0]], dtype=torch.float64, device="cpu")
         squares = torch.zeros_like(sizes[0])
         for fold, share in zip(zip(*samples, strict=True), sizes / sizes.sum(), strict=True):
             noise = noise_of_parts(of_part, fold, orders, least, halves=halves)

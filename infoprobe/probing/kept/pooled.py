@@ -166,5 +166,6 @@ class Pairing(Pooling):
             if isinstance(each, KeptPairs) and each.samples is not None:
                 second = each.second or Samples.none_like(each.samples.values)
                 views = together(reservoir, [each.samples, second])
-                pairs.append(torch.stack([view.flatten(1) for view in views], 1))
+                flat = [v.flatten(1) if v.dim() > 1 else v.unsqueeze(1) for v in views]
+                pairs.append(torch.stack(flat, 1))
         return pairs

@@ -37,8 +37,8 @@ class AttentionEntropy(Measure):
     was loaded with ``attn_implementation="eager"``, and :class:`torch.nn.MultiheadAttention` if it
     is called with ``need_weights=True, average_attn_weights=False``. Others say on their rows
     that they return none. Under dropout, probabilities do not add up to 1, and such queries are
-    left out, which a finding says: measure in evaluation mode. While the probe is attached, models
-    that were compiled run uncompiled.
+    left out, which a finding says: measure in evaluation mode. A model that was compiled runs
+    uncompiled in passes that are measured.
 
     It is a property of the layer's weights on tokens, and no information about the tokens: values
     that a layer attends to may be small, or the same at all tokens.

@@ -209,15 +209,15 @@ class Saturation(SpectralMeasure):
         below = explained[explained < self.threshold]
         more = len(below) > 0 and self.threshold - float(below[-1]) > _GAP
         count = max(len(below) + more, 1)
-        return torch.tensor(count / moments.d, dtype=torch.float64)
+        return moments.variances.new_tensor(count / moments.d, dtype=torch.float64)
 
     def smooth(self, moments: SecondMoments) -> Tensor:
         """The share of directions at which the explained variance, as a line, crosses."""
         explained = moments.variances.cumsum(0) / moments.variances.sum()
         before = int((explained < self.threshold).sum())
         if before >= moments.d:
-            return torch.ones((), dtype=torch.float64)
-        reached = explained[before - 1] if before else torch.zeros((), dtype=torch.float64)
+            return explained.new_ones(())
+        reached = explained[before - 1] if before else explained.new_zeros(())
         part = (self.threshold - reached) / (explained[before] - reached)
         return (before + part) / moments.d
 

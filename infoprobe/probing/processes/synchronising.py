@@ -27,6 +27,7 @@ from infoprobe.probing.processes.outlines import (
     signature_of,
 )
 from infoprobe.probing.record import Record
+from infoprobe.probing.windows import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +102,33 @@ def synchronised(own: Record, group: Group) -> Together:
         records.append(record)
     whole, rest = records
     return Together(own, extent, whole, rest, twins)
+
+
+def synchronise_window(windows: Windows, group: Group) -> tuple[int, ...]:
+    """Lets the last window that is over be reported for all processes of a group.
+
+    Returns:
+        Two processes that began it with the same samples; none if there are none.
+
+    Raises:
+        RuntimeError: A process does not answer, or cannot take part.
+        ValueError: The processes have finished different windows, or as :func:`synchronised`.
+    """
+    step, record = windows.last or (-1, None)
+    numbers = torch.tensor([step, -step, step not in windows.of_all], device="cpu")
+    latest, earliest, news = group.most(numbers).tolist()
+    if latest != -earliest:
+        raise ArgumentValueError(
+            "sync",
+            "expected all processes to have finished the same window of track(...), but the last "
+            f"windows began with passes {-earliest:,} to {latest:,} (-1: none is over). Call "
+            "sync() after as many passes in each process.",
+        )
+    if record is None or not news:
+        return ()
+    together = synchronised(record, group)
+    windows.replace_last(together.whole)
+    return together.twins
 
 
 def _agreed(own: Record, group: Group) -> Outline:

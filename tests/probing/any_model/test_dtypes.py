@@ -275,3 +275,15 @@ class TestDtypesAndLayouts:
             warnings.simplefilter("ignore", RuntimeWarning)
             y, probe = run(model, x, measures=ip.Entropy(ip.KNN()))
         assert probe.report().scalars()["head/forward/entropy"] == ip.KNN().entropy(y).item()
+
+
+@pytest.mark.filterwarnings("ignore:layer '0'")
+def test_a_model_without_values():
+    measures = [ip.Entropy(), ip.Entropy(ip.KNN()), ip.InfoNCE(), ip.Spectrum()]
+    model = nn.Sequential(nn.Linear(3, 2)).to("meta")
+    with ip.probe(model, measures=measures) as probe:
+        for _ in range(2):
+            assert model(torch.ones(5, 3, device="meta")).is_meta
+    for row in probe.report().rows:
+        assert row["value"] is None
+        assert any("got a meta one" in finding for finding in row["findings"])

@@ -148,6 +148,26 @@ def steps_scenario(rank, world, folder):
         for i in range(7, 9):
             model(data(10, seed=10 * i + rank))
         probe.report().save(folder / f"later-steps-{rank}.json")
+        own = save_and_load(probe.state_dict())
+        probe.sync()
+        report = probe.report()
+        report.save(folder / f"all-steps-{rank}.json")
+        probe.sync()
+        assert probe.report().rows == report.rows
+        assert equal_states(own, probe.state_dict())
+        probe.reset()
+        with pytest.warns(UserWarning, match="seen no pass"):
+            assert probe.report().rows == []
+
+
+def different_steps_scenario(rank, world, folder):
+    with ip.probe(model := nn.Identity(), measures=ip.Entropy(H)).track(2) as probe:
+        for i in range(1 + 2 * (rank == world - 1)):
+            model(data(10, seed=10 * i + rank))
+        before = probe.report().rows
+        with pytest.raises(ValueError, match=r"finished the same window.*passes 0 to 2"):
+            probe.sync()
+        assert probe.report().rows == before
 
 
 def stranger_scenario(rank, world, folder):
@@ -300,11 +320,18 @@ class TestSync:
             assert [row["value"] for row in rows] == pytest.approx([*expected, entropy, entropy])
             assert [row["n"] for row in rows] == [len(y)] * 5 + [60 * world]
 
-    def test_windows_that_are_over_are_of_each_process(self, ranks):
-        for rank, rows in enumerate(reports(ranks, "steps")):
-            x = torch.cat([data(10, seed=10 * i + rank) for i in range(3)])
-            assert (rows[0]["step"], rows[0]["n"]) == (0, 30)
-            assert rows[0]["value"] == H.entropy(x).item()
+    def test_windows_that_are_over_are_of_all_processes(self, ranks):
+        world, _ = ranks
+        for name, windows in (("steps", [0]), ("all-steps", [0, 5])):
+            for rows in reports(ranks, name):
+                for row, step in zip(rows, windows, strict=False):
+                    x = [
+                        data(10, seed=10 * (step + i) + rank)
+                        for i in range(3)
+                        for rank in range(world)
+                    ]
+                    assert (row["step"], row["n"]) == (step, 30 * world)
+                    assert row["value"] == H.entropy(torch.cat(x)).item()
 
     def test_windows_that_are_open(self, ranks):
         for rows in reports(ranks, "steps"):
@@ -314,6 +341,7 @@ class TestSync:
         for rank, rows in enumerate(reports(ranks, "later-steps")):
             assert [row["step"] for row in rows] == [0, 5]
             x = torch.cat([data(10, seed=10 * i + rank) for i in range(5, 8)])
+            assert rows[1]["n"] == 30
             assert rows[1]["value"] == H.entropy(x).item()
 
     def test_shapes_that_differ(self, ranks):

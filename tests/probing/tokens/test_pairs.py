@@ -148,3 +148,18 @@ def test_a_pair_whose_first_view_was_not_measured_is_named():
 def test_arguments_are_checked(make):
     with pytest.raises((ValueError, TypeError)):
         make()
+
+
+def test_samples_of_a_single_number():
+    x = torch.randn(N)
+    pairs = [(x, x + 0.1)]
+    flat, columns = (
+        probed(nn.Identity(), [(a.view(shape), b.view(shape)) for a, b in pairs], ip.InfoNCE())
+        for shape in ((N,), (N, 1))
+    )
+    assert flat.report().rows == columns.report().rows
+
+    # None of the pairs may be left.
+    with ip.probe(model := nn.Identity(), measures=ip.InfoNCE()) as probe:
+        model(x)
+    assert probe.report().rows[0]["value"] is None
