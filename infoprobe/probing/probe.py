@@ -25,6 +25,7 @@ from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
 from infoprobe.probing.selection import require_mask
+from infoprobe.probing.shards import doubt_about
 from infoprobe.progress import showing
 from infoprobe.reporting.report import Report
 from infoprobe.reporting.table import WIDTH_OF
@@ -343,13 +344,7 @@ class Probe:
         self._together = synchronised(self._recorder.record, members)
         twins = twins or self._together.twins
         if twins:
-            warnings.warn(
-                "sync: processes {} and {} began with the same samples, which are counted as "
-                "different ones. If they hold parts of one model (tensor parallelism), values and "
-                "errors are wrong: report without sync(), or pass a group of processes whose data "
-                "differ. If not, give each process its own share of the data.".format(*twins),
-                stacklevel=2,
-            )
+            warnings.warn(f"sync: {doubt_about(*twins)}", stacklevel=2)
 
     def _record(self) -> Record:
         """What was measured here and, as far as it is known, elsewhere."""

@@ -50,6 +50,7 @@ class Record:
         turns: Which groups get the next samples.
         seed: The seed of all random choices.
         opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
+        doubts: Findings on all rows.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -70,6 +71,7 @@ class Record:
         self.turns: Turns = Turns()
         self.seed = seed
         self.opening: Tensor | None = None
+        self.doubts: list[str] = []
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -141,6 +143,7 @@ class Record:
             self._add_circumstances(call, copy.deepcopy(circumstances))
         self.passes += other.passes
         self.turns.merge(other.turns)
+        self.doubts += other.doubts
 
     @property
     def projects(self) -> bool:
@@ -238,7 +241,6 @@ class Record:
     ) -> DraftRow:
         used = {need: kept[need] for need in needs}
         output = used[needs[-1]]
-        n = output.n
         used_samples: dict[Need, int] = {}
         reading: Reading | None = None
         findings: list[str] = []
@@ -247,7 +249,6 @@ class Record:
         if not any(kept.is_empty for kept in used.values()):
             values, left_out = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
-            n = used_samples.get(list(used)[-1], n)
             given = [values[need] for need in needs]
             try:
                 known = self.circumstances.get(call, Circumstances())
@@ -273,7 +274,7 @@ class Record:
             "stderr": None if reading is None else reading.stderr,
             "unit": measure.unit,
             "kind": measure.kind,
-            "n": n,
+            "n": used_samples.get(list(used)[-1], output.n),
             "d": output.width,
             "findings": [*findings, *self._remarks(used, used_samples, left_out)],
         }
@@ -326,6 +327,7 @@ class Record:
         for x in used.values():
             yield from sorted(x.notes)
             yield from x.remarks()
+        yield from self.doubts
 
     # To and from files and other processes.
 

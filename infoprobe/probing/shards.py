@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentTypeError
+from infoprobe.findings import Finding
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.torch_internals import outside_of_transforms, plain
 
@@ -47,6 +48,20 @@ def local_if_whole(x: Tensor) -> Tensor:
         return local(x)
     except ArgumentTypeError:
         return x
+
+
+def doubt_about(one: int, other: int) -> Finding:
+    """What is to be known of a number for which two processes have begun with the same samples."""
+    return Finding(
+        "warning",
+        f"processes {one} and {other} began with the same samples, which are counted as different "
+        "ones, so that values and errors are wrong",
+        2,
+        "If they hold parts of one model (tensor parallelism), report without sync(), or pass a "
+        "group of processes whose data differ. If not, give each process its own share of the "
+        "data.",
+        code="same-samples",
+    )
 
 
 def opening_of(x: Tensor) -> Tensor | None:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
+from infoprobe.findings import Finding
 from infoprobe.probing.one_width import DraftRow, settled
 from infoprobe.probing.record import Record
+
+_ALONE = Finding(
+    "warning",
+    "this window is that of one process alone, where others are of all processes",
+    1,
+    "Call probe.sync() after each window: only the last one can still be added up.",
+    code="window-of-one-process",
+)
 
 
 class Windows:
@@ -55,6 +64,8 @@ class Windows:
     def reported(self) -> list[DraftRow]:
         """The rows of all windows, of all processes where they are known."""
         own = [row for row in self.rows if row["step"] not in self.of_all]
+        if self.of_all:
+            own = [{**row, "findings": [*row["findings"], str(_ALONE)]} for row in own]
         rows = [*own, *(row for rows in self.of_all.values() for row in rows)]
         return sorted(rows, key=lambda row: row["step"] or 0) if self.of_all else rows
 

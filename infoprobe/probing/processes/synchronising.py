@@ -27,6 +27,7 @@ from infoprobe.probing.processes.outlines import (
     signature_of,
 )
 from infoprobe.probing.record import Record
+from infoprobe.probing.shards import doubt_about
 from infoprobe.probing.windows import Windows
 
 
@@ -91,6 +92,7 @@ def synchronised(own: Record, group: Group) -> Together:
     for i in range(2):
         record = Record(own.measures, own.seed)
         record.passes, record.turns = numbers[i]
+        record.doubts = [str(doubt_about(*twins))] if twins else []
         record.circumstances = {
             call: Circumstances.from_state_dict(known.state_dict())
             for call, (known, _) in agreed.items()

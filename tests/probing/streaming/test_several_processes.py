@@ -68,6 +68,9 @@ def sharded_by_features(rank):
             model(x)
         rows = but_errors(probe.report())
         probe.sync()
+    assert not any("same-samples" in str(row["findings"]) for row in rows)
+    for row in probe.report().rows:
+        assert len([f for f in row["findings"] if f.endswith("[same-samples]")]) == 1
     assert_close(rows[2:], expected(x)[2:])
     for row in rows[:2]:
         assert row["value"] is None
@@ -80,6 +83,41 @@ def sharded_by_features(rank):
             same(spread)
         ((value, n),) = ((row["value"], row["n"]) for row in probe.report().rows)
         assert (value, n) == (float(H.entropy(there)), len(there))
+
+
+def parts_of_plain_tensors(rank):
+    """Each process has half of a layer's features, of which a plain tensor says nothing."""
+    x, whole = data(50, 6), model_of()
+    part = nn.Linear(6, 4)
+    part.weight.data, part.bias.data = (p.data.chunk(2)[rank] for p in whole[0].parameters())
+    with ip.probe(part, measures=ip.Entropy(H)) as probe:
+        y = part(x)
+    alone = probe.report().rows
+    assert (alone[0]["value"], alone[0]["n"]) == (float(H.entropy(y)), 50)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        probe.sync()
+    assert len(caught) == 1
+    assert "processes 0 and 1 began with the same samples" in str(caught[0].message)
+    assert probe.report().rows[0]["findings"][-1].endswith("[same-samples]")
+    with probe:
+        part(x)  # another pass of this process
+    assert probe.report().rows[0]["findings"][-1].endswith("[same-samples]")
+    # The way out: what is put together by all processes, marked in forward().
+    parts = [torch.empty_like(y) for _ in range(2)]
+    torch.distributed.all_gather(parts, y.detach())
+    gathered = torch.cat(parts, 1)
+    with ip.probe(model := Marks(), measures=ip.Entropy(H)) as probe:
+        model(gathered)
+    (row,) = probe.report().select(layer="whole").rows
+    assert row["value"] == pytest.approx(float(H.entropy(whole[0](x))), abs=1e-9)
+
+
+class Marks(nn.Module):
+    """Marks a point."""
+
+    def forward(self, x):
+        return ip.tap(x, "whole")
 
 
 def in_stages(rank):
@@ -114,6 +152,16 @@ def one_dies(rank):
     assert but_errors(probe.report()) == expected(data(50, 6))
 
 
+SCENARIOS = (
+    fully_sharded,
+    sharded_by_features,
+    parts_of_plain_tensors,
+    in_stages,
+    other_seeds,
+    one_dies,
+)
+
+
 def work(rank, folder):
     torch.distributed.init_process_group(
         "gloo",
@@ -122,7 +170,7 @@ def work(rank, folder):
         world_size=2,
         timeout=timedelta(seconds=60),
     )
-    for scenario in (fully_sharded, sharded_by_features, in_stages, other_seeds, one_dies):
+    for scenario in SCENARIOS:
         scenario(rank)
         Path(folder, f"{scenario.__name__}-{rank}").touch()
 
@@ -157,9 +205,7 @@ def finished(tmp_path_factory):
     return {path.name for path in folder.iterdir()}, said
 
 
-@pytest.mark.parametrize(
-    "scenario", ["fully_sharded", "sharded_by_features", "in_stages", "other_seeds", "one_dies"]
-)
+@pytest.mark.parametrize("scenario", [scenario.__name__ for scenario in SCENARIOS])
 def test_spread_over_processes(finished, scenario):
     done, said = finished
     ranks = [0] if scenario == "one_dies" else [0, 1]

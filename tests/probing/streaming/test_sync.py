@@ -160,6 +160,15 @@ def steps_scenario(rank, world, folder):
             assert probe.report().rows == []
 
 
+def rare_sync_scenario(rank, world, folder):
+    with ip.probe(model := nn.Identity(), measures=ip.Entropy(H)).track(1) as probe:
+        for i in range(2):
+            model(data(10, seed=10 * i + rank))
+        assert not any("[window-of" in str(row["findings"]) for row in probe.report().rows)
+        probe.sync()
+    probe.report().save(folder / f"rare-sync-{rank}.json")
+
+
 def different_steps_scenario(rank, world, folder):
     with ip.probe(model := nn.Identity(), measures=ip.Entropy(H)).track(2) as probe:
         for i in range(1 + 2 * (rank == world - 1)):
@@ -343,6 +352,13 @@ class TestSync:
             x = torch.cat([data(10, seed=10 * i + rank) for i in range(5, 8)])
             assert rows[1]["n"] == 30
             assert rows[1]["value"] == H.entropy(x).item()
+
+    def test_windows_that_were_over_before_say_so(self, ranks):
+        world, _ = ranks
+        for rows in reports(ranks, "rare-sync"):
+            assert [(row["step"], row["n"]) for row in rows] == [(0, 10), (1, 10 * world)]
+            told = [str(row["findings"]).count("[window-of-one-process]") for row in rows]
+            assert told == [1, 0]
 
     def test_shapes_that_differ(self, ranks):
         world, _ = ranks
