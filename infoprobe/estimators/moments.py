@@ -16,14 +16,14 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
-# A symmetric matrix is kept, and computed, as panels of this many rows from the diagonal on; of so
-# many where it is narrow.
-_PANEL, _NARROW = 64, 32
+# A symmetric matrix is kept, and computed, as panels from the diagonal on: of a quarter of its rows,
+# but not of fewer and not of more than these.
+_FEWEST_ROWS, _MOST_ROWS = 16, 64
 
 _TENSORS = ("n", "mean", "panels", "refused")
 
 # So many samples at most, or values of narrower ones, are converted and multiplied at once.
-_ROWS, _VALUES = 512, 1 << 17
+_ROWS, _VALUES = 512, 1 << 18
 
 # So many samples tell about where the mean is, from which deviations lose no digits.
 _FEW = 64
@@ -293,7 +293,7 @@ def _places(d: int) -> int:
 
 def _panel(d: int) -> int:
     """How many rows a panel has."""
-    return _NARROW if d <= 2 * _PANEL else _PANEL
+    return min(max(d // 4, _FEWEST_ROWS), _MOST_ROWS)
 
 
 def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:
