@@ -16,8 +16,8 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
-# A symmetric matrix is kept, and computed, as panels from the diagonal on: of a quarter of its rows,
-# but not of fewer and not of more than these.
+# A symmetric matrix is kept, and computed, as panels from the diagonal on: of a quarter of its
+# rows, but not of fewer and not of more than these.
 _FEWEST_ROWS, _MOST_ROWS = 16, 64
 
 _TENSORS = ("n", "mean", "panels", "refused")
