@@ -64,7 +64,7 @@ CALLS = {
     "labels": lambda x, y: ip.mutual_information((x[:, 0] > 0).long(), y, ip.KNN()),
     "gaussian": lambda x, y: ip.mutual_information(x, y, ip.Gaussian()),
     "renyi": lambda x, y: ip.mutual_information(x, y, ip.MatrixRenyi()),
-    "critic": lambda x, y: ip.mutual_information(x, y, ip.Critic(steps=5, batch=16, hidden=8)),
+    "critic": lambda x, y: ip.Critic(steps=5, batch=16, hidden=8).mutual_information(x, y),
     "flow": lambda x, y: ip.entropy(x, ip.Flow(steps=5, hidden=8)),
     "gaussianization": lambda x, y: ip.entropy(x, ip.Gaussianization(layers=2)),
     "confidence": lambda x, y: ip.confidence_interval(ip.KNN().entropy, x).stderr,

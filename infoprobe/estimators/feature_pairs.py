@@ -152,7 +152,10 @@ def _of_copula(x: Tensor, y: Tensor) -> float:
 
 def _components(x: Tensor) -> Tensor:
     """The principal components of samples (n, d), whose features have the same variance."""
-    centred = x[:: math.ceil(len(x) / _MOST)]
+    x = x[:: math.ceil(len(x) / _MOST)]
+    # Sums and squares of values at the ends of float64 leave it.
+    greatest = x.abs().amax(0)
+    centred = x / torch.where(greatest > 0, greatest, 1.0)
     centred = torch.nn.functional.normalize(centred - centred.mean(0), dim=0)
     axes = torch.linalg.eigh(centred.T @ centred)[1]
     components: Tensor = torch.nn.functional.normalize(centred @ axes, dim=0)

@@ -16,9 +16,10 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
-# A symmetric matrix is kept, and computed, as panels from the diagonal on: of a quarter of its
-# rows, but not of fewer and not of more than these.
-_FEWEST_ROWS, _MOST_ROWS = 16, 64
+# A symmetric matrix is kept, and computed, as panels of so many rows from the diagonal on: fewer
+# where it is narrow.
+_PANELS = ((64, 16), (128, 32))
+_PANEL = 64
 
 _TENSORS = ("n", "mean", "panels", "refused")
 
@@ -293,7 +294,7 @@ def _places(d: int) -> int:
 
 def _panel(d: int) -> int:
     """How many rows a panel has."""
-    return min(max(d // 4, _FEWEST_ROWS), _MOST_ROWS)
+    return next((rows for width, rows in _PANELS if d <= width), _PANEL)
 
 
 def _views(panels: Tensor, d: int) -> Iterator[tuple[int, Tensor]]:

@@ -71,7 +71,7 @@ def _bias(knn: KNN, x: Tensor, labels: Tensor) -> tuple[float, float] | None:
     if factors is None:
         return None
     generator = torch.Generator("cpu").manual_seed(knn.seed)
-    z = torch.randn(n, d, generator=generator, dtype=torch.float64).to(x.device)
+    z = torch.randn(n, d, generator=generator, dtype=torch.float64, device="cpu").to(x.device)
     drawn = means[order] + (factors[order] @ z.unsqueeze(2)).squeeze(2)
     logs = torch.stack(
         [_log_density(drawn, mean, factor) for mean, factor in zip(means, factors, strict=True)]

@@ -124,9 +124,7 @@ def fit(scores: Sequence[Tensor]) -> Copula:
     if -found.fun < least:
         return gaussian
     freedom = math.exp(found.x)
-    value, samples = _fit(ranks, freedom, start, _LAST_STEPS)
-    if value == -math.inf:
-        return gaussian
+    _, samples = _fit(ranks, freedom, start, _LAST_STEPS)
     widths = [x.shape[1] for x in scores]
     return Copula(freedom, list(torch.split(samples.to(joint.dtype), widths, 1)))
 
