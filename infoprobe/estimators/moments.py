@@ -24,7 +24,7 @@ _PANEL = 64
 _TENSORS = ("n", "mean", "panels", "refused")
 
 # So many samples at most, or values of narrower ones, are converted and multiplied at once.
-_ROWS, _VALUES = 512, 1 << 17
+_ROWS, _VALUES = 512, 1 << 18
 
 # So many samples tell about where the mean is, from which deviations lose no digits.
 _FEW = 64

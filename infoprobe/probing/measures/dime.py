@@ -15,6 +15,7 @@ from infoprobe.estimators.views import difference_of_entropies
 from infoprobe.probing.kept.pooled import Pairing
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.info_nce import require_pairs
+from infoprobe.probing.measures.same_pairs import of_same_pairs
 from infoprobe.rows import Kind
 
 # How many groups of pairs are left out in turn for the standard error.
@@ -95,6 +96,7 @@ class DiME(Measure):
         views = [pairs[:, 0], pairs[:, 1]]
         value = shared(*views)
         stderr = stderr_without_groups(shared, value, views, _GROUPS)
+        findings = [str(finding) for finding in of_same_pairs(pairs)]
         if stderr is None:
-            return Reading(float(value), ["It has no standard error: too few pairs."])
-        return Reading(float(value), [], float(stderr))
+            return Reading(float(value), [*findings, "It has no standard error: too few pairs."])
+        return Reading(float(value), findings, float(stderr))

@@ -14,6 +14,7 @@ from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.views import best_temperature, infonce
 from infoprobe.probing.kept.pooled import Pairing
 from infoprobe.probing.measures.base import Measure, Need, Reading
+from infoprobe.probing.measures.same_pairs import of_same_pairs
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,8 @@ class InfoNCE(Measure):
             temperature = best_temperature(pairs[:, 0], pairs[:, 1])
         value, stderr = infonce(pairs[:, 0], pairs[:, 1], float(temperature))
         n = len(pairs)
-        findings = [
-            str(finding._replace(argument=""))
-            for finding in near_ceiling(float(value), math.log(n), n)
-        ]
+        found = [*near_ceiling(float(value), math.log(n), n), *of_same_pairs(pairs)]
+        findings = [str(finding._replace(argument="")) for finding in found]
         if stderr is None:
             return Reading(float(value), [*findings, "It has no standard error: too few pairs."])
         return Reading(float(value), findings, float(stderr))

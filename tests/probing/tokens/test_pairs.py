@@ -64,6 +64,29 @@ def test_a_bounded_sample_keeps_pairs_together():
     assert rows[1]["value"] > 10 * rows[1]["stderr"] > 0
 
 
+def codes(pairs):
+    rows = probed(nn.Identity(), pairs, [ip.InfoNCE(), ip.DiME()]).report().rows
+    return [[code_of(finding) for finding in row["findings"]] for row in rows]
+
+
+def test_pairs_that_are_all_the_same_are_named():
+    a, b = (x[:1].expand(N, T, D).contiguous() for x in views(0))
+    row = probed(nn.Identity(), [(a, b)], ip.InfoNCE()).report().rows[0]
+    assert row["value"] == pytest.approx(0, abs=1e-12)
+    assert code_of(row["findings"][0]) == "constant-variable"
+    assert codes([(views(0)[0], b)])[0] == ["constant-variable"]
+    assert codes([(views(0)[0], 1 + 1e-7 * views(0)[1])])[0] == ["constant-variable"]
+
+
+def test_pairs_that_occur_again_are_named():
+    assert codes([views(0), views(0)]) == [["copied-samples"]] * 2
+    a, b = views(0)
+    a[1:4], b[1:4] = a[:1], b[:1]
+    assert codes([(a, b)]) == [["copied-samples"]] * 2
+    assert codes([(a, views(1)[1])]) == [[], []]  # the same sample in two augmentations
+    assert codes([tuple(x.sign() for x in views(0))]) == [[], []]  # a discrete layer
+
+
 def test_merging_and_saving():
     model, pairs = net(), [views(seed) for seed in range(4)]
     whole = probed(model, pairs, ip.InfoNCE()).report().rows
