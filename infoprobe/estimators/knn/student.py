@@ -124,7 +124,9 @@ def fit(scores: Sequence[Tensor]) -> Copula:
     if -found.fun < least:
         return gaussian
     freedom = math.exp(found.x)
-    _, samples = _fit(ranks, freedom, start, _LAST_STEPS)
+    value, samples = _fit(ranks, freedom, start, _LAST_STEPS)
+    if value == -math.inf:
+        return gaussian
     widths = [x.shape[1] for x in scores]
     return Copula(freedom, list(torch.split(samples.to(joint.dtype), widths, 1)))
 
