@@ -63,7 +63,7 @@ class TestNeighbours:
 
     def test_fewer_samples_than_dimensions(self):
         x = gaussian(50, 60)
-        assert "50 samples are too few in 60 dim" in whats(ip.diagnose(x, ip.KNN()))
+        assert "50 samples of 60 features are too few" in whats(ip.diagnose(x, ip.KNN()))
         found = whats(ip.diagnose(x, ip.KNN(calibration="gaussian")))
         assert "error: x: expected at least d + 3" in found
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _BIAS, _FAR = 0.1, 1.0
 # How many standard errors make a bias certain.
 _SURE = 4.0
+# With fewer samples, intervals of two standard errors hold the truth far less often than they say:
+# with 8, in half of the cases.
+_FEW = 16
 
 
 def findings(
@@ -116,12 +119,12 @@ def _bias(
     estimator: KNN, arguments: Arguments, samples: Mapping[str, Tensor]
 ) -> Iterator[Finding]:
     """What nearest neighbours miss of Gaussian data with the same means and covariances."""
-    few = {name: x for name, x in samples.items() if len(x) < x.shape[1] + 3}
+    few = {name: x for name, x in samples.items() if len(x) < max(_FEW, x.shape[1] + 3)}
     for name, x in few.items():
         n, d = x.shape
         yield Finding(
             "warning",
-            f"{n:,} samples are too few in {d:,} dimensions to tell how far the estimate is off",
+            f"{n:,} samples of {d:,} features are too few to tell how far the estimate is off",
             n / d,
             "Pass more samples or fewer features; do not trust the estimate.",
             name,

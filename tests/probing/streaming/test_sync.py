@@ -233,7 +233,7 @@ def work(rank, world, folder):
         torch.distributed.destroy_process_group()
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids=["2 processes", "3 processes"])
+@pytest.fixture(scope="module", params=[2, 4], ids=["2 processes", "4 processes"])
 def ranks(request, tmp_path_factory):
     """How many processes there were, and where they have left their reports."""
     world, folder = request.param, tmp_path_factory.mktemp("ranks")
