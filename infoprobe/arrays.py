@@ -108,6 +108,8 @@ def _from_array(x: Any, name: str) -> Tensor:
             "those that count: x.compressed(), or x[~x.mask.any(1)] for whole samples.",
         )
     try:
+        if isinstance(x, (list, tuple)) and x and all(isinstance(part, Tensor) for part in x):
+            return torch.stack(tuple(x))
         # By way of numpy, lists keep the precision of Python's floats.
         array = np.require(x, requirements=["C", "W"])
         if any(stride < 0 or stride % array.itemsize for stride in array.strides):

@@ -95,3 +95,13 @@ def test_the_class_of_an_array_is_no_array():
     for kind in (torch.Tensor, np.ndarray, Other):
         with pytest.raises(TypeError, match=r"^x: expected"):
             ip.entropy(kind)
+
+
+def test_lists_of_tensors():
+    parts = [torch.rand(3) for _ in range(4)]
+    assert torch.equal(checks.as_tensor(parts, "x"), torch.stack(parts))
+    assert torch.equal(checks.as_tensor(tuple(parts), "x"), torch.stack(parts))
+    with pytest.raises(
+        TypeError, match="x: expected a tensor or an array of real numbers, got list"
+    ):
+        checks.as_tensor([torch.rand(3), torch.rand(2)], "x")

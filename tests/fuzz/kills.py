@@ -135,7 +135,9 @@ def kill_while_it_writes(folder, kind, seconds):
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
         latest = time.monotonic() + _LATEST  # a complete training writes no more
-        while file_at(folder / kind) == before and time.monotonic() < latest:
+        while file_at(folder / kind) == before and process.poll() is None:
+            if before is not None and time.monotonic() > latest:
+                break
             time.sleep(0.001)
         time.sleep(seconds)
         latest = time.monotonic() + _LATEST
