@@ -128,3 +128,11 @@ def test_five_hundred_layers(opened):
     page.get_by_role("searchbox").fill("layer499")
     assert names(page) == ["layer499"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_long_settings_fit_a_narrow_page(opened):
+    made = both_ways([1.0])
+    made.settings["bin width of " + "x" * 100] = "y" * 400
+    page = opened(made)
+    page.set_viewport_size({"width": 400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
