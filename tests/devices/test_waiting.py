@@ -1,6 +1,7 @@
 """No hook of a probe waits for the device, whatever is measured, and the rows are the CPU's."""
 
 import contextlib
+import threading
 import warnings
 
 import FrEIA.framework as Ff
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 import infoprobe as ip
+from infoprobe.probing import windows
 from tests.devices.pretended import Device, register, there
 
 
@@ -76,6 +78,7 @@ def of_type(dtype):
 
 H = ip.Histogram
 READ_OUT = ip.PredictionEntropy(lambda x: torch.cat([x, -x, 2 * x], 1), positions=9)
+FROM_THE_LAST = ip.PredictionDivergence(READ_OUT.read_out, positions=9)
 WIDE, NARROW = (-99.0, 99.0), (-0.5, 0.5)
 CASES = {
     "default": (plain, None, {}),
@@ -96,6 +99,9 @@ CASES = {
     "information": (plain, ip.MutualInformation(samples=64), {}),
     "information, previous": (plain, ip.MutualInformation(reference="previous", samples=64), {}),
     "information, target": (plain, ip.MutualInformation(reference="target", samples=64), {}),
+    "information, critic": (plain, ip.MutualInformation(ip.Critic(steps=20), samples=64), {}),
+    "dependence": (plain, ip.TotalCorrelation(samples=64), {}),
+    "dependence, all moments": (plain, ip.TotalCorrelation(samples=None), {}),
     "projected": (plain, ip.MutualInformation(samples=64, project=2), {}),
     "tokens": (sequences, ip.Entropy(select="tokens"), {}),
     "last tokens": (sequences, ip.Entropy(ip.KNN(), select="last", samples=64), {}),
@@ -104,11 +110,16 @@ CASES = {
     "order 2": (sequences, ip.TokenEntropy(alpha=2, normalize="ln n"), {}),
     "attention": (attention, ip.AttentionEntropy(), {}),
     "attention, shares": (attention, ip.AttentionEntropy(normalize="ln n"), {}),
-    "predictions": (sequences, READ_OUT, {}),
+    "predictions": (sequences, [READ_OUT, FROM_THE_LAST], {}),
     "spectrum": (sequences, ip.Spectrum(select="tokens"), {}),
     "all moments": (sequences, ip.Entropy(ip.Gaussian(), samples=None, select="tokens"), {}),
     "entropy change": (invertible, [ip.EntropyChange(), ip.Entropy()], {}),
     "rate": (bottleneck, ip.Rate(), {}),
+    "little memory, tokens": (
+        sequences,
+        [ip.Entropy(ip.KNN(), select="tokens", samples=64), ip.MutualInformation(select="last")],
+        {"memory": 2000},
+    ),
     **{
         f"{dtype}, {name}".removeprefix("torch."): (of_type(dtype), measure, {})
         for dtype in (torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
@@ -177,6 +188,51 @@ def test_hooks_wait_for_nothing(device, name):
     assert_alike(on_the_cpu, on_the_device)
 
 
+def test_every_measure_is_among_them():
+    tried = set(map(type, PAIRS))
+    for _, given, _ in CASES.values():
+        measures = given if isinstance(given, list) else [given]
+        tried |= {type(x) for x in measures if x is not None}
+    public = [getattr(ip, name) for name in ip.__all__]
+    measures = {x for x in public if isinstance(x, type) and issubclass(x, ip.Measure)}
+    functions = {ip.Spectrum}  # what makes several measures
+    missing = {x.__name__ for x in measures - tried - {ip.Measure} - functions}
+    assert not missing
+
+
+class Thread(threading.Thread):
+    """A thread in which the device is there, too, but not the one that hooks are seen on."""
+
+    def run(self):
+        with Device() as device:
+            super().run()
+        READ.extend(device.waits)
+
+
+READ = []
+
+
+@pytest.mark.parametrize("measures", [None, ip.Entropy(ip.KNN(), samples=64)])
+def test_windows_are_read_in_their_thread_alone(device, measures, monkeypatch):
+    monkeypatch.setattr(windows.threading, "Thread", Thread)
+    READ.clear()
+    torch.manual_seed(0)
+    batches = [torch.randn(20, 6) for _ in range(7)]
+    found = []
+    for place in (lambda x: x, there):
+        torch.manual_seed(0)
+        model = place(plain())
+        with ip.probe(model, measures=measures).track(3, passes=2) as probe, torch.no_grad():
+            for x in map(place, batches):
+                model(x)
+        device.waits = [wait for wait in device.waits if "outside of infoprobe" not in wait]
+        assert not device.waits
+        found.append(probe.report().rows)
+    assert_alike(*found)
+    assert {row["step"] for row in found[1]} == {0, 3, 6}
+    assert len([wait for wait in READ if "devices.py" in wait]) == 2  # once for each window
+
+
 def test_a_hook_that_waits_is_found(device):
     """The test above can fail."""
     model = there(nn.ReLU())
@@ -226,26 +282,33 @@ def test_a_bad_pass_is_left_out_when_it_is_read(device, measures, bad):
     assert_alike(here, later)
 
 
-def pairs(place, views):
-    """The row of pairs of views."""
+PAIRS = [ip.InfoNCE(samples=64), ip.DiME(samples=64)]
+
+
+def pairs(device, measure, place, views):
+    """The row of pairs of views, which hooks keep without waiting."""
     model = place(nn.Identity())
-    with ip.probe(model, measures=ip.InfoNCE(samples=64)) as probe:
+    with ip.probe(model, measures=measure) as probe:
         for first, second in views:
             model(place(first))
             probe.pair()
             model(place(second))
-    return probe.report().rows
+    assert not [wait for wait in device.waits if "outside of infoprobe" not in wait]
+    rows = probe.report().rows
+    device.waits.clear()
+    return rows
 
 
 @pytest.mark.filterwarnings("ignore:layer:RuntimeWarning")
 @pytest.mark.parametrize("bad", [None, 0, 1])
-def test_pairs_of_views(device, bad):
+@pytest.mark.parametrize("measure", PAIRS, ids=["InfoNCE", "DiME"])
+def test_pairs_of_views(device, measure, bad):
     """A pass with a value that is not finite is left out, and with it the other view."""
     torch.manual_seed(0)
     views = [(x, x + torch.randn(20, 5, 6)) for x in torch.randn(4, 20, 5, 6)]
     if bad is not None:
         views[1][bad][3, 2, 1] = float("nan")
-    here, later = pairs(lambda x: x, views), pairs(there, views)
+    here, later = (pairs(device, measure, place, views) for place in (lambda x: x, there))
     for row in (*here, *later):  # a device does not say how many values are not finite
         row["findings"] = [finding.partition(" got ")[0] for finding in row["findings"]]
     assert here[0]["n"] == (64 if bad is None else 47)
