@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.estimators.covariance import at_unit_scale
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.findings import Finding
 
@@ -152,11 +153,8 @@ def _of_copula(x: Tensor, y: Tensor) -> float:
 
 def _components(x: Tensor) -> Tensor:
     """The principal components of samples (n, d), whose features have the same variance."""
-    x = x[:: math.ceil(len(x) / _MOST)]
-    # Sums and squares of values at the ends of float64 leave it.
-    greatest = x.abs().amax(0)
-    centred = x / torch.where(greatest > 0, greatest, 1.0)
-    centred = torch.nn.functional.normalize(centred - centred.mean(0), dim=0)
+    scaled = at_unit_scale(x[:: math.ceil(len(x) / _MOST)])
+    centred = torch.nn.functional.normalize(scaled - scaled.mean(0), dim=0)
     axes = torch.linalg.eigh(centred.T @ centred)[1]
     components: Tensor = torch.nn.functional.normalize(centred @ axes, dim=0)
     return components
