@@ -146,8 +146,12 @@ class ModuleTap:
         if self._can_be_compiled:
             before.tell = functools.partial(self._tensors_enter, site, module)
             after.tell = functools.partial(self._tensors_leave, module)
-        elif module is self._model:
-            after.tell = self._unmeasured_pass
+        else:
+            # Made once: compiled code knows them by their identity.
+            before.outside = uncompiled(before, before.leave_operation)
+            after.outside = uncompiled(after, after.leave_operation)
+            if module is self._model:
+                after.tell = self._unmeasured_pass
         compiled.listen(module, before, after)
         self._hooks.append((module, before, after))
         self._handles.append((module, compiled.registered(module, before, after)))
@@ -165,7 +169,7 @@ class ModuleTap:
             self._breaks = measures
             for _, *hooks in self._hooks:
                 for hook in hooks:
-                    hook.outside = uncompiled(hook, hook.leave_operation) if measures else None
+                    hook.breaks = measures
 
     def remove(self) -> None:
         """Takes every hook off the model again."""
@@ -176,7 +180,8 @@ class ModuleTap:
         for module, *hooks in self._hooks:
             compiled.forget(module, *hooks)
             for hook in hooks:
-                hook.act = hook.tell = hook.outside = None  # compiled code may still call it
+                hook.act = hook.tell = None  # compiled code may still call it
+                hook.breaks = False
         self._hooks.clear()
 
     def _tensors_enter(self, site: _Site, module: nn.Module, tensors: list[Tensor]) -> None:
@@ -287,6 +292,7 @@ class _Hook:
         tell: The function that compiled code calls instead.
         outside: What compiled code breaks off for, to call the hook after all. This is for the
             first pass that is ever compiled: others are called uncompiled.
+        breaks: Whether compiled code is to do so.
     """
 
     def __init__(
@@ -295,7 +301,8 @@ class _Hook:
         self.act = act
         self.leads = False
         self.tell: Callable[[list[Tensor]], None] | None = None
-        self.outside: Callable[..., Any] | None = None
+        self.outside: Callable[..., Any] = self.leave_operation
+        self.breaks = False
         self._number = number
         self._ends = ends
 
@@ -303,7 +310,7 @@ class _Hook:
         if torch.compiler.is_compiling():
             if torch.compiler.is_exporting():
                 return None
-            return (self.outside or self.leave_operation)(module, *given)
+            return (self.outside if self.breaks else self.leave_operation)(module, *given)
         if self.act is None or is_traced():
             return None
         if not in_modes():
