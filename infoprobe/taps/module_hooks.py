@@ -180,7 +180,7 @@ class ModuleTap:
         for module, *hooks in self._hooks:
             compiled.forget(module, *hooks)
             for hook in hooks:
-                hook.act = hook.tell = None  # compiled code may still call it
+                hook.act = hook.tell = hook.outside = None  # compiled code may still call it
                 hook.breaks = False
         self._hooks.clear()
 
@@ -301,7 +301,7 @@ class _Hook:
         self.act = act
         self.leads = False
         self.tell: Callable[[list[Tensor]], None] | None = None
-        self.outside: Callable[..., Any] = self.leave_operation
+        self.outside: Callable[..., Any] | None = None
         self.breaks = False
         self._number = number
         self._ends = ends
@@ -310,7 +310,8 @@ class _Hook:
         if torch.compiler.is_compiling():
             if torch.compiler.is_exporting():
                 return None
-            return (self.outside if self.breaks else self.leave_operation)(module, *given)
+            outside = self.outside if self.breaks else None
+            return (outside or self.leave_operation)(module, *given)
         if self.act is None or is_traced():
             return None
         if not in_modes():
