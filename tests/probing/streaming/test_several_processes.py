@@ -1,10 +1,7 @@
 """Models that are spread over processes, and processes that die: each runs this file."""
 
 import os
-import subprocess
-import sys
 import warnings
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ from torch import nn
 import infoprobe as ip
 from tests.probing.helpers import H, but_errors
 from tests.probing.streaming.helpers import data
+from tests.processes import in_group, run_in_processes
 
 
 def model_of():
@@ -162,14 +160,7 @@ SCENARIOS = (
 )
 
 
-def work(rank, folder):
-    torch.distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/store",
-        rank=rank,
-        world_size=2,
-        timeout=timedelta(seconds=60),
-    )
+def work(rank, world, folder):
     for scenario in SCENARIOS:
         scenario(rank)
         Path(folder, f"{scenario.__name__}-{rank}").touch()
@@ -178,30 +169,8 @@ def work(rank, folder):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """What the processes have finished, and what they have said."""
-    if not torch.distributed.is_available():
-        pytest.skip("needs torch.distributed")
     folder = tmp_path_factory.mktemp("processes")
-    roots = [Path(ip.__file__).parents[1], Path(__file__).parents[3]]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")]),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = "\n".join(worker.communicate(timeout=120)[0] for worker in workers)
-    finally:
-        for worker in workers:
-            worker.kill()
+    _, said = run_in_processes(__file__, 2, folder)
     return {path.name for path in folder.iterdir()}, said
 
 
@@ -213,4 +182,4 @@ def test_spread_over_processes(finished, scenario):
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), Path(sys.argv[2]))
+    in_group(work, seconds=60)

@@ -1,10 +1,5 @@
 """Processes add up to what one would have measured: each runs this file, all its scenarios."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
@@ -14,6 +9,7 @@ import infoprobe as ip
 from tests.probing.helpers import H, Mixes, but_errors, probed, save_and_load
 from tests.probing.measures.strangers import Box, Sparsity, rectified
 from tests.probing.streaming.helpers import ROWS, STREAMING, data, equal_states, model_of
+from tests.processes import in_group, run_in_processes
 from tests.textbook_spectrum import effective_rank, participation_ratio, rankme, saturation
 
 
@@ -222,45 +218,17 @@ def training_scenario(rank, world, folder):
 
 
 def work(rank, world, folder):
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world
-    )
-    try:
-        for name, scenario in list(globals().items()):
-            if name.endswith("_scenario"):
-                scenario(rank, world, folder)
-    finally:
-        torch.distributed.destroy_process_group()
+    for name, scenario in list(globals().items()):
+        if name.endswith("_scenario"):
+            scenario(rank, world, folder)
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids=["2 processes", "4 processes"])
 def ranks(request, tmp_path_factory):
     """How many processes there were, and where they have left their reports."""
     world, folder = request.param, tmp_path_factory.mktemp("ranks")
-    if not torch.distributed.is_available():
-        pytest.skip("needs torch.distributed")
-    roots = [Path(ip.__file__).parents[1], Path(__file__).parents[3]]  # of infoprobe, of tests
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([*map(str, roots), os.environ.get("PYTHONPATH", "")]),
-    }
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(world), str(folder)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    try:
-        said = [worker.communicate(timeout=900)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * world, "\n".join(said)
+    statuses, said = run_in_processes(__file__, world, folder, seconds=900)
+    assert statuses == [0] * world, said
     return world, folder
 
 
@@ -397,4 +365,4 @@ class TestSync:
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    in_group(work)

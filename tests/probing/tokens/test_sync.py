@@ -1,15 +1,11 @@
 """Two processes add up to one: each runs this file."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
 import infoprobe as ip
+from tests.processes import in_group, run_in_processes
 
 WORLD = 2
 
@@ -59,32 +55,13 @@ def data():
     return torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
 
 
-def main(rank, folder):
-    store = f"file://{folder}/store"
-    torch.distributed.init_process_group("gloo", store, rank=rank, world_size=WORLD)
-    measured(data().chunk(WORLD)[rank], sync=True).save(folder / f"{rank}.json")
-    torch.distributed.destroy_process_group()
+def work(rank, world, folder):
+    measured(data().chunk(world)[rank], sync=True).save(folder / f"{rank}.json")
 
 
 def test_two_processes_add_up_to_one(tmp_path):
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    workers = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(tmp_path)],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(WORLD)
-    ]
-    try:
-        said = [worker.communicate(timeout=120)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * WORLD, "\n".join(said)
+    statuses, said = run_in_processes(__file__, WORLD, tmp_path)
+    assert statuses == [0] * WORLD, said
     alone = measured(data(), sync=False).rows
     for rank in range(WORLD):
         rows = ip.Report.load(tmp_path / f"{rank}.json").rows
@@ -100,4 +77,4 @@ def test_two_processes_add_up_to_one(tmp_path):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    in_group(work)
