@@ -29,6 +29,8 @@ from infoprobe.torch_internals import without_hooks
 _BLOCK = 1 << 24
 # With how many positions the size of the vocabulary is found out.
 _FIRST = 8
+# Devices with random numbers of their own, whose states can be read.
+_WITH_GENERATORS = {"cuda", "xpu"}
 
 
 class ReadOut:
@@ -71,8 +73,13 @@ class ReadOut:
                 x = step(x)
             return x
 
-        devices = [x.device] if x.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices), unobserved():
+        kind = x.device.type if x.device.type in _WITH_GENERATORS else "cuda"
+        devices = [x.device] if x.device.type == kind else []
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices, device_type=kind),
+            unobserved(),
+        ):
             yield logits
 
     def configuration(self) -> Any:
