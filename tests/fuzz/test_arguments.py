@@ -85,6 +85,26 @@ def test_samples(estimator, data):
     outcome(lambda: getattr(estimator, measure)(*tensors))
 
 
+@profile(2)
+@given(st.sampled_from(list(ARGUMENTS)), st.sampled_from([None, *ESTIMATORS]), st.data())
+def test_plain_functions(measure, estimator, data):
+    drawn = [data.draw(arrays()) for _ in ARGUMENTS[measure].names]
+    tensors = drawn if data.draw(st.booleans()) else drawn[:1] * len(drawn)
+    if hasattr(ip, measure):
+        outcome(lambda: getattr(ip, measure)(*tensors, estimator=estimator))
+    values = outcome(lambda: ip.pointwise(measure, *tensors, estimator=estimator))
+    assert values is None or len(values) == len(tensors[0])
+    outcome(lambda: ip.choose(measure, *tensors))
+
+
+@profile()
+@given(settings, settings)
+def test_names_of_measures(name, estimator):
+    outcome(lambda: ip.pointwise(name, X, Y))
+    outcome(lambda: ip.pointwise("mutual_information", X, Y, estimator=estimator))
+    outcome(lambda: ip.choose(name, X, Y))
+
+
 @profile()
 @given(arrays(), settings)
 def test_bases(x, base):
