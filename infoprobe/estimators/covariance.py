@@ -78,6 +78,15 @@ class Fit:
         """The entropy of a Gaussian with this covariance."""
         return (self.d * math.log(2 * math.pi * math.e) + self.log_det) / 2
 
+    @property
+    def entropy_of_features(self) -> Tensor:
+        """The sum of the entropies that Gaussians with the variances of single features have."""
+        log_variances = self.matrix.diagonal().log()
+        if self.unbiased:
+            half = torch.as_tensor((self.n - 1) / 2, dtype=torch.float64, device="cpu")
+            log_variances = log_variances - math.log(2) - float(torch.special.digamma(half))
+        return (self.d * math.log(2 * math.pi * math.e) + log_variances.sum()) / 2
+
     def cross_entropy_of(self, p: Fit) -> Tensor:
         r"""The cross-entropy of this fit relative to another fit ``p``."""
         constant = self.d * math.log(2 * math.pi)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import accumulate
 from operator import add
 from typing import Any, final
 
@@ -231,12 +232,9 @@ class GroupedMoments:
     @cached_property
     def without(self) -> list[SecondMoments]:
         """The moments of all samples but those of each group in turn."""
-        before, after = [self.parts[:i] for i in range(len(self.parts))], self.parts
-        return [
-            reduce(add, [*some, *after[i + 1 :]])
-            for i, some in enumerate(before)
-            if len(self.parts) > 1
-        ]
+        before = [*accumulate(self.parts[:-1])]
+        after = [*accumulate(reversed(self.parts[1:]))][::-1]
+        return [*after[:1], *map(add, before, after[1:]), *before[-1:]]
 
     def of_units(self, there: Tensor) -> GroupedMoments:
         """The moments of some of the values: those that a mask (d,) has."""
