@@ -18,13 +18,13 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.masks import require_mask
 from infoprobe.probing.one_width import on_one_width
 from infoprobe.probing.processes.group import Group
 from infoprobe.probing.processes.synchronising import Together, synchronise_window, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
-from infoprobe.probing.selection import require_mask
 from infoprobe.probing.shards import doubt_about
 from infoprobe.progress import showing
 from infoprobe.reporting.report import Report
