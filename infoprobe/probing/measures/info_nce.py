@@ -102,8 +102,13 @@ class InfoNCE(Measure):
 def require_pairs(pairs: Tensor) -> None:
     """Raises a ValueError unless there are two pairs or more."""
     if len(pairs) < 2:
+        way_out = (
+            "Measure more samples."
+            if len(pairs)
+            else "Call probe.pair() between the passes of the two views of a batch."
+        )
         raise ArgumentValueError(
             "pair",
-            f"It has no value: expected 2 samples or more with two views, got {len(pairs)}. Call "
-            "probe.pair() between the passes of the two views of a batch.",
+            f"It has no value: expected 2 samples or more with two views, got {len(pairs)}. "
+            f"{way_out}",
         )

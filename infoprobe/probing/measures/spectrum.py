@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.alike import rounding_of
 from infoprobe.estimators.errors import Uncertainty, jackknife
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments
 from infoprobe.findings import Finding
@@ -65,11 +66,11 @@ class SpectralMeasure(Measure):
                 f"expected at least 2 samples that are finite, got {n}, which have no covariance. "
                 "Pass more.",
             )
-        if not float(total.variances[0]) > 0:
+        if not varies(total):
             raise ArgumentValueError(
                 "x",
-                f"expected samples that vary, got {n:,} equal ones, which have no spectrum. Look "
-                "why the layer returns the same for every input.",
+                f"expected samples that vary, got {n:,} that are equal up to rounding, which have "
+                "no spectrum. Look why the layer returns the same for every input.",
             )
         value = self.of(total)
         error = self._error(output)
@@ -80,7 +81,7 @@ class SpectralMeasure(Measure):
         return Reading(float(value), findings, float(error.stderr))
 
     def _error(self, output: GroupedMoments) -> Uncertainty | None:
-        without = [moments for moments in output.without if float(moments.variances[0]) > 0]
+        without = [moments for moments in output.without if varies(moments)]
         if len(without) < 2 or len(without) < len(output.without):
             return None
         changed = torch.stack([self.smooth(moments) for moments in without])
@@ -270,6 +271,12 @@ class Spectrum(SpectralMeasure):
     def of(self, moments: SecondMoments) -> Tensor:
         """The effective rank."""
         return EffectiveRank().of(moments)
+
+
+def varies(moments: SecondMoments) -> bool:
+    """Whether samples differ in some direction by more than rounding explains."""
+    size = moments.variances.sum() + float(moments.mean.square().sum())
+    return float(moments.variances[0]) > rounding_of(moments.eps) ** 2 * float(size)
 
 
 def _perplexity(shares: Tensor) -> Tensor:

@@ -199,7 +199,16 @@ class TestBadInput:
     def test_constant_samples(self):
         rows = spectrum(torch.full((30, 4), 0.3), 3)
         assert all(row["value"] is None for row in rows.values())
-        assert all("equal ones" in row["findings"][0] for row in rows.values())
+        assert all("equal up to rounding" in row["findings"][0] for row in rows.values())
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+    def test_samples_that_rounding_alone_makes_differ(self, dtype):
+        x, eps = torch.randn(4, dtype=dtype), torch.finfo(dtype).eps
+        sign = torch.randn(30, 4).sign().to(dtype)
+        rows = spectrum(x * (1 + eps * sign), 3)
+        assert all("equal up to rounding" in row["findings"][0] for row in rows.values())
+        rows = spectrum(x * (1 + 100 * eps * sign.to(x)), 3)
+        assert all(row["value"] is not None for row in rows.values())
 
     def test_one_sample(self):
         rows = spectrum(torch.randn(1, 4))
