@@ -219,8 +219,17 @@ class Probe:
                 extra ``infoprobe[progress]``.
 
         Warns:
-            UserWarning: Some layers gave no output; the message has the likely causes.
+            UserWarning: Some layers gave no output; the message has the likely causes. Or a
+                target, a mask or a pair was announced after the last pass.
         """
+        waiting = self._recorder.waiting
+        if waiting and self._recorder.passes:
+            warnings.warn(
+                f"{' and '.join(f'probe.{name}(...)' for name in waiting)} came after the last "
+                "pass and is about the next one, which has not begun. If it was about the pass "
+                "before, call it before that pass.",
+                stacklevel=2,
+            )
         record = self._record()
         rows = self._recorder.windows.reported
         with showing(progress):

@@ -122,13 +122,18 @@ class Tokens:
         if cells is None:
             return self._of_sequences(select, x)
         grid = cells.shape[:-1] if select == "positions" else cells.shape[:2]
+        self.require_tokens_of_mask(grid, x)
+        return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
+
+    def require_tokens_of_mask(self, grid: torch.Size, x: Tensor) -> None:
+        """Raises a DoesNotApplyError if a tensor, which has a grid of tokens, has others."""
+        self._require_fitting_mask()
         if self._mask is not None and grid != self._mask.shape:
             raise DoesNotApplyError(
                 "x",
                 f"It does not apply: shape {tuple(x.shape)} does not have the tokens of the mask, "
                 f"whose shape is {tuple(self._mask.shape)}.",
             )
-        return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
 
     def require_tokens_in_all(self) -> None:
         """Raises a ValueError if a sequence has no token that counts, so that it has no mean."""
