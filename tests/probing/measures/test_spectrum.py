@@ -48,6 +48,9 @@ class TestTextbook:
         x = data(300, 40, seed)
         found = spectrum(x, 3, threshold=threshold)["saturation"]["value"]
         assert found == pytest.approx(textbook.saturation(x, threshold))
+        metrics = pytest.importorskip("delve.metrics")
+        covariance = torch.cov(x.double().T, correction=0)
+        assert found == pytest.approx(metrics.compute_saturation(covariance, threshold))
 
     def test_tokens(self):
         x = data(24 * 9, 5).reshape(24, 9, 5)
@@ -69,7 +72,7 @@ class TestClosedForms:
         assert found["effective_rank"] == pytest.approx(16)
         assert found["participation_ratio"] == pytest.approx(16)
         assert found["rankme"] == pytest.approx(16, rel=1e-4)
-        assert found["saturation"] == 1
+        assert found["saturation"] == 15 / 16  # the last one reaches 0.99
 
     def test_one_hot_tokens(self):
         # Of d equally frequent symbols: d - 1 equal eigenvalues and a zero.
