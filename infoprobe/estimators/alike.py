@@ -28,7 +28,8 @@ def kinds(x: Tensor) -> Tensor:
 
     Samples in the order of a random direction are compared with the next one, so that it takes
     n d steps. Whether samples are so near that only rounding can have made them different depends
-    on their type: in float64 they must be nearer than in float32.
+    on their type: in float64 they must be nearer than in float32. In half precision, which has so
+    few numbers that different samples may be neighbours, they must be equal.
     """
     generator = torch.Generator().manual_seed(0)
     rows = x.detach().to(torch.float64)
@@ -37,7 +38,8 @@ def kinds(x: Tensor) -> Tensor:
     ).to(rows.device)
     order = (rows @ direction).argsort(stable=True)
     apart = (rows[order[1:]] - rows[order[:-1]]).norm(dim=1)
-    rounding = rounding_of(torch.finfo(x.dtype).eps) * rows.norm(dim=1).max()
+    eps = torch.finfo(x.dtype).eps
+    rounding = rounding_of(eps) * rows.norm(dim=1).max() if eps <= _HALF else 0.0
     found = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     found[order[1:]] = (apart > rounding).cumsum(0)
     return found

@@ -105,7 +105,8 @@ def most_of_infonce(x: Tensor, y: Tensor) -> tuple[float, int]:
         entropy is the lower one.
     """
     # The precision is that of the views, not that in which their lengths are found.
-    found = [kinds(_directions(view).to(view.dtype)) for view in (x, y)]
+    wide = [torch.promote_types(view.dtype, torch.float32) for view in (x, y)]
+    found = [kinds(_directions(view).to(dtype)) for view, dtype in zip((x, y), wide, strict=True)]
     return min((entropy_of_kinds(each), int(each.max()) + 1) for each in found)
 
 

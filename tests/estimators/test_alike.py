@@ -25,6 +25,11 @@ def test_what_rounding_cannot_explain_is_different():
     assert len(set(kinds(x.float()).tolist())) == 1
 
 
+def test_neighbours_in_half_precision_are_different():
+    x = torch.arange(128.0, 256.0).bfloat16().unsqueeze(1)
+    assert len(set(kinds(torch.cat([x, x])).tolist())) == 128
+
+
 def test_their_entropy():
     assert entropy_of_kinds(torch.arange(12)) == math.log(12)
     assert entropy_of_kinds(torch.zeros(12, dtype=torch.int64)) == pytest.approx(0, abs=1e-15)
