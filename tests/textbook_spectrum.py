@@ -32,7 +32,4 @@ def saturation(x, threshold=0.99):
     c = np.atleast_2d(np.cov(x.T, bias=True))
     values = np.maximum(np.sort(np.linalg.eigvalsh(c))[::-1], 0)
     shares = np.cumsum(values) / values.sum()
-    below = [share for share in shares if share < threshold]
-    if not below:
-        return 1 / len(values)
-    return (len(below) + (threshold - below[-1] > 0.02)) / len(values)
+    return max(sum(share < threshold for share in shares), 1) / len(values)

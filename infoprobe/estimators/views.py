@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.alike import entropy_of_kinds, kinds
 from infoprobe.estimators.errors import GROUPS, jackknife, random_groups, widened
 from infoprobe.estimators.renyi import MatrixRenyi
 
@@ -87,6 +88,26 @@ def best_temperature(x: Tensor, y: Tensor) -> float:
         return float((logits.diagonal() - sums).mean())
 
     return max(TEMPERATURES, key=bound)
+
+
+def most_of_infonce(x: Tensor, y: Tensor) -> tuple[float, int]:
+    """What the InfoNCE bound for these views cannot exceed, whatever the temperature.
+
+    Samples whose view has the same direction cannot be told apart by it. So the bound is at most
+    the entropy of the different directions of either view, which is ln n if there are n.
+
+    Arguments:
+        x: One view of each sample, (n, d).
+        y: The other, (n, d).
+
+    Returns:
+        That entropy in nats, and the number of different directions; of the view in which the
+        entropy is the lower one.
+    """
+    # The precision is that of the views, not that in which their lengths are found.
+    wide = [torch.promote_types(view.dtype, torch.float32) for view in (x, y)]
+    found = [kinds(_directions(view).to(dtype)) for view, dtype in zip((x, y), wide, strict=True)]
+    return min((entropy_of_kinds(each), int(each.max()) + 1) for each in found)
 
 
 def _directions(x: Tensor) -> Tensor:

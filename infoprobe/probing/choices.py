@@ -221,6 +221,7 @@ class Pass:
         n, t = x.shape[:2]
         with self.choices.lock:
             if (n, t, limit) not in self._places:
+                self.tokens.require_tokens_of_mask(x.shape[:2], x)
                 numbers = torch.arange(n * t, device="cpu").view(n, t, 1)
                 places = self.tokens.samples("tokens", numbers).flatten()
                 if limit is not None and len(places) > limit:

@@ -18,13 +18,13 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.masks import require_mask
 from infoprobe.probing.one_width import on_one_width
 from infoprobe.probing.processes.group import Group
 from infoprobe.probing.processes.synchronising import Together, synchronise_window, synchronised
 from infoprobe.probing.record import Record
 from infoprobe.probing.recorder import Recorder
 from infoprobe.probing.roles import require_layers
-from infoprobe.probing.selection import require_mask
 from infoprobe.probing.shards import doubt_about
 from infoprobe.progress import showing
 from infoprobe.reporting.report import Report
@@ -219,8 +219,17 @@ class Probe:
                 extra ``infoprobe[progress]``.
 
         Warns:
-            UserWarning: Some layers gave no output; the message has the likely causes.
+            UserWarning: Some layers gave no output; the message has the likely causes. Or a
+                target, a mask or a pair was announced after the last pass.
         """
+        waiting = self._recorder.waiting
+        if waiting and self._recorder.passes:
+            warnings.warn(
+                f"{' and '.join(f'probe.{name}(...)' for name in waiting)} came after the last "
+                "pass and is about the next one, which has not begun. If it was about the pass "
+                "before, call it before that pass.",
+                stacklevel=2,
+            )
         record = self._record()
         rows = self._recorder.windows.reported
         with showing(progress):

@@ -130,6 +130,12 @@ class Recorder:
             )
         self._is_second = True
 
+    @property
+    def waiting(self) -> list[str]:
+        """The methods by which something was given for the next pass, which has not begun."""
+        given = {"target": self._target, "mask": self._mask is not None, "pair": self._is_second}
+        return [name for name, there in given.items() if there]
+
     # What the taps tell.
 
     def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:

@@ -28,8 +28,20 @@ class Chosen(OwnFunction):
     """A function of the user's that takes samples out of a tensor."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The samples in ``x``."""
-        samples = self.function(x)
+        """The samples in ``x``.
+
+        Raises:
+            TypeError, ValueError: The function fails, or returns something else.
+        """
+        try:
+            samples = self.function(x)
+        except Exception as error:
+            raise ArgumentValueError(
+                "select",
+                f"expected a function that takes the samples out of every tensor that the measure "
+                f"is about, got one that fails at shape {tuple(x.shape)}: {self!r} raises "
+                f"{type(error).__name__}: {error}. Choose other layers, or another function.",
+            ) from error
         if not isinstance(samples, Tensor) or not samples.dim():
             raise ArgumentTypeError(
                 "select",
@@ -72,36 +84,6 @@ def require_select(select: Any) -> Select:
     return int(select)
 
 
-def require_mask(mask: object) -> Tensor:
-    """A mask of tokens (n, t) as a bool tensor on the CPU.
-
-    Raises:
-        TypeError: It holds neither booleans nor integers.
-        ValueError: It has one axis only, or other values than 0 and 1.
-    """
-    tensor = checks.as_tensor(mask, "mask")
-    if tensor.is_floating_point():
-        raise ArgumentTypeError(
-            "mask",
-            f"expected booleans or integers, 1 for a token that counts and 0 for padding, got "
-            f"{tensor.dtype}. Pass the attention mask (n, t) of the batch, or mask.bool().",
-        )
-    if tensor.dim() < 2:
-        raise ArgumentValueError(
-            "mask",
-            f"expected shape (n, t) for n sequences of t tokens, got {tuple(tensor.shape)}. Pass "
-            "the mask of the whole batch.",
-        )
-    on_cpu = tensor.detach().to("cpu")
-    if on_cpu.dtype != torch.bool and bool(((on_cpu != 0) & (on_cpu != 1)).any()):
-        raise ArgumentValueError(
-            "mask",
-            "expected 1 for a token that counts and 0 for padding, got other integers, from "
-            f"{int(on_cpu.min())} to {int(on_cpu.max())}. Pass mask != 0 if that is meant.",
-        )
-    return on_cpu.bool()
-
-
 class Tokens:
     """Which tokens the sequences of one pass have, and where they stand in its tensors.
 
@@ -140,13 +122,18 @@ class Tokens:
         if cells is None:
             return self._of_sequences(select, x)
         grid = cells.shape[:-1] if select == "positions" else cells.shape[:2]
+        self.require_tokens_of_mask(grid, x)
+        return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
+
+    def require_tokens_of_mask(self, grid: torch.Size, x: Tensor) -> None:
+        """Raises a DoesNotApplyError if a tensor, which has a grid of tokens, has others."""
+        self._require_fitting_mask()
         if self._mask is not None and grid != self._mask.shape:
             raise DoesNotApplyError(
                 "x",
                 f"It does not apply: shape {tuple(x.shape)} does not have the tokens of the mask, "
                 f"whose shape is {tuple(self._mask.shape)}.",
             )
-        return self._picked(select, grid, cells.flatten(0, len(grid) - 1))
 
     def require_tokens_in_all(self) -> None:
         """Raises a ValueError if a sequence has no token that counts, so that it has no mean."""
@@ -183,6 +170,8 @@ class Tokens:
         Returns:
             A tensor in which :meth:`samples` finds as many as in a layer's output.
         """
+        if select is None:
+            self._require_one_each(target)
         if select is None or isinstance(select, Chosen):
             return target
         grid = self._grid_of_positions if select == "positions" else self._grid
@@ -194,15 +183,34 @@ class Tokens:
             )
         if target.shape[: len(grid)] != grid:
             if checks.length(target) != grid[0]:
+                flat = checks.length(target) == grid.numel()
                 raise ArgumentValueError(
                     "target",
-                    f"expected one for each of {grid[0]:,} sequences or {grid.numel():,} tokens, "
-                    f"got shape {tuple(target.shape)}. Pass what belongs to the batch.",
+                    f"expected shape ({grid[0]}, ...) with one for each sequence, or "
+                    f"{_shape_of_tokens(grid)} with one for each token, got "
+                    f"{tuple(target.shape)}. "
+                    f"{'Reshape it' if flat else 'Pass what belongs to the batch'}.",
                 )
             ones = (1,) * (len(grid) - 1)
             target = target.reshape(grid[0], *ones, -1).expand(*grid, -1)
         cells = target.reshape(*grid, -1)
         return cells.movedim(-1, 1) if select == "positions" else cells
+
+    def _require_one_each(self, target: Tensor) -> None:
+        if self._given is None or checks.length(target) == self._sequences or not self._sequences:
+            return
+        grid = self._grid
+        of_tokens = grid is not None and checks.length(target) == grid.numel()
+        raise ArgumentValueError(
+            "target",
+            f"expected one for each of {self._sequences:,} samples, as the model was given shape "
+            f"{tuple(self._given.shape)}, got shape {tuple(target.shape)}. "
+            + (
+                f"Of tokens, reshape it to {_shape_of_tokens(grid)} and use select='tokens'."
+                if grid is not None and of_tokens
+                else "Pass what belongs to the batch."
+            ),
+        )
 
     def count(self, select: Select) -> int | None:
         """How many samples the pass has; ``None`` where only its tensors tell."""
@@ -378,6 +386,10 @@ class Tokens:
 
 
 _IMAGES = 3
+
+
+def _shape_of_tokens(grid: torch.Size) -> str:
+    return f"({', '.join(map(str, grid))}, ...)"
 
 
 def _has_tokens(x: Tensor) -> bool:

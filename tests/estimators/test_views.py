@@ -12,6 +12,7 @@ from infoprobe.estimators.views import (
     best_temperature,
     difference_of_entropies,
     infonce,
+    most_of_infonce,
 )
 from tests.textbook_sequences import textbook_infonce
 
@@ -62,6 +63,22 @@ def test_independent_views_share_nothing():
 def test_equal_views_reach_ln_n():
     x = torch.eye(16)
     assert infonce(x, x, 0.01)[0].item() == pytest.approx(math.log(16), abs=1e-10)
+
+
+@pytest.mark.parametrize("temperature", [0.001, 0.1, 1.0])
+def test_views_of_the_same_direction_bound_it(temperature):
+    owners = torch.arange(60) % 7 * (torch.arange(60) % 3).clamp(max=1)
+    different = torch.randn(7, 4)
+    x, y = different[owners] * torch.rand(60, 1), torch.randn(60, 4)
+    shares = torch.bincount(owners).double() / 60
+    entropy, number = most_of_infonce(x, y)
+    assert entropy == pytest.approx(torch.special.entr(shares).sum().item())
+    assert number == 7
+    assert most_of_infonce(y, x) == (entropy, number)
+    assert most_of_infonce(y, y) == (pytest.approx(math.log(60)), 60)
+    for a, b in ((x, x), (x, y), (x, x + 0.1 * y)):
+        assert infonce(a, b, temperature)[0].item() <= entropy + 1e-9
+    assert infonce(x, x, 0.001)[0].item() == pytest.approx(entropy, abs=1e-3)
 
 
 def test_views_without_a_direction_are_refused():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from infoprobe.estimators.alike import rounding_of
 from infoprobe.estimators.sequences.outcomes import Outcomes, lengths_of, sequences_at_once
 
 
@@ -13,8 +14,9 @@ def curvatures(x: Tensor, mask: Tensor | None) -> Outcomes:
 
     With the steps :math:`v_k = z_{k+1} - z_k` between successive tokens, it is the mean of
     :math:`\arccos \frac{v_k^\top v_{k+1}}{|v_k| |v_{k+1}|}` over all k at which both steps have a
-    length. A sequence has none if it has fewer than 3 tokens, or if no two successive steps have
-    a length. All is computed in float64, and no device is waited for.
+    length. Steps as short as the rounding of their tokens have none, since rounding alone would
+    decide where they lead. A sequence has none if it has fewer than 3 tokens, or if no two
+    successive steps have a length. All is computed in float64, and no device is waited for.
 
     Arguments:
         x: Sequences of tokens, (n, t, d).
@@ -43,7 +45,11 @@ def _curvatures(x: Tensor, mask: Tensor | None) -> Outcomes:
     steps = tokens[:, 1:] - tokens[:, :-1]
     squares = torch.einsum("nkd,nkd->nk", steps, steps)
     products = torch.einsum("nkd,nkd->nk", steps[:, :-1], steps[:, 1:])
-    lengths_of_steps = squares.sqrt()
+    sizes = torch.einsum("nkd,nkd->nk", tokens, tokens)
+    rounding = rounding_of(torch.finfo(x.dtype).eps) ** 2 * torch.maximum(
+        sizes[:, 1:], sizes[:, :-1]
+    )
+    lengths_of_steps = torch.where(squares < rounding, 0.0, squares).sqrt()
     scales = lengths_of_steps[:, :-1] * lengths_of_steps[:, 1:]
     inside = torch.arange(2, x.shape[1], device=x.device) < lengths.unsqueeze(1)
     defined = inside & (scales != 0)

@@ -150,6 +150,14 @@ class Pairing(Pooling):
                 "expected the pass before to be measured, since it has the other view of each "
                 "sample. With probe.track(...), pass passes=2 or another even number.",
             )
+        if run.first is not None and self in run.first:
+            n, second = run.first[self].n, run.tokens.count(None)
+            if second not in (0, n):
+                raise ArgumentValueError(
+                    "pair",
+                    f"expected {n:,} samples, as the pass before had, got {second:,}. Pass the "
+                    "second views of the same samples, in the same order.",
+                )
         piece = super().reduce(tensors, run)
         # A pair is one sample, and its first view has counted it.
         given = {each.name: getattr(piece, each.name) for each in fields(piece)}

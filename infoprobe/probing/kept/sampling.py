@@ -64,7 +64,7 @@ class Sampling(TensorReduction):
         if lengths != {admitted.n}:
             raise ArgumentValueError(
                 "x",
-                f"expected one row for each of the pass's {admitted.n:,} samples, got shape "
+                f"expected as many rows as the pass has samples, {admitted.n:,}, got shape "
                 f"{tuple(parts[0].shape)}: which row belongs to which sample is unknown. Choose "
                 "layers that keep samples along the first axis, or a measure that streams; of "
                 "labels, give probe.target one for each sample.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +10,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.ceilings import near_ceiling
-from infoprobe.estimators.views import best_temperature, infonce
+from infoprobe.estimators.views import best_temperature, infonce, most_of_infonce
 from infoprobe.probing.kept.pooled import Pairing
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.same_pairs import of_same_pairs
@@ -32,10 +31,11 @@ class InfoNCE(Measure):
         \hat I = \ln n + \frac1n \sum_i \left(\frac{s_{ii}}{\tau}
         - \frac12 \ln \sum_j e^{s_{ij} / \tau} - \frac12 \ln \sum_j e^{s_{ji} / \tau}\right).
 
-    Its expectation is a lower bound on the mutual information of the two views, and at most ln n;
-    near that, a finding says so. A layer has a high value if it tells samples apart and ignores
-    what the augmentation changes. A low value shows little: a bound may be loose, and cosines see
-    only one kind of dependence. Compare layers for the same data, n and temperature alone.
+    Its expectation is a lower bound on the mutual information of the two views, and at most ln n,
+    or less if samples come again: then the entropy of the different ones. Near that, a finding
+    says so. A layer has a high value if it tells samples apart and ignores what the augmentation
+    changes. A low value shows little: a bound may be loose, and cosines see only one kind of
+    dependence. Compare layers for the same data, n and temperature alone.
 
     Arguments:
         temperature: The temperature :math:`\tau`. Any gives a bound, and a wrong one a bound far
@@ -90,7 +90,9 @@ class InfoNCE(Measure):
             temperature = best_temperature(pairs[:, 0], pairs[:, 1])
         value, stderr = infonce(pairs[:, 0], pairs[:, 1], float(temperature))
         n = len(pairs)
-        found = [*near_ceiling(float(value), math.log(n), n), *of_same_pairs(pairs)]
+        most, number = most_of_infonce(pairs[:, 0], pairs[:, 1])
+        different = number if number < n else None
+        found = [*near_ceiling(float(value), most, n, different), *of_same_pairs(pairs)]
         findings = [str(finding._replace(argument="")) for finding in found]
         if stderr is None:
             return Reading(float(value), [*findings, "It has no standard error: too few pairs."])
@@ -100,8 +102,13 @@ class InfoNCE(Measure):
 def require_pairs(pairs: Tensor) -> None:
     """Raises a ValueError unless there are two pairs or more."""
     if len(pairs) < 2:
+        way_out = (
+            "Measure more samples."
+            if len(pairs)
+            else "Call probe.pair() between the passes of the two views of a batch."
+        )
         raise ArgumentValueError(
             "pair",
-            f"It has no value: expected 2 samples or more with two views, got {len(pairs)}. Call "
-            "probe.pair() between the passes of the two views of a batch.",
+            f"It has no value: expected 2 samples or more with two views, got {len(pairs)}. "
+            f"{way_out}",
         )

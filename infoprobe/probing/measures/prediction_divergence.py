@@ -22,7 +22,7 @@ class PredictionDivergence(PredictionEntropy):
     prediction q that is read out of the layer, as by :class:`~infoprobe.PredictionEntropy`, and
     the final prediction p. The final prediction is what is read out of the last layer in the
     pass that the read-out fits: choose the blocks up to the last one by ``layers=``. At that
-    layer the value is 0.
+    layer the value is 0, and its row says so.
 
     Arguments:
         read_out: As in :class:`~infoprobe.PredictionEntropy`; with the same, and as many
@@ -49,4 +49,13 @@ class PredictionDivergence(PredictionEntropy):
     def compute(self, predictions: KeptPredictions) -> Reading:
         """The mean divergence of the final predictions from the layer's, in nats."""
         assert predictions.divergence is not None
-        return reading_of(predictions.divergence, "positions")
+        reading = reading_of(predictions.divergence, "positions")
+        if reading.value != 0:
+            return reading
+        return reading._replace(findings=[*reading.findings, _FINAL])
+
+
+_FINAL = (
+    "The prediction of this layer was the final one: it is the last layer chosen by layers= that "
+    "the read-out fits."
+)

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.alike import kinds
 from infoprobe.estimators.sequences.matrix_entropy import entropy_of_samples
 from infoprobe.findings import Finding
 from infoprobe.probing.kept.pooled import Pooling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.rows import Kind
 
-# From which share of ln n on an entropy tells of the number of prompts.
+# From which share of ln n on an entropy tells of the number of different prompts.
 _NEAR = 0.8
 
 
@@ -86,12 +87,14 @@ class PromptEntropy(Measure):
         if len(x) < 2:
             raise ArgumentValueError("x", f"expected 2 prompts or more, got {len(x)}.")
         value, stderr = entropy_of_samples(x, float(self.alpha))
-        share = float(value) / math.log(len(x))
+        number = 1 + int(kinds(x).max())
+        share = float(value) / math.log(number) if number > 1 else 0.0
         findings = []
         if share >= _NEAR:
             finding = Finding(
                 "warning",
-                f"the entropy is {share:.0%} of ln n, the most that {len(x):,} prompts can show",
+                f"the entropy is {share:.0%} of ln n, the most that {number:,} different prompts "
+                "can show",
                 share,
                 "Measure more prompts, and compare only values of equally many.",
                 code="too-few-prompts",

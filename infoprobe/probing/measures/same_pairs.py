@@ -7,11 +7,16 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from infoprobe.estimators.alike import kinds
 from infoprobe.estimators.knn.atoms import copies
 from infoprobe.findings import Finding
 
 # The share of pairs from which copies are worth a finding.
 _COPIES = 0.005
+
+# If no more than this share of pairs are different, and each view always comes with the same other
+# one, samples have come again, or the layer has few different outputs.
+_FEW = 0.5
 
 # Views whose values differ by less than this share of them are the same up to rounding.
 _ROUNDING = 8 * torch.finfo(torch.float32).eps
@@ -33,7 +38,11 @@ def of_same_pairs(pairs: Tensor) -> Iterator[Finding]:
             code="constant-variable",
         )
         return
-    share = float((copies([pairs.flatten(1)]) > 0).double().mean())
+    rows = pairs.flatten(1)
+    which, first, second = (kinds(x) for x in (rows, pairs[:, 0], pairs[:, 1]))
+    representatives = torch.zeros_like(which)
+    representatives[which] = torch.arange(len(rows), device=rows.device)
+    share = float((copies([rows[representatives[which]]]) > 0).double().mean())
     if share >= _COPIES:
         yield Finding(
             "warning",
@@ -41,5 +50,19 @@ def of_same_pairs(pairs: Tensor) -> Iterator[Finding]:
             "so that the value is too low and its error too small",
             share,
             "Remove the copies, such as those of a second epoch.",
+            code="copied-samples",
+        )
+        return
+    number = 1 + int(which.max())
+    repeats = 1 < number <= _FEW * len(rows)
+    if repeats and int(first.max()) == int(second.max()) == number - 1:
+        yield Finding(
+            "warning",
+            f"only {number:,} of the {len(rows):,} pairs are different, and each view always "
+            "comes with the same other one: if these are samples that came again, they count as "
+            "independent, and the error is too small",
+            number / len(rows),
+            "Pass each sample once; of a layer with few different outputs, nothing needs to be "
+            "done.",
             code="copied-samples",
         )

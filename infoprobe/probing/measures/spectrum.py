@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.alike import rounding_of
 from infoprobe.estimators.errors import Uncertainty, jackknife
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments
 from infoprobe.findings import Finding
@@ -19,9 +20,8 @@ from infoprobe.probing.kept.second_moments import Correlating
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.selection import Select, require_select
 
-# What RankMe adds to each share (Garrido et al., 2023), and from which gap on delve counts one
-# direction more.
-_RANK_ME, _GAP = 1e-7, 0.02
+# What RankMe adds to each share (Garrido et al., 2023).
+_RANK_ME = 1e-7
 
 # A bias of more than this share of the value, and of this many errors, is worth a finding.
 _BIAS, _ERRORS = 0.05, 1.96
@@ -65,11 +65,11 @@ class SpectralMeasure(Measure):
                 f"expected at least 2 samples that are finite, got {n}, which have no covariance. "
                 "Pass more.",
             )
-        if not float(total.variances[0]) > 0:
+        if not varies(total):
             raise ArgumentValueError(
                 "x",
-                f"expected samples that vary, got {n:,} equal ones, which have no spectrum. Look "
-                "why the layer returns the same for every input.",
+                f"expected samples that vary, got {n:,} that are equal up to rounding, which have "
+                "no spectrum. Look why the layer returns the same for every input.",
             )
         value = self.of(total)
         error = self._error(output)
@@ -80,7 +80,7 @@ class SpectralMeasure(Measure):
         return Reading(float(value), findings, float(error.stderr))
 
     def _error(self, output: GroupedMoments) -> Uncertainty | None:
-        without = [moments for moments in output.without if float(moments.variances[0]) > 0]
+        without = [moments for moments in output.without if varies(moments)]
         if len(without) < 2 or len(without) < len(output.without):
             return None
         changed = torch.stack([self.smooth(moments) for moments in without])
@@ -178,8 +178,10 @@ class ParticipationRatio(SpectralMeasure):
 class Saturation(SpectralMeasure):
     r"""Measures the share of directions that explain most of the variance, as delve does.
 
-    Delve counts the largest eigenvalues as long as their sum is below the threshold, at least one;
-    if they fall short of it by more than 0.02, one more. The count is divided by d.
+    Delve counts the largest eigenvalues as long as their sum is below the threshold, at least one,
+    and divides by d. The direction that reaches the threshold does not count: three directions
+    that vary alike, and no others, have 2 / d. (The tracker of delve 0.1.50 begins anew with each
+    pass: what it saves is the saturation of the last one, and this is that of all of them.)
 
     Arguments:
         threshold: The share of the variance, between 0 and 1.
@@ -206,9 +208,7 @@ class Saturation(SpectralMeasure):
     def of(self, moments: SecondMoments) -> Tensor:
         """The share of directions that delve counts."""
         explained = moments.variances.cumsum(0) / moments.variances.sum()
-        below = explained[explained < self.threshold]
-        more = len(below) > 0 and self.threshold - float(below[-1]) > _GAP
-        count = max(len(below) + more, 1)
+        count = max(int((explained < self.threshold).sum()), 1)
         return moments.variances.new_tensor(count / moments.d, dtype=torch.float64)
 
     def smooth(self, moments: SecondMoments) -> Tensor:
@@ -270,6 +270,12 @@ class Spectrum(SpectralMeasure):
     def of(self, moments: SecondMoments) -> Tensor:
         """The effective rank."""
         return EffectiveRank().of(moments)
+
+
+def varies(moments: SecondMoments) -> bool:
+    """Whether samples differ in some direction by more than rounding explains."""
+    size = moments.variances.sum() + float(moments.mean.square().sum())
+    return float(moments.variances[0]) > rounding_of(moments.eps) ** 2 * float(size)
 
 
 def _perplexity(shares: Tensor) -> Tensor:

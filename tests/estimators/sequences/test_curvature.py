@@ -61,3 +61,11 @@ def test_paths_without_a_curvature_are_told_apart():
     kinds = [Outcome.USED, Outcome.EMPTY, Outcome.NOT_FINITE, Outcome.FEW, Outcome.FEW]
     assert curvatures(x, mask).kinds.tolist() == kinds
     assert curvatures(torch.randn(2, 2, 3), None).kinds.tolist() == [Outcome.FEW] * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_steps_of_rounding_have_no_angle(dtype):
+    x, eps = torch.randn(1, 1, 4, dtype=dtype), torch.finfo(dtype).eps
+    sign = torch.randn(2, 9, 4).sign().to(dtype)
+    assert (curvatures(x * (1 + eps * sign / 2), None).kinds == Outcome.EMPTY).all()
+    assert (curvatures(x * (1 + 100 * eps * sign), None).kinds == Outcome.USED).all()

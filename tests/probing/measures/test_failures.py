@@ -55,7 +55,7 @@ class TestWhatCannotBeMeasured:
 
     def test_a_layer_without_a_batch(self):
         model, x = nn.Sequential(nn.Identity(), nn.Identity(), Names()), data()
-        message = "for each of the pass's 120 samples"
+        message = "as the pass has samples, 120,"
         with (
             ip.probe(model, measures=[*ROWS, ip.Entropy()]) as probe,
             pytest.warns(RuntimeWarning, match=message),

@@ -120,7 +120,7 @@ class TestTargets:
         model = nn.Identity()
         with ip.probe(model, measures=self.MEASURE) as probe:
             probe.target(torch.zeros(7))
-            with pytest.warns(RuntimeWarning, match="samples, got shape"):
+            with pytest.warns(RuntimeWarning, match="120 samples, .* got shape"):
                 model(data())
             probe.target(data()[:, 0])
             model(data())

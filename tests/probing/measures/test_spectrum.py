@@ -48,6 +48,9 @@ class TestTextbook:
         x = data(300, 40, seed)
         found = spectrum(x, 3, threshold=threshold)["saturation"]["value"]
         assert found == pytest.approx(textbook.saturation(x, threshold))
+        metrics = pytest.importorskip("delve.metrics")
+        covariance = torch.cov(x.double().T, correction=0)
+        assert found == pytest.approx(metrics.compute_saturation(covariance, threshold))
 
     def test_tokens(self):
         x = data(24 * 9, 5).reshape(24, 9, 5)
@@ -69,7 +72,7 @@ class TestClosedForms:
         assert found["effective_rank"] == pytest.approx(16)
         assert found["participation_ratio"] == pytest.approx(16)
         assert found["rankme"] == pytest.approx(16, rel=1e-4)
-        assert found["saturation"] == 1
+        assert found["saturation"] == 15 / 16  # the last one reaches 0.99
 
     def test_one_hot_tokens(self):
         # Of d equally frequent symbols: d - 1 equal eigenvalues and a zero.
@@ -199,7 +202,16 @@ class TestBadInput:
     def test_constant_samples(self):
         rows = spectrum(torch.full((30, 4), 0.3), 3)
         assert all(row["value"] is None for row in rows.values())
-        assert all("equal ones" in row["findings"][0] for row in rows.values())
+        assert all("equal up to rounding" in row["findings"][0] for row in rows.values())
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+    def test_samples_that_rounding_alone_makes_differ(self, dtype):
+        x, eps = torch.randn(4, dtype=dtype), torch.finfo(dtype).eps
+        sign = torch.randn(30, 4).sign().to(dtype)
+        rows = spectrum(x * (1 + eps * sign), 3)
+        assert all("equal up to rounding" in row["findings"][0] for row in rows.values())
+        rows = spectrum(x * (1 + 100 * eps * sign.to(x)), 3)
+        assert all(row["value"] is not None for row in rows.values())
 
     def test_one_sample(self):
         rows = spectrum(torch.randn(1, 4))

@@ -171,5 +171,8 @@ def test_few_prompts_for_their_directions_are_named():
     model = nn.Identity()
     few = probed(model, [torch.randn(8, 5, 50)], measures=ip.PromptEntropy()).report().rows[0]
     assert codes(few) == ["too-few-prompts"]
+    again = [torch.randn(8, 5, 50)] * 60
+    few = probed(model, again, measures=ip.PromptEntropy()).report().rows[0]
+    assert "the most that 8 different prompts can show" in few["findings"][0]
     many = probed(model, [torch.randn(500, 5, 6)], measures=ip.PromptEntropy()).report().rows[0]
     assert many["findings"] == []

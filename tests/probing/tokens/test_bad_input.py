@@ -127,3 +127,45 @@ def test_values_that_are_not_finite():
     assert says(rows["prediction_entropy"], "hold NaN or infinite values")
     for name in (*TOKENS, *POOLED):
         assert says(rows[name], "expected finite values")
+
+
+def test_what_comes_after_the_last_pass_is_told():
+    model, ids = model_of(), torch.randint(VOCABULARY, (N, T))
+    with ip.probe(model, "transformer.h.0", ip.TokenEntropy()) as probe, torch.no_grad():
+        model(ids)
+        probe.report()
+        probe.mask(torch.ones(N, T).bool())
+        with pytest.warns(UserWarning, match=r"probe\.mask\(\.\.\.\) came after the last pass"):
+            probe.report()
+        probe.target(ids[:, 0])
+        probe.pair()
+        with pytest.warns(UserWarning, match=r"target\(\.\.\.\) and .* and probe\.pair"):
+            probe.report()
+        model(ids)
+        probe.report()
+
+
+class EverySecond(torch.nn.Module):
+    def forward(self, x):
+        return x[:, ::2]
+
+
+def test_other_tokens_than_those_of_the_mask():
+    model = torch.nn.Sequential(torch.nn.Tanh(), EverySecond())
+    measures = [ip.TokenEntropy(), ip.PredictionEntropy(torch.nn.Linear(8, 9))]
+    with ip.probe(model, "1", measures) as probe:
+        probe.mask(torch.ones(N, T).tril(2).bool())
+        model(torch.randn(N, T, 8))
+    for row in probe.report().rows:
+        assert says(row, "shape (12, 3, 8) does not have the tokens of the mask")
+
+
+def test_tokens_that_rounding_alone_makes_differ():
+    model = model_of()
+    with torch.no_grad():
+        model.transformer.wpe.weight.zero_()
+    rows = rows_of(model, ids=torch.full((N, T), 3))
+    assert says(rows["curvature"], "do not differ")
+    assert says(rows["effective_rank@tokens"], "equal up to rounding")
+    assert rows["token_entropy"]["value"] == pytest.approx(0, abs=1e-9)
+    assert rows["prompt_entropy"]["value"] == pytest.approx(0, abs=1e-9)

@@ -87,6 +87,22 @@ def test_pairs_that_occur_again_are_named():
     assert codes([tuple(x.sign() for x in views(0))]) == [[], []]  # a discrete layer
 
 
+@pytest.mark.parametrize("different", [2, 4, 10])
+def test_few_prompts_that_occur_many_times_are_named(different):
+    owners = torch.arange(400) % different
+    prompts, others = (x[owners] for x in views(0, different))
+    # Another batch adds up in another order.
+    again = prompts * (1 + 1e-7 * torch.randn(400, 1, 1))
+    infonce, dime = codes([(prompts, again)])
+    assert infonce == ["near-ceiling", "copied-samples"]
+    assert dime[0] == "copied-samples"
+    assert codes([(prompts, others)])[1][0] == "copied-samples"
+    # Each time with other augmentations, the first view alone shows it.
+    row = probed(nn.Identity(), [(prompts, prompts + 0.05 * views(1, 400)[1])], ip.InfoNCE())
+    (finding,) = row.report().rows[0]["findings"]
+    assert f"400 samples, only {different} of them different, can show" in finding
+
+
 def test_merging_and_saving():
     model, pairs = net(), [views(seed) for seed in range(4)]
     whole = probed(model, pairs, ip.InfoNCE()).report().rows
@@ -123,7 +139,7 @@ def test_samples_without_a_pair_are_left_out():
 
 def test_views_of_different_numbers_are_named():
     model = nn.Identity()
-    with pytest.warns(RuntimeWarning, match="expected one row for each"):
+    with pytest.warns(RuntimeWarning, match="expected 20 samples, as the pass before had, got 19"):
         probed(model, [(torch.randn(20, 3), torch.randn(19, 3))], ip.InfoNCE())
 
 

@@ -1,5 +1,7 @@
 """What ``select=`` makes samples of, against the tokens that are picked by hand."""
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -239,15 +241,42 @@ class TestBadInput:
             masked(probe, torch.zeros(N, T, dtype=torch.bool), model, torch.randn(N, T, D))
         assert probe.report().rows[0]["value"] is None
 
-    @pytest.mark.parametrize("bad", [lambda x: 3, lambda x: x.sum(), lambda x: 1 / 0])
-    def test_functions_that_fail(self, bad):
+    @pytest.mark.parametrize(
+        ("bad", "text"),
+        [
+            (lambda x: 3, "expected a function that returns a tensor .* got 3"),
+            (lambda x: x.sum(), "expected a function that returns a tensor"),
+            (lambda x: x[:, T], r"fails at shape \(12, 7, 4\): .* raises IndexError: index 7"),
+        ],
+    )
+    def test_functions_that_fail(self, bad, text):
         model = Net()
         with (
             ip.probe(model, layers="mix", measures=ip.Entropy(select=bad)) as probe,
-            pytest.warns(RuntimeWarning, match="left out"),
+            pytest.warns(RuntimeWarning, match=text),
         ):
             model(torch.randn(N, T, D))
         assert probe.report().rows[0]["value"] is None
+
+    @pytest.mark.parametrize(
+        ("length", "select", "text"),
+        [
+            (N - 1, None, "12 samples, as the model was given shape (12, 7, 3), got shape (11,)"),
+            (N * T, None, "reshape it to (12, 7, ...) and use select='tokens'"),
+            (N - 1, "last", "for each token, got (11,). Pass what belongs to the batch"),
+            (N * T, "tokens", "for each token, got (84,). Reshape it"),
+        ],
+    )
+    def test_targets_of_another_length(self, length, select, text):
+        model = Net()
+        measure = ip.MutualInformation(reference="target", select=select)
+        with ip.probe(model, layers="mix", measures=measure) as probe:
+            probe.target(torch.randint(2, (length,)))
+            with pytest.warns(RuntimeWarning, match=re.escape(text)):
+                model(torch.randn(N, T, D))
+        (row,) = probe.report().rows
+        assert row["value"] is None
+        assert "the target could not be measured: expected" in row["findings"][0]
 
     def test_ragged_batches(self):
         model, h = nn.Linear(D, D).requires_grad_(False), ip.Histogram()
