@@ -20,6 +20,10 @@ def plain():
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), nn.Tanh())
 
 
+def short():
+    return nn.Sequential(nn.Linear(6, 4), nn.Tanh())
+
+
 def images():
     return nn.Sequential(nn.Conv2d(2, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 5))
 
@@ -96,13 +100,13 @@ CASES = {
     "nearest neighbours": (plain, ip.Entropy(ip.KNN(), samples=64), {}),
     "little memory": (plain, ip.Entropy(ip.KNN(), samples=64), {"memory": 2000}),
     "gaussian": (plain, ip.Entropy(ip.Gaussian(), samples=64), {}),
-    "information": (plain, ip.MutualInformation(samples=64), {}),
-    "information, previous": (plain, ip.MutualInformation(reference="previous", samples=64), {}),
-    "information, target": (plain, ip.MutualInformation(reference="target", samples=64), {}),
-    "information, critic": (plain, ip.MutualInformation(ip.Critic(steps=20), samples=64), {}),
-    "dependence": (plain, ip.TotalCorrelation(samples=64), {}),
-    "dependence, all moments": (plain, ip.TotalCorrelation(samples=None), {}),
-    "projected": (plain, ip.MutualInformation(samples=64, project=2), {}),
+    "information": (short, ip.MutualInformation(samples=64), {}),
+    "information, previous": (short, ip.MutualInformation(reference="previous", samples=64), {}),
+    "information, target": (short, ip.MutualInformation(reference="target", samples=64), {}),
+    "information, critic": (short, ip.MutualInformation(ip.Critic(steps=20), samples=64), {}),
+    "dependence": (short, ip.TotalCorrelation(samples=64), {}),
+    "dependence, all moments": (short, ip.TotalCorrelation(samples=None), {}),
+    "projected": (short, ip.MutualInformation(samples=64, project=2), {}),
     "tokens": (sequences, ip.Entropy(select="tokens"), {}),
     "last tokens": (sequences, ip.Entropy(ip.KNN(), select="last", samples=64), {}),
     "curvature": (sequences, ip.Curvature(), {}),
