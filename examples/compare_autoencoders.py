@@ -31,6 +31,9 @@ from tqdm import tqdm
 
 import infoprobe as ip
 
+# So many images of the test set are measured.
+MEASURED = 1000
+
 # One pseudo-count per bin, as in the paper, keeps divergences finite.
 SHARED_BINS = ip.Histogram(bins=256, pseudocount=1)
 PAPER = ip.Histogram(bins=1000, range="own", pseudocount=1)
@@ -113,7 +116,7 @@ def _parse(
         train, test = autoencoders.images(options, options.data_root)
     except (RuntimeError, AssertionError, OSError, ValueError) as error:
         parser.error(str(error))
-    return options, (train, test[:1000])
+    return options, (train, test[:MEASURED])
 
 
 def _trained_and_measured(

@@ -68,6 +68,8 @@ class TestExactLedger:
         assert again.pop("training seconds") is None
         assert found.pop("training seconds") > 0
         assert again == found
+        with pytest.raises(ValueError, match="is of a training with another seed: there 0"):
+            self.run(short, tmp_path, "--checkpoints", str(checkpoints), "--seed", "1")
 
     def test_decoders(self, short):
         """A linear decoder has known singular values, and the units of the code do not matter."""
@@ -113,11 +115,6 @@ class TestExactLedger:
         assert (found["singular"], found["collapsed"]) == (3, 1)
         assert short.with_error(found) == "-inf"
         assert short.finite({"a": [found["exact"], 1.5, "b"]}) == {"a": [None, 1.5, "b"]}
-
-    def test_checkpoints_of_another_training(self, short, tmp_path):
-        self.run(short, tmp_path, "--checkpoints", str(tmp_path / "models"))
-        with pytest.raises(ValueError, match="is of a training with another seed: there 0"):
-            self.run(short, tmp_path, "--checkpoints", str(tmp_path / "models"), "--seed", "1")
 
     @pytest.mark.parametrize(
         ("arguments", "message"),

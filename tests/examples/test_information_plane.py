@@ -59,7 +59,8 @@ class TestInformationPlane:
         )
         assert value == pytest.approx(math.log(128) + short.EXCESS, abs=0.01)
 
-    def test_measuring_does_not_disturb_training(self, short, tmp_path):
+    def test_measuring_does_not_disturb_training(self, short, tmp_path, monkeypatch):
+        monkeypatch.setattr(short, "PATTERNS", 32)
         last = []
         for measurements in ("2", "3"):
             rows = self.run(short, tmp_path, "--measurements", measurements)["tanh"]
