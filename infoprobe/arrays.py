@@ -135,7 +135,7 @@ def _way_out(x: Any) -> str:
     """What to do with something that is no array of numbers."""
     if hasattr(x, "toarray"):
         return "Pass x.toarray() of a sparse matrix."
-    if isinstance(x, (list, tuple)) or getattr(x, "shape", ()):
+    if isinstance(x, (list, tuple)) or (hasattr(x, "shape") and x.shape):
         return (
             "Pass numbers: of a data frame the columns that hold numbers, and in place of texts "
             "or categories np.unique(x, return_inverse=True)[1]."

@@ -98,7 +98,7 @@ def test_labels_and_own_functions():
 @pytest.mark.parametrize(
     ("measure", "tensors", "problem"),
     [
-        ("mutual_information", [data(), data()], r"^measure: expected a method such as"),
+        (3, [data(), data()], r"^measure: expected a method such as"),
         (ip.entropy, [data()], r"^measure: .* which no permutation changes"),
         (
             ip.KNN().conditional_mutual_information,
@@ -124,13 +124,10 @@ def test_a_name_stands_for_the_estimator_that_suits_the_data():
     ):
         by_name = function("mutual_information", x, y, **settings)
         by_method = function(chosen.mutual_information, x, y, **settings)
-        assert all(
-            map(torch.equal, map(torch.as_tensor, by_name), map(torch.as_tensor, by_method))
-        )
+        for one, other in zip(by_name, by_method, strict=True):
+            assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
         with pytest.raises(ValueError, match=r"^measure: expected one of 'entropy', .* 'mutual'"):
             function("mutual", x, y)
-        with pytest.raises(TypeError, match=r"^measure: expected a method .* or the name"):
-            function(3, x, y)
     for function in (ip.choose, ip.pointwise):
-        with pytest.raises(TypeError, match="^measure: expected the name of a measure"):
+        with pytest.raises(TypeError, match=r"^measure: expected the name of a measure"):
             function(ip.KNN().mutual_information, x, y)
