@@ -90,13 +90,18 @@ def _from_elsewhere(x: Any, name: str) -> Tensor:
     try:
         return from_dlpack(x)
     except Exception as error:  # somebody else's: of a device, a type, or read-only memory
-        if hasattr(x, "__array__"):
+        problem, cause = str(error), error
+    if hasattr(x, "__array__"):
+        try:
             return _from_array(x, name)  # a copy
-        raise ArgumentTypeError(
-            name,
-            f"expected an array that torch can share, got {type(x).__name__}{_dtype_of(x)} "
-            f"({error}). Copy it to the CPU as a NumPy array, or to a device that torch has.",
-        ) from error
+        except ArgumentTypeError as error:
+            problem, cause = f"{problem}; {error.__cause__}", error
+    raise ArgumentTypeError(
+        name,
+        f"expected an array that torch can share, got {type(x).__name__}{_dtype_of(x)} "
+        f"({problem}). Copy it to the CPU as a NumPy array (x.get() in CuPy), or to a device that "
+        "torch has.",
+    ) from cause
 
 
 def _from_array(x: Any, name: str) -> Tensor:
@@ -122,9 +127,20 @@ def _from_array(x: Any, name: str) -> Tensor:
         raise ArgumentTypeError(
             name,
             f"expected a tensor or an array of real numbers, got "
-            f"{type(x).__name__}{_dtype_of(x)} ({error}). "
-            "Convert it to a numeric torch tensor first.",
+            f"{type(x).__name__}{_dtype_of(x)} ({error}). {_way_out(x)}",
         ) from error
+
+
+def _way_out(x: Any) -> str:
+    """What to do with something that is no array of numbers."""
+    if hasattr(x, "toarray"):
+        return "Pass x.toarray() of a sparse matrix."
+    if isinstance(x, (list, tuple)) or (hasattr(x, "shape") and x.shape):
+        return (
+            "Pass numbers: of a data frame the columns that hold numbers, and in place of texts "
+            "or categories np.unique(x, return_inverse=True)[1]."
+        )
+    return "Convert it to a numeric torch tensor first."
 
 
 def _is_masked(x: Any, depth: int = 0) -> bool:

@@ -71,7 +71,8 @@ def extent(x: Tensor, name: str) -> tuple[float, float]:
             name,
             f"expected finite values, got {nan:,} NaN and {infinite:,} infinite among "
             f"{x.numel():,} ({share:.3%}), shape {tuple(x.shape)}. "
-            "Find where they arise, or pass x[x.isfinite()] if they may be left out.",
+            "Find where they arise, or leave out the samples that hold them, and in other "
+            "arguments those that belong to them.",
         )
     return low, high
 

@@ -1,7 +1,9 @@
 """Arrays of other libraries come in by DLPack."""
 
 import numpy as np
+import pandas
 import pytest
+import scipy.sparse
 import torch
 
 import infoprobe as ip
@@ -82,6 +84,39 @@ def test_memory_that_cannot_be_shared_is_copied():
 def test_a_device_that_torch_does_not_know_is_named():
     with pytest.raises(TypeError, match=r"^q: .* share, got Elsewhere \(not on device 7\)\. Copy"):
         ip.kl_divergence(data(), Elsewhere(data()))
+
+
+class OnGPU(Elsewhere):
+    """An array of CuPy, which NumPy does not copy by itself."""
+
+    def __array__(self, *_, **__):
+        raise TypeError("use .get()")
+
+
+def test_both_reasons_are_told_where_nobody_can_read_an_array():
+    reasons = r"got OnGPU \(not on device 7; use \.get\(\)\)\. Copy it .* \(x\.get\(\) in CuPy\)"
+    with pytest.raises(TypeError, match=reasons):
+        ip.entropy(OnGPU(data()))
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pandas.Series, pandas.Categorical])
+def test_texts_are_refused_with_a_way_out_that_works(kind):
+    labels, x = kind(["a", "c", "b"] * 20), data()
+    with pytest.raises(TypeError, match=r"y: .* np\.unique\(x, return_inverse=True\)\[1\]\.$"):
+        ip.mutual_information(x, labels)
+    assert ip.mutual_information(x, np.unique(labels, return_inverse=True)[1]).isfinite()
+
+
+def test_other_things_that_hold_no_numbers():
+    frame = pandas.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+    with pytest.raises(TypeError, match="of a data frame the columns that hold numbers"):
+        ip.entropy(frame)
+    assert ip.entropy(frame[["a"]]).isfinite()
+    with pytest.raises(TypeError, match=r"Pass x\.toarray\(\)"):
+        ip.entropy(scipy.sparse.eye(3))
+    for thing in (None, "text", {"a": 1.0}, torch.nn.ReLU()):
+        with pytest.raises(TypeError, match="Convert it to a numeric torch tensor"):
+            ip.entropy(thing)
 
 
 def test_complex_and_empty_arrays_are_refused_as_tensors_are():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import infoprobe as ip
 
@@ -21,3 +22,9 @@ def test_importing_it_is_light():
     code = f"import sys, infoprobe; print([m for m in {optional} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_package_holds_code_and_templates_alone():
+    files = [path for path in Path(ip.__file__).parent.rglob("*") if path.is_file()]
+    others = {path.suffix for path in files} - {".py", ".pyc"}
+    assert others == {".typed", ".html", ".css", ".js"}

@@ -87,6 +87,12 @@ def arguments_of(measure: str, offered: Container[str], tensors: Sequence[Any]) 
         TypeError: There are too many or too few tensors.
         ValueError: The measure is none of those that are offered.
     """
+    if callable(measure):
+        raise ArgumentTypeError(
+            "measure",
+            "expected the name of a measure, such as 'mutual_information', got a function. An "
+            "estimator is an argument of its own.",
+        )
     checks.require_one_of(measure, [name for name in ARGUMENTS if name in offered], "measure")
     arguments = ARGUMENTS[measure]
     if len(tensors) != len(arguments.names):

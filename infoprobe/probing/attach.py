@@ -42,7 +42,8 @@ def probe(
 
     At a plain module, the first floating-point tensor of its inputs and of its outputs is
     measured; at an invertible module, all tensors together are, without conditions and without
-    the log-determinant.
+    the log-determinant. Of a model with several inputs, all that refers to "the input" means one
+    of them: the first, unless ``input`` names another.
 
     Arguments:
         model: Any module, a transform of ``torch.distributions``, or a distribution made of

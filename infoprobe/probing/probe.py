@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn, SupportsIndex
 
 import torch
 from torch import nn
@@ -42,7 +42,7 @@ class Probe:
     It is a context manager: the hooks stay on the model until the end of the ``with`` block,
     whatever is raised in it. The report stays readable afterwards. Another ``with`` block of the
     same probe attaches the hooks again and goes on. A probe that nobody refers to any more takes
-    its hooks along.
+    its hooks along. It can be neither copied nor pickled, but :meth:`state_dict` can.
     """
 
     def __init__(
@@ -69,6 +69,13 @@ class Probe:
                 raise RuntimeError("probe: the model is no longer there. Probe another one.")
             self._attach(model)
         return self
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "A probe can be neither copied nor pickled, since its hooks are on one model. Save "
+            "probe.state_dict(), from which another probe with the same measures goes on, or "
+            "probe.report().save(path)."
+        )
 
     def __del__(self) -> None:
         # It can give no report any more, so its hooks go with it.

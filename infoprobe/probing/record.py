@@ -243,7 +243,8 @@ class Record:
         output = used[needs[-1]]
         used_samples: dict[Need, int] = {}
         reading: Reading | None = None
-        findings: list[str] = []
+        # First of all, which tensors the value is about.
+        findings = list(dict.fromkeys(note for x in used.values() for note in sorted(x.notes)))
         left_out = 0
         levels: Levels | None = None
         if not any(kept.is_empty for kept in used.values()):
@@ -325,7 +326,6 @@ class Record:
             n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
         for x in used.values():
-            yield from sorted(x.notes)
             yield from x.remarks()
         yield from self.doubts
 

@@ -34,7 +34,9 @@ from infoprobe.rows import LayerCall
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
-_NO_TARGET = Problem("there is none. Call probe.target(y) before the forward pass.")
+_NO_TARGET = Problem(
+    "there is none. Call probe.target(y) before the forward pass; of a callback, set target=."
+)
 
 
 class Recorder:

@@ -11,6 +11,7 @@ from infoprobe import checks
 from infoprobe.directions import Direction
 from infoprobe.errors import ArgumentValueError
 from infoprobe.reporting import comparison_plot, plot
+from infoprobe.reporting.collection import Rows
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, pivot
@@ -64,7 +65,7 @@ class _Line(NamedTuple):
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Rows[ComparedRow]):
     """Two reports side by side, for two models, two checkpoints or two runs.
 
     Rows belong together if they have the same layer, direction, call, measure, reference and

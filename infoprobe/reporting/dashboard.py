@@ -82,4 +82,5 @@ def _findings(latest: list[Row], ax: Axes) -> None:
     ax.set_ylim(max(4, len(counts)) - 0.5, -0.5)
     ax.margins(x=0.1)
     axes.name_ticks(ax.yaxis, [code or "other" for code in kinds])
+    ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("values with a finding of this kind")

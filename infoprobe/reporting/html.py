@@ -14,7 +14,7 @@ from infoprobe.findings import code_of
 from infoprobe.reporting import plot
 from infoprobe.reporting.names import printable
 from infoprobe.reporting.pivot import Column, column_names, pivot
-from infoprobe.reporting.table import MISSING, NO_VALUE, number, standard_error, width_notes
+from infoprobe.reporting.table import MISSING, number, standard_error, width_notes
 from infoprobe.rows import LayerCall, Row, numbered
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Up to how many calls of layers figures stand side by side.
 _NARROW = 12
+_NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 
 
 class _Cell(NamedTuple):
@@ -167,7 +168,7 @@ def _grid(rows: list[Row], settings: Mapping[str, str]) -> _Grid:
         columns=heads,
         lines=made,
         units=", ".join(dict.fromkeys(row["unit"] for row in rows)) or "nats",
-        no_value=NO_VALUE if any(row["value"] is None for row in rows) else "",
+        no_value=_NO_VALUE if any(row["value"] is None for row in rows) else "",
         widths=width_notes(rows, settings),
         findings=list(found.values()),
     )

@@ -11,6 +11,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.findings import code_of
 from infoprobe.libraries.log_determinants import CONDITIONAL
 from infoprobe.reporting import ledger_plot
+from infoprobe.reporting.collection import Rows
 from infoprobe.reporting.frames import frame
 from infoprobe.reporting.names import short_names
 from infoprobe.reporting.table import aligned, number
@@ -65,7 +66,7 @@ class LedgerRow(TypedDict):
 
 
 @dataclass(frozen=True, repr=False)
-class Ledger:
+class Ledger(Rows[LedgerRow]):
     r"""What each invertible layer of a pass adds to differential entropy, and the sums.
 
     Attributes:

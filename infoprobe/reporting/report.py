@@ -18,6 +18,7 @@ from infoprobe.reporting import (
     loggers,
     table,
 )
+from infoprobe.reporting.collection import Rows
 from infoprobe.reporting.comparison import Comparison, compared, require_names
 from infoprobe.reporting.figures import Figures
 from infoprobe.reporting.frames import frame
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False)
-class Report(Figures):
+class Report(Rows[Row], Figures):
     """The result of a measuring session: one row for each measure at each call of each layer.
+
+    ``len(report)`` is the number of rows, and ``for row in report`` goes over them.
 
     Attributes:
         rows: Dictionaries with the keys of :class:`infoprobe.rows.Row`: ``layer, type,

@@ -13,7 +13,6 @@ from infoprobe.reporting.width import folded, terminal_width
 from infoprobe.rows import LayerCall, Row, label
 
 MISSING = "–"
-NO_VALUE = f"{MISSING} means that a measure has no value at that layer"
 HEADS = ("layer", "type", "direction", "n", "d")
 _LEFT = HEADS[:3]
 # The settings with the width of a histogram's bins, followed by its repr.
@@ -65,8 +64,7 @@ def report_table(rows: list[Row], settings: Mapping[str, str]) -> str:
             f"to {hidden[-1].name}."
         )
     notes += _finding_notes(rows)
-    if any(row["value"] is None for row in rows):
-        notes.append(f"{NO_VALUE}; report.rows says why.")
+    notes += _reasons(row for row in rows if row["value"] is None)
     table = [[printable(cell) for cell in line] for line in table]
     parts, common = folded(table, len(HEADS), terminal_width())
     notes[:0] = [common] if common else []
@@ -96,13 +94,32 @@ def _finding_notes(rows: list[Row]) -> list[str]:
     notes = []
     for found in listed[:_NOTES]:
         row, sentence = found[0]
-        others = len({id(row) for row, _ in found}) - 1
-        also = f" and {others:,} more" if others else ""
-        notes.append(f"* {scalar_key(row)}{also}: {sentence}")
+        notes.append(f"* {_places(row, len({id(row) for row, _ in found}))}: {sentence}")
     left = sum(map(len, listed[_NOTES:]))
     if left:
         notes.append(f"* and {left:,} more findings of other kinds; report.findings() has all")
     return notes
+
+
+def _reasons(rows: Iterable[Row]) -> list[str]:
+    """Why rows have no value, the most frequent reason first."""
+    kinds: dict[str, list[Row]] = {}
+    for row in rows:
+        kinds.setdefault(" ".join(row["findings"]), []).append(row)
+    listed = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    notes = [
+        f"{MISSING} {_places(those[0], len(those))}: {reason or 'there is no value.'}"
+        for reason, those in listed[:_NOTES]
+    ]
+    left = sum(len(those) for _, those in listed[_NOTES:])
+    if left:
+        notes.append(f"{MISSING} and {left:,} more for other reasons; report.rows has all")
+    return notes
+
+
+def _places(row: Row, times: int) -> str:
+    """Where something is, and how often it is there."""
+    return scalar_key(row) + (f" and {times - 1:,} more" if times > 1 else "")
 
 
 def findings_by_code(rows: Iterable[Row]) -> dict[str, list[tuple[Row, str]]]:

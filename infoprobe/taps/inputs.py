@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
+from infoprobe.findings import Finding
 from infoprobe.libraries.wrappers import unwrapped
 from infoprobe.taps.tensors import main_tensor
 from infoprobe.torch_internals import dtype_of
@@ -66,9 +67,14 @@ class Inputs:
             return ""
         name = next((name for name, x in given.items() if x is found[0]), "another tensor")
         others = ", ".join(other for other in given if other != name)
-        return (
-            f"The model's input is taken to be {name}; it was given {others}, too. Choose by "
-            "ip.probe(model, input=...)."
+        return str(
+            Finding(
+                "warning",
+                f"The model's input is taken to be {name}; it was given {others}, too",
+                len(given) - 1,
+                "Choose by ip.probe(model, input=...).",
+                code="several-inputs",
+            )
         )
 
     def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.arrays import ArrayLike
-from infoprobe.errors import ArgumentError
+from infoprobe.errors import ArgumentError, ArgumentTypeError
 from infoprobe.estimators import KNN, Histogram
 from infoprobe.estimators.arguments import (
     ARGUMENTS,
@@ -21,6 +21,10 @@ from infoprobe.estimators.arguments import (
 )
 from infoprobe.estimators.gaussian import require_independent_features
 from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.protocols import method_of
+
+Estimate = Callable[..., Tensor]
+Measure = Estimate | str
 
 # The most bins that integers get, one for each: counts of them take 8 bytes a bin.
 _MOST_BINS = 1 << 20
@@ -96,6 +100,30 @@ def choose(measure: str, *tensors: ArrayLike) -> Choice:
     if labels:  # No estimator has these measures of integers: nearest neighbours say so.
         return Choice(KNN(), ("Only nearest neighbours offer this measure.",))
     return _of_densities({name: checks.samples(x, name) for name, x in given.items()})
+
+
+def measure_of(measure: Measure, tensors: Sequence[ArrayLike], example: str) -> Estimate:
+    """What computes a measure that the user has given as a function or by its name.
+
+    Arguments:
+        measure: A function of tensors, or the name of a measure, which is then computed by the
+            estimator that :func:`choose` chooses for these tensors.
+        tensors: The arguments of the measure.
+        example: A method of an estimator that the user could pass, for the error message.
+
+    Raises:
+        TypeError: ``measure`` is neither.
+        ValueError: There is no measure of this name.
+    """
+    if isinstance(measure, str):
+        return method_of(choose(measure, *tensors).estimator, measure)
+    if not callable(measure):
+        raise ArgumentTypeError(
+            "measure",
+            f"expected a method such as {example}, a function of tensors, or the name of a "
+            f"measure, got {checks.shown(measure)}.",
+        )
+    return measure
 
 
 def _pooled(arguments: Arguments, given: Mapping[str, Tensor]) -> Choice:

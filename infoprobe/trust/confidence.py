@@ -17,6 +17,7 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS
 from infoprobe.estimators.histogram.histogram import Histogram
 from infoprobe.progress import progress_bar, showing
+from infoprobe.trust.choose import Measure, measure_of
 from infoprobe.units import nats_per_unit
 
 
@@ -37,7 +38,7 @@ class ConfidenceInterval(NamedTuple):
 
 
 def confidence_interval(
-    measure: Callable[..., Tensor],
+    measure: Measure,
     *tensors: ArrayLike,
     level: float = 0.95,
     resamples: int = 50,
@@ -56,7 +57,9 @@ def confidence_interval(
     samples, and otherwise each by itself.)
 
     Arguments:
-        measure: A method such as ``ip.KNN().entropy``, or any function of tensors.
+        measure: A method such as ``ip.KNN().entropy``, the name of a measure, such as
+            ``"mutual_information"``, for the estimator that :func:`infoprobe.choose` chooses, or
+            any function of tensors.
         tensors: Its arguments, each (n, ...).
         level: The probability with which the interval should cover what the measure estimates on
             average.
@@ -81,9 +84,9 @@ def confidence_interval(
         other samples, which widens the interval: give it a range.
 
     Raises:
-        TypeError: ``measure`` cannot be called.
-        ValueError: There are too few samples, the level is not within (0, 1), or estimates are
-            not finite. Other errors are raised by the measure.
+        TypeError: ``measure`` is neither a function nor a name.
+        ValueError: There is no measure of this name, there are too few samples, the level is not
+            within (0, 1), or estimates are not finite. Other errors are raised by the measure.
 
     References:
         | J. Shao & C. Wu (1989). A general theory for jackknife variance estimation. Ann.
@@ -97,12 +100,7 @@ def confidence_interval(
         >>> bool(interval.low < 2.838 < interval.high)  # ln(2 pi e)
         True
     """
-    if not callable(measure):
-        raise ArgumentTypeError(
-            "measure",
-            "expected a method such as ip.KNN().entropy, or a function of tensors, got "
-            f"{checks.shown(measure)}.",
-        )
+    estimate = measure_of(measure, tensors, "ip.KNN().entropy")
     nats = nats_per_unit(base)
     resamples = checks.require_integer(resamples, 2, None, "resamples")
     checks.require_one_of(method, ["subsample", "bootstrap"], "method")
@@ -124,15 +122,15 @@ def confidence_interval(
             )
     if generator is None:
         generator = torch.Generator().manual_seed(0)
-    together = _together(measure, samples)
+    together = _together(estimate, samples)
     found = []
     with showing(progress), progress_bar(resamples + 1, "interval", unit="estimate") as bar:
-        value = scalar_of(measure(*tensors))
+        value = scalar_of(estimate(*tensors))
         bar.update()
         with torch.no_grad():
             for _ in range(resamples):
                 drawn = _draw(samples, method, together, generator)
-                found.append(_again(measure, drawn, method))
+                found.append(_again(estimate, drawn, method))
                 bar.update()
     again = torch.stack(found)
     if not again.isfinite().all():
@@ -150,7 +148,7 @@ def confidence_interval(
         )
     # Halves without repetition vary as n samples do: s^2 / (n/2) * (1 - 1/2) = s^2 / n.
     stderr = again.std()
-    owner, name = (getattr(measure, key, None) for key in ("__self__", "__name__"))
+    owner, name = (getattr(estimate, key, None) for key in ("__self__", "__name__"))
     if isinstance(owner, Histogram) and name in ARGUMENTS:
         known = owner.estimate(name, *tensors).stderr
         stderr = stderr if known is None else torch.maximum(stderr, known.to(stderr.device))

@@ -14,6 +14,7 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.arguments import ARGUMENTS, MUTUAL_INFORMATION, TOTAL_CORRELATION
 from infoprobe.progress import progress_bar, showing
+from infoprobe.trust.choose import Measure, measure_of
 from infoprobe.trust.confidence import scalar_of
 
 
@@ -33,7 +34,7 @@ class PermutationTest(NamedTuple):
 
 
 def permutation_test(
-    measure: Callable[..., Tensor],
+    measure: Measure,
     *tensors: ArrayLike,
     permutations: int = 199,
     generator: torch.Generator | None = None,
@@ -50,8 +51,9 @@ def permutation_test(
     The test holds whatever the bias of the estimator, since permuted samples have it, too.
 
     Arguments:
-        measure: A method such as ``ip.KNN().mutual_information``, a plain function such as
-            ``ip.kl_divergence``, or any other function of two tensors of pairs.
+        measure: A method such as ``ip.KNN().mutual_information``, the name of a measure, such as
+            ``"mutual_information"``, for the estimator that :func:`infoprobe.choose` chooses, or
+            any other function of two tensors of pairs.
         tensors: Its arguments, each (n, ...).
         permutations: The number B; the least p-value is 1 / (B + 1).
         generator: Draws the permutations; ``None`` for one that starts from seed 0. Torch's
@@ -60,14 +62,15 @@ def permutation_test(
 
     Limits:
         Samples must be exchangeable: successive samples of a time series are not, and the test
-        then finds dependence where there is none. Without an estimator, the plain functions
-        choose one for each permutation. Conditional mutual information cannot be tested in this
-        way, since exchanging the samples of one variable also changes how it depends on the
-        condition.
+        then finds dependence where there is none. Plain functions such as
+        ``ip.mutual_information`` choose an estimator for each permutation anew, a name chooses
+        one for all. Conditional mutual information cannot be tested in this way, since exchanging
+        the samples of one variable also changes how it depends on the condition.
 
     Raises:
-        TypeError: ``measure`` cannot be called, is not one of these measures, or has other
-            arguments. Other errors are raised by the measure.
+        TypeError: ``measure`` is neither a function nor a name, is not one of these measures, or
+            has other arguments. Other errors are raised by the measure.
+        ValueError: There is no measure of this name.
 
     References:
         B. Phipson & G. Smyth (2010). Permutation p-values should never be zero. Stat. Appl. Genet.
@@ -78,24 +81,19 @@ def permutation_test(
         >>> ip.permutation_test(ip.KNN().mutual_information, x, x + noise).p_value
         0.005
     """
-    if not callable(measure):
-        raise ArgumentTypeError(
-            "measure",
-            "expected a method such as ip.KNN().mutual_information, or a function of tensors, got "
-            f"{checks.shown(measure)}.",
-        )
+    estimate = measure_of(measure, tensors, "ip.KNN().mutual_information")
     permutations = checks.require_integer(permutations, 1, None, "permutations")
     checks.require_generator(generator, "generator")
     samples = [checks.as_tensor(x, f"tensors[{i}]") for i, x in enumerate(tensors)]
-    shuffle = _shuffling(measure, samples)
+    shuffle = _shuffling(estimate, samples)
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     found = []
     with torch.no_grad(), showing(progress):
-        value = scalar_of(measure(*samples))
+        value = scalar_of(estimate(*samples))
         with progress_bar(permutations, "permutations", unit="estimate") as bar:
             for _ in range(permutations):
-                found.append(scalar_of(measure(*shuffle(samples, generator))).to(value.device))
+                found.append(scalar_of(estimate(*shuffle(samples, generator))).to(value.device))
                 bar.update()
     null = torch.stack(found)
     exceeding = int((null >= value).sum())

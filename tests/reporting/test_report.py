@@ -170,9 +170,9 @@ def test_a_measure_without_a_value_is_no_finding(tmp_path):
         "layer1  Linear  forward    5  2         –",
         "nats; E()",
         "* layer0/forward/entropy: look here",
-        f"{closing}; report.rows says why.",
+        "– layer1/forward/entropy: it is not invertible.",
     ]
-    assert closing not in repr(ip.Report([valued]))
+    assert "– layer1" not in repr(ip.Report([valued]))
 
     report.to_html(tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -184,6 +184,20 @@ def test_a_measure_without_a_value_is_no_finding(tmp_path):
 
     line, hollow = report.plot().lines
     assert line.get_xdata().tolist() == hollow.get_xdata().tolist() == [0]
+
+
+def test_reasons_for_missing_values_are_grouped():
+    reasons = ["It is one.", "It is one.", "It is two.", "", "It is four.", "It is five."]
+    rows = made(*[None] * len(reasons)).rows
+    report = ip.Report(
+        [row | {"findings": [x] if x else []} for row, x in zip(rows, reasons, strict=True)]
+    )
+    assert repr(report).splitlines()[-4:] == [
+        "– layer0/forward/entropy and 1 more: It is one.",
+        "– layer2/forward/entropy: It is two.",
+        "– layer3/forward/entropy: there is no value.",
+        "– and 2 more for other reasons; report.rows has all",
+    ]
 
 
 def test_table_with_several_estimators_and_calls():

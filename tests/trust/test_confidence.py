@@ -105,7 +105,8 @@ def test_the_interval_of_a_histogram_reaches_as_far_as_its_bias():
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [
-        (("entropy", gaussian(10)), {}, "measure: expected a method"),
+        ((3, gaussian(10)), {}, "measure: expected a method"),
+        (("entropie", gaussian(10)), {}, "measure: expected one of 'entropy'"),
         ((mean,), {}, "tensors: expected the arguments"),
         ((lambda x: x.mean(0), gaussian(10)), {}, "measure: expected a single number"),
         ((mean, gaussian(10)), {"generator": 3}, "generator: expected a torch.Generator"),

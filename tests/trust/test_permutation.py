@@ -98,7 +98,7 @@ def test_labels_and_own_functions():
 @pytest.mark.parametrize(
     ("measure", "tensors", "problem"),
     [
-        ("mutual_information", [data(), data()], r"^measure: expected a method such as"),
+        (3, [data(), data()], r"^measure: expected a method such as"),
         (ip.entropy, [data()], r"^measure: .* which no permutation changes"),
         (
             ip.KNN().conditional_mutual_information,
@@ -113,3 +113,21 @@ def test_labels_and_own_functions():
 def test_what_cannot_be_tested_is_refused(measure, tensors, problem):
     with pytest.raises((TypeError, ValueError), match=problem):
         ip.permutation_test(measure, *tensors)
+
+
+def test_a_name_stands_for_the_estimator_that_suits_the_data():
+    x, y = data(d=1), data(d=1) + data(d=1, seed=1)
+    chosen = ip.choose("mutual_information", x, y).estimator
+    for function, settings in (
+        (ip.permutation_test, {"permutations": 9}),
+        (ip.confidence_interval, {"resamples": 5}),
+    ):
+        by_name = function("mutual_information", x, y, **settings)
+        by_method = function(chosen.mutual_information, x, y, **settings)
+        for one, other in zip(by_name, by_method, strict=True):
+            assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+        with pytest.raises(ValueError, match=r"^measure: expected one of 'entropy', .* 'mutual'"):
+            function("mutual", x, y)
+    for function in (ip.choose, ip.pointwise):
+        with pytest.raises(TypeError, match=r"^measure: expected the name of a measure"):
+            function(ip.KNN().mutual_information, x, y)

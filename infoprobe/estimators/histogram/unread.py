@@ -176,8 +176,8 @@ def why_refused(low: float, high: float) -> str:
         )
     got = "NaN" if math.isnan(low) or math.isnan(high) else "infinite ones"
     return (
-        f"expected finite values, got {got}. Find where they arise, or pass x[x.isfinite()] if "
-        "they may be left out."
+        f"expected finite values, got {got}. Find where they arise, or leave out the samples "
+        "that hold them, and in other arguments those that belong to them."
     )
 
 

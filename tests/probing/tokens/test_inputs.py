@@ -62,7 +62,8 @@ def test_the_main_input_of_a_model_of_words():
     (row,) = probe.report().rows
     expected = measure.estimator.mutual_information(ids, ids.float().tanh())
     assert row["value"] == pytest.approx(float(expected))
-    assert any("is taken to be input_ids; it was given extra, too" in x for x in row["findings"])
+    assert "is taken to be input_ids; it was given extra, too" in row["findings"][0]
+    assert row["findings"][0].endswith(" [several-inputs]")
 
 
 def test_an_argument_that_is_not_given():
