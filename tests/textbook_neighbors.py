@@ -47,7 +47,7 @@ def distances(points, queries, metric):
     """Of all queries from all points, where both are lists of factors: the largest of each."""
     out = np.zeros((len(queries[0]), len(points[0])))
     for p, q in zip(points, queries, strict=True):
-        p, q = np.float64(p).tolist(), np.float64(q).tolist()
+        p, q = np.asarray(p, np.float64).tolist(), np.asarray(q, np.float64).tolist()
         for i, a in enumerate(q):
             for j, b in enumerate(p):
                 out[i, j] = max(out[i, j], distance(a, b, metric))
@@ -58,7 +58,7 @@ def all_distances(points, queries, metric):
     """The same with a loop over queries only, for larger samples."""
     out = np.zeros((len(queries[0]), len(points[0])))
     for p, q in zip(points, queries, strict=True):
-        p, q = np.float64(p), np.float64(q)
+        p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
         for i in range(len(q)):
             norms = np.linalg.norm(p - q[i], 2 if metric == "euclidean" else np.inf, axis=1)
             out[i] = np.maximum(out[i], norms)

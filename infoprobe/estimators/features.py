@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
 from infoprobe.estimators.special import digamma
 from infoprobe.findings import Finding
 
@@ -18,7 +19,7 @@ _COMMON = 0.01
 def feature_entropies(x: Tensor, k: int) -> Tensor:
     """The differential entropy of each feature, (d,), in nats, from its k-th neighbours."""
     n = len(x)
-    line, _ = x.double().sort(0)
+    line = ascending(x, 0).double()
     beyond = line.new_full((k, x.shape[1]), math.inf)
     line = torch.cat([-beyond, line, beyond])
     values = line[k : k + n]

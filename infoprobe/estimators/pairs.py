@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
 from infoprobe.findings import Finding
 
 # How seldom independent samples are taken for pairs.
@@ -43,7 +44,7 @@ def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
 def ranks_of_features(x: Tensor) -> Tensor:
     """The ranks of each feature that varies, with mean 0 and variance 1: (d, n) float64."""
     features = x.detach()[:, :: math.ceil(x.shape[1] / _FEATURES)].T.contiguous()
-    line = features.sort(1).values
+    line = ascending(features, 1)
     # Equal values share the mean of their ranks.
     ranks = torch.searchsorted(line, features) + torch.searchsorted(line, features, right=True)
     ranks = ranks.double()

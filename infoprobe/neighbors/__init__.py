@@ -1,6 +1,6 @@
 """Exact nearest neighbours, and exact counts of neighbours within a radius."""
 
-from infoprobe.neighbors.equal import fingerprints, occurrences, occurrences_in
+from infoprobe.neighbors.equal import equal_rows, fingerprints, occurrences, occurrences_in
 from infoprobe.neighbors.nearest import (
     TIE,
     count_within,
@@ -17,6 +17,7 @@ __all__ = [
     "Neighbors",
     "count_within",
     "distances_to",
+    "equal_rows",
     "fingerprints",
     "nearest_neighbors",
     "occurrences",

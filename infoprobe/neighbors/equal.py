@@ -13,7 +13,7 @@ _LARGEST = 2**63 - 1
 
 # Coordinates hashed at a time.
 _COLUMNS = 64
-_FEW = 8
+_FEW = 16
 
 
 def fingerprints(*factors: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ BLOCK = 1 << 15
 _BLOCK_ELSEWHERE = 1 << 24
 
 # The median of this many samples lies well within all of them.
-_SAMPLES_FOR_CENTER = 256
+_SAMPLES_FOR_CENTER = 32
 
 
 class Neighbors(NamedTuple):

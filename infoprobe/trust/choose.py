@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.arrays import ArrayLike
+from infoprobe.devices import ascending
 from infoprobe.errors import ArgumentError, ArgumentTypeError
 from infoprobe.estimators import KNN, Histogram
 from infoprobe.estimators.arguments import (
@@ -200,7 +201,7 @@ def _of_densities(samples: Mapping[str, Tensor]) -> Choice:
 
 def _repeats(x: Tensor, k: int) -> bool:
     """Whether a feature of the samples (n, d) has a value more than k times."""
-    line = x.sort(0).values
+    line = ascending(x, 0)
     return bool((line[k:] == line[:-k]).any())
 
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
 from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.splits import split_apart
 
@@ -68,7 +69,7 @@ def standardised(x: Tensor, training: Tensor, name: str) -> Tensor:
     span. Features that are constant in training become 0, since a critic has learned nothing about
     them, and outliers are clipped.
     """
-    line = training.detach().sort(0).values.double()
+    line = ascending(training.detach(), 0).double()
     low, first, median, third, high = (line[(len(line) - 1) * i // 4] for i in range(5))
     constant = low == high
     span = torch.where(constant, 1, high - low)

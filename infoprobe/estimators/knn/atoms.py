@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.errors import ArgumentValueError
-from infoprobe.neighbors import fingerprints, occurrences, search
+from infoprobe.neighbors import equal_rows, fingerprints, occurrences, search
 
 REMEDY = (
     "A density has no such atoms, and the estimate would be minus infinity or decided by them. "
@@ -50,7 +50,7 @@ def require_no_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
 
 def require_density(x: Tensor, k: int, name: str) -> None:
     """Raises a ValueError if a sample of (n, d) coincides with k others, or many with any."""
-    times = occurrences(fingerprints(x))
+    times = equal_rows([x]).times
     require_untied((times > k).unsqueeze(1), k, name)
     twins = times > 1
     if twins.double().mean() > TWINS:
@@ -86,7 +86,7 @@ def require_untied(tied: Tensor, k: int, name: str) -> None:
 
 def tied(x: Tensor, k: int) -> Tensor:
     """Which samples of (n, d) coincide with at least k others: (n,), bool."""
-    return occurrences(fingerprints(x)) > k
+    return equal_rows([x]).times > k
 
 
 def copies(factors: Sequence[Tensor]) -> Tensor:
@@ -103,7 +103,7 @@ def copies(factors: Sequence[Tensor]) -> Tensor:
       were rectified or clipped.
     """
     rows = torch.cat([factor.detach().double() for factor in factors], 1)
-    times = occurrences(fingerprints(rows))
+    times = equal_rows([rows]).times
     most = math.isqrt(len(rows))
     repeated = (times > 1) & (times <= most)
     none = torch.zeros_like(times)

@@ -55,6 +55,7 @@ from infoprobe.neighbors import (
     Metric,
     count_within,
     distances_to,
+    equal_rows,
     fingerprints,
     occurrences,
     search,
@@ -127,8 +128,8 @@ def with_labels(x: Tensor, labels: Tensor, k: int, metric: Metric) -> Tensor:
     """
     classes, index, sizes = torch.unique(labels, return_inverse=True, return_counts=True)
     groups = [(index == label).nonzero().squeeze(1) for label in range(len(classes))]
-    x = x.detach().double()
-    x = x / spreads_within(x, groups)
+    x = x.detach()
+    x = x.double() / spreads_within(x, groups)
     spheres = [_Sphere.around([x[members]], k, metric) for members in groups]
     order = torch.cat(groups).argsort()
     joint = _Sphere(*(torch.cat(parts)[order] for parts in zip(*spheres, strict=True)))
@@ -144,7 +145,7 @@ def scored(factors: Sequence[Tensor]) -> list[Tensor]:
 
 def most_equal(factors: Sequence[Tensor]) -> int:
     """How many others a sample coincides with in one of the factors, at most."""
-    return max(int(occurrences(fingerprints(factor)).max()) for factor in factors) - 1
+    return max(int(equal_rows([factor]).times.max()) for factor in factors) - 1
 
 
 def _log_counts(

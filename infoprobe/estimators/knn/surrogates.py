@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
+
 
 def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
     """Surrogates of variables that were sampled together, with their joint covariance."""
@@ -82,6 +84,6 @@ def doubled_ranks(x: Tensor) -> Tensor:
     Equal values have the mean of their ranks.
     """
     columns = x.T.contiguous()
-    line = columns.sort(1).values
+    line = ascending(columns, 1)
     below, up_to = (torch.searchsorted(line, columns, right=side) for side in (False, True))
     return (below + up_to).T

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import checks, devices
+from infoprobe.devices import ascending
 from infoprobe.errors import ArgumentValueError
 
 # Intervals of a map, and of the coarse map through quantiles that spaces the former.
@@ -171,7 +172,7 @@ def fit(x_fit: Tensor, x_stop: Tensor) -> Marginals:
             "x_fit", f"expected at least {_FEWEST} samples, got {len(x_fit)}. Pass more of them."
         )
     checks.require_varying(x_fit, "x_fit")
-    line = x_fit.double().T.sort(1).values.contiguous()
+    line = ascending(x_fit.T, 1).double().contiguous()
     chosen = _straight(line)
     best = chosen.log_likelihood(x_stop).sum(0) + _GAIN
     for edges in (_even(line), _spaced(line)):

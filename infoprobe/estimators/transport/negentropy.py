@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
+
 Statistic: TypeAlias = Callable[[Tensor], Tensor]
 
 # Gaussian samples that tell a null distribution, and how many of them are made at a time.
@@ -47,7 +49,7 @@ def spacings(x: Tensor) -> Tensor:
         O. Vasicek (1976). A test for normality based on sample entropy. J. Royal Statistical
         Society B 38(1), 54-59.
     """
-    line = x.double().T.sort(1).values
+    line = ascending(x.T, 1).double()
     n = line.shape[1]
     m = max(1, math.isqrt(n) // 3)
     up = torch.cat([line[:, m:], line[:, -1:].expand(-1, m)], 1)

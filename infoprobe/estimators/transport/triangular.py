@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from infoprobe import devices
+from infoprobe.devices import ascending
 from infoprobe.estimators.training import linear_layer
 
 _LOG_NORMAL = math.log(2 * math.pi) / 2  # minus the standard Gaussian's log-density at 0
@@ -198,7 +199,7 @@ def _mixtures(y: Tensor, components: int) -> Mixtures:
 
 def _expectation_maximisation(y: Tensor, components: int) -> Mixtures:
     """Fitted as if each component had seen one more sample at its start, so none collapses."""
-    parts = y.sort(0).values.tensor_split(components)
+    parts = ascending(y, 0).tensor_split(components)
     middle = torch.stack([part.mean(0) for part in parts], 1)
     of_parts = torch.stack([part.var(0, correction=0) for part in parts], 1)
     variance = of_parts + (y.std(0) / (2 * components)).square().unsqueeze(1)
