@@ -5,7 +5,7 @@ import torch
 
 import infoprobe as ip
 from infoprobe.estimators.pairs import paired
-from infoprobe.estimators.protocols import allows_pairs, estimate
+from infoprobe.estimators.protocols import estimate, for_pairs
 from tests.estimators.samples import normal
 
 
@@ -35,7 +35,7 @@ def test_independent_samples_are_not():
 )
 def test_the_estimators_that_need_independence_say_so(estimator):
     p, q = normal(300, 2, seed=1), normal(300, 2, seed=2)
-    assert not allows_pairs(estimator)
+    assert for_pairs(estimator) is None
     codes = [
         [finding.code for finding in estimate(estimator, "kl_divergence", p, other).findings]
         for other in (1.1 * p, 1.1 * q)
