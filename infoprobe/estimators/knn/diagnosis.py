@@ -58,6 +58,8 @@ def findings(
         ((name, x),) = samples.items()
         labels = checks.as_tensor(tensors["xy".index(name) - 1], "y")
         yield from bias_with_labels(estimator, x, labels, float(value))
+    if arguments is TOTAL_CORRELATION:
+        yield from _redundant(samples["x"], "x")
     if arguments.of_pairs or arguments is TOTAL_CORRELATION:
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)
@@ -105,7 +107,7 @@ def _redundant(x: Tensor, name: str) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"the {d:,} features span {rank:,} dimensions only, so that the entropy is minus "
-            "infinity",
+            "infinity, and a total correlation infinite",
             rank,
             f"Measure the first {rank:,} principal components, or add the noise that the "
             "measurement has.",

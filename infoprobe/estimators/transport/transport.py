@@ -37,6 +37,7 @@ from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
 from infoprobe.estimators.serial import dependent_samples
+from infoprobe.estimators.surfaces import on_a_surface
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -217,8 +218,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that its samples depend on those before them, or
-            that the samples of a divergence belong in pairs or lie far apart.
+            information is near its ceiling, or that samples depend on those before them or
+            lie on a surface, or that those of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -231,9 +232,15 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
-            findings += dependent_samples(*tensors)
             findings += unseen_dependence(float(report.value), *tensors)
-        if arguments.ARGUMENTS[measure].independent:
+        of = arguments.ARGUMENTS[measure]
+        for name, x in of.samples(tensors).items() if not of.of_pairs else ():
+            findings += (each._replace(argument=name) for each in dependent_samples(x, x))
+        if of in (arguments.ENTROPY, arguments.TOTAL_CORRELATION):
+            findings += on_a_surface(checks.samples(tensors[0], "x"), "x")
+        if of.of_pairs:
+            findings += dependent_samples(*tensors)
+        if of.independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
         return Estimate(report.value, report.stderr, findings)

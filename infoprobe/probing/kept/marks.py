@@ -103,16 +103,14 @@ class Repeats(NamedTuple):
             )
 
 
-def repeats(marks: Tensor, numbers: Tensor, samples: Sequence[Tensor]) -> Repeats:
+def repeats(marks: Tensor, samples: Sequence[Tensor]) -> Repeats:
     """Which samples were seen before, as in a second epoch; none if inputs meet by chance.
 
     Arguments:
-        marks: The marks of the samples, (n,).
-        numbers: Their numbers in the stream, (n,).
+        marks: The marks of the samples in the order in which they came, (n,).
         samples: What was kept of them at a layer, each (n, ...).
     """
-    order = torch.argsort(numbers)
-    known = order[marks[order] != UNKNOWN]
+    (known,) = (marks != UNKNOWN).nonzero(as_tuple=True)
     kinds, inverse = torch.unique(marks[known], return_inverse=True)
     places = torch.arange(len(known), device="cpu")
     first = torch.full_like(kinds, len(known)).scatter_reduce_(0, inverse, places, "amin")

@@ -120,9 +120,8 @@ class Sampling(TensorReduction):
     def repeats(self, kept: Sequence[Kept[Any]], reservoir: Reservoir) -> Repeats:
         """Which of the samples that were kept of all had come before."""
         samples = [x.samples for x in kept if isinstance(x, KeptSamples) and x.samples]
-        there = shared(reservoir, samples)
-        marks, numbers = (x[: len(there)][there] for x in (reservoir.marks, reservoir.numbers))
-        return repeats(marks, numbers, together(reservoir, samples))
+        places = shared(reservoir, samples)
+        return repeats(reservoir.marks[places], together(reservoir, samples))
 
     def remarks(
         self,
