@@ -68,7 +68,7 @@ def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
 
 
 def _classes(labels: Tensor) -> Tensor | None:
-    """Which class each sample has, (n, classes) of 0 and 1; ``None`` if each class is one piece."""
+    """The class of each sample, (n, classes) of 0 and 1; ``None`` if each class is one piece."""
     if labels[0].numel() != 1:
         return None
     kinds, inverse = torch.unique(labels.flatten(), return_inverse=True)

@@ -272,8 +272,8 @@ class Counting(TensorReduction):
                     Finding(
                         "warning",
                         f"all counts are multiples of {times}, as of samples that came {times} "
-                        f"times: the error is too small by a factor of {math.sqrt(times):.1f}, and "
-                        "it does not show how few values there are",
+                        f"times: the error is too small by a factor of {math.sqrt(times):.1f} at "
+                        "least, since it takes them for more samples",
                         float(times),
                         "Pass each sample once.",
                         code="seen-twice",
