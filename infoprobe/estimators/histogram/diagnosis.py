@@ -38,12 +38,12 @@ def diagnose(
         p, q = _counted(estimator, of_p), _counted(estimator, of_q)
         found = [*_support(estimator, p, q, value), *_edge_at_zero(estimator, p, q, value)]
         if estimator.over == "values" and estimator.range != "own":
-            shared = counts_of_all(estimator._binning, p=p, q=q)
-            found += finer_than_data(*shared)
-            for name, counts in zip("pq", shared, strict=True):
+            p_counts, q_counts = counts_of_all(estimator._binning, p=p, q=q)
+            found += finer_than_data(p_counts, q_counts)
+            for name, counts in (("p", p_counts), ("q", q_counts)):
                 found += squeezed(estimator, counts, name, counts)
             if counted and math.isfinite(value):
-                found += _wider_bins(estimator, *shared, value)
+                found += _wider_bins(estimator, p_counts, q_counts, value)
         if not counted and math.isfinite(value):
             found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, of_p, of_q, value)]
         return found
