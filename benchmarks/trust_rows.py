@@ -361,7 +361,7 @@ def _exact(x: Tensor, *, rev: bool) -> float:
         return out
 
     jacobians = torch.stack([torch.func.jacrev(one)(v) for v in x])
-    return float(torch.linalg.slogdet(jacobians.double()).logabsdet.mean())
+    return float(torch.linalg.slogdet(jacobians.detach().double()).logabsdet.mean())
 
 
 def _ledgers() -> list[RowCase]:
