@@ -9,11 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.estimators.arguments import ARGUMENTS, MUTUAL_INFORMATION, Arguments, arguments_of
+from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
 from infoprobe.estimators.errors import stderr_without_groups
-from infoprobe.estimators.feature_pairs import unseen_dependence
-from infoprobe.estimators.protocols import Estimate, method_of, offers
-from infoprobe.estimators.serial import dependent_samples
+from infoprobe.estimators.protocols import Estimate, kind_of, method_of, offers
+from infoprobe.estimators.samples_in_doubt import with_doubts
 from infoprobe.findings import Finding
 
 
@@ -55,15 +54,10 @@ class Estimator(ABC):
         """
         arguments = ARGUMENTS[measure]
         found = list(self._findings(arguments, tensors, value))
-        if arguments.of_pairs and value is not None:
-            found += dependent_samples(*tensors[:2])
-        elif value is not None and isinstance(tensors[0], Tensor):
-            for name, x in zip(arguments.names, tensors, strict=True):
-                found += (each._replace(argument=name) for each in dependent_samples(x, x))
-        below = any(finding.code == "below-bound" for finding in found)
-        if arguments is MUTUAL_INFORMATION and value is not None and not below:
-            found += unseen_dependence(float(value), *tensors)
-        return found
+        if value is None:
+            return found
+        has_density = kind_of(self) == "differential"
+        return with_doubts(found, arguments, tensors, float(value), has_density=has_density)
 
     @abstractmethod
     def _findings(

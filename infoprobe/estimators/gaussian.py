@@ -18,8 +18,10 @@ from infoprobe.estimators.covariance import Fit, ledoit_wolf
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.estimators.estimator import Estimator
 from infoprobe.estimators.features import atoms_of_features
+from infoprobe.estimators.gaussian_pairs import GaussianOfPairs
 from infoprobe.estimators.moments import GroupedMoments, SecondMoments, jackknifed_over_parts
 from infoprobe.estimators.normality import one_by_one, together
+from infoprobe.estimators.pairs import paired, shared_samples
 from infoprobe.findings import Finding
 
 # From how many nats on a bias is worth a finding, and how often it exceeds the noise.
@@ -79,7 +81,6 @@ class Gaussian(Estimator):
     shrinkage: float | Literal["ledoit-wolf"] | None = None
 
     kind: ClassVar[Literal["differential"]] = "differential"
-    allows_pairs: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if isinstance(self.shrinkage, str):
@@ -199,6 +200,11 @@ class Gaussian(Estimator):
         return self._jackknifed(arguments, tensors, GROUPS)
 
     @property
+    def for_pairs(self) -> Gaussian | GaussianOfPairs:
+        """What a probe takes for the divergence of a layer's output from its input."""
+        return GaussianOfPairs(self) if self.shrinkage is None else self
+
+    @property
     def takes_moments(self) -> bool:
         """Whether :class:`~infoprobe.estimators.moments.SecondMoments` can stand for samples.
 
@@ -221,6 +227,9 @@ class Gaussian(Estimator):
             yield from few
             if few:
                 return
+        if arguments.independent and self.shrinkage is None:
+            yield from shared_samples(samples["p"], samples["q"])
+            yield from paired(samples["p"], samples["q"])
         unlike: list[Finding] = []
         for name, x in samples.items():
             yield from atoms_of_features(x, name)

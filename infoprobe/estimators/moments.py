@@ -14,7 +14,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.errors import jackknife, widened
+from infoprobe.estimators.errors import GROUPS, jackknife, widened
 from infoprobe.estimators.protocols import Estimate, method_of
 
 # A symmetric matrix is kept, and computed, as panels of so many rows from the diagonal on: fewer
@@ -23,6 +23,9 @@ _PANELS = ((64, 16), (128, 32))
 _PANEL = 64
 
 _TENSORS = ("n", "mean", "panels", "refused")
+
+# Into how many groups samples are divided, by the most values of a sample.
+_GROUPS = {256: GROUPS, 512: 16, 1024: 8}
 
 # So many samples at most, or values of narrower ones, are converted and multiplied at once.
 _ROWS, _VALUES = 512, 1 << 18
@@ -248,6 +251,11 @@ class GroupedMoments:
 
     def __len__(self) -> int:
         return int(self.total.n)
+
+
+def groups_for(d: int) -> int:
+    """Into how many groups samples of d values are divided: a matrix is kept for each."""
+    return next((groups for most, groups in _GROUPS.items() if d <= most), 4)
 
 
 def jackknifed_over_parts(estimator: object, measure: str, *given: GroupedMoments) -> Estimate:

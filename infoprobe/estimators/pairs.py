@@ -1,4 +1,4 @@
-"""Two samples that were to be independent, and belong together row by row."""
+"""Two samples that were to be independent, and are in part the same, or belong row by row."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoprobe.devices import ascending
 from infoprobe.findings import Finding
+from infoprobe.neighbors import fingerprints
 
 # How seldom independent samples are taken for pairs.
 _CHANCE = 1e-4
@@ -38,6 +39,23 @@ def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
             "Pass independent samples: p of one half of the data and q of the other half.",
             "p, q",
             code="paired-samples",
+        )
+
+
+def shared_samples(p: Tensor, q: Tensor) -> Iterator[Finding]:
+    """A finding if samples of p (n, d) are samples of q (m, d), too."""
+    if p.shape[1] != q.shape[1]:
+        return
+    both = fingerprints(torch.cat([p.detach().double(), q.detach().to(p.device).double()]))
+    share = float(torch.isin(both[: len(p)], both[len(p) :]).double().mean())
+    if share:
+        yield Finding(
+            "warning",
+            f"{share:.1%} of the samples of the first are samples of the second, too",
+            share,
+            "A divergence needs samples that are independent: split the data first.",
+            "p, q",
+            code="shared-samples",
         )
 
 

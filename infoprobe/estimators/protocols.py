@@ -9,7 +9,8 @@ It may also have any of the following. Where it has not, the functions of this m
 
 * ``kind``: ``"discrete"`` or ``"differential"``. See :func:`kind_of`.
 * ``fewest_samples``: with how few samples it has no value; a probe must keep as many at least.
-* ``allows_pairs``: whether a divergence may be given samples in pairs. See :func:`allows_pairs`.
+* ``allows_pairs``: whether a divergence may be given samples in pairs, or ``for_pairs``: another
+  estimator that may. See :func:`for_pairs`.
 * ``require_measure(measure)``: raises an error if its settings do not allow for the method of
   this name. See :func:`require_measure`.
 * ``configuration()``: its settings as plain data. See :func:`configuration`.
@@ -214,16 +215,21 @@ def kind_of(estimator: object) -> Kind | None:
     return kind
 
 
-def allows_pairs(estimator: object) -> bool:
-    """Whether a divergence by this estimator may be given two samples that belong in pairs.
+def for_pairs(estimator: object) -> object | None:
+    """The estimator of a divergence of two samples that belong in pairs; ``None`` without one.
 
     Two samples are paired where one was computed from the other. That does no harm where the
-    distribution of each is found by itself, as by a histogram or by mean and covariance. It does
-    where samples of one are sought among those of the other, as by nearest neighbours or by a
-    critic: they are closer to each other than independent ones, and the divergence comes out too
-    low. An estimator says by ``allows_pairs = True`` that pairs do no harm.
+    distribution of each is found by itself, as by a histogram. It does where samples of one are
+    sought among those of the other, as by nearest neighbours or by a critic: they are closer to
+    each other than independent ones, and the divergence comes out too low. It also does where
+    what chance does to each is corrected for by itself, as in the closed form of Gaussians. An
+    estimator says by ``allows_pairs = True`` that pairs do no harm, or has another one for them
+    under the name ``for_pairs``.
     """
-    return bool(getattr(estimator, "allows_pairs", False))
+    if getattr(estimator, "allows_pairs", False):
+        return estimator
+    other: object | None = getattr(estimator, "for_pairs", None)
+    return other
 
 
 def diagnosis(

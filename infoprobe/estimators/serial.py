@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,12 +17,16 @@ from infoprobe.findings import Finding
 _INFLATED = 2.0
 # With fewer, independent samples of hundreds of features come near that by chance.
 _LEAST = 128
+# The most classes that labels may have, and how many standard deviations of chance do not count.
+_CLASSES, _CHANCE = 64, 4.0
 
 
 def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
     """A finding if samples resemble those before them in both x and y, (n, ...) each.
 
-    Both may be the same, for a measure of one variable.
+    Both may be the same, for a measure of one variable. Labels often come class by class, which
+    says nothing of time. So one of the two may be labels, and then the other must resemble what
+    comes before it within each class, as tokens of one sequence do, which have one label.
 
     Trends and slow oscillations of two variables that have nothing to do with each other coincide
     by chance, which looks like information. By Bartlett's formula, the variance of the
@@ -33,10 +38,21 @@ def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
     """
     variables = [checks.as_tensor(x, "x"), checks.as_tensor(y, "y")]
     n = checks.length(variables[0])
-    if n < _LEAST or not all(v.is_floating_point() for v in variables):
-        return  # Labels often come class by class, which says nothing of time.
+    if n < _LEAST:
+        return
+    labels = [v for v in variables if not v.is_floating_point()]
+    if labels:
+        samples = [checks.samples(v, "x") for v in variables if v.is_floating_point()]
+        classes = _classes(labels[0]) if len(samples) == 1 else None
+        if classes is None:
+            return
+        means = (classes.T @ samples[0].double()) / classes.sum(0).unsqueeze(1)
+        variables = [samples[0].double() - classes @ means, classes]
     of_x, of_y = (_autocorrelations(checks.samples(v, "x")) for v in variables)
-    inflation = 1 + 2 * float((of_x @ of_y.to(of_x.device).T).max())
+    of_y = of_y.to(of_x.device)
+    # Labels in long blocks resemble each other for long, and by chance the others do, too.
+    chance = 2 * _CHANCE * float(of_y.norm(dim=1).max()) / math.sqrt(n) if labels else 0.0
+    inflation = 1 + 2 * float((of_x @ of_y.T).max()) - chance
     if inflation >= _INFLATED:
         yield Finding(
             "warning",
@@ -49,6 +65,17 @@ def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
             "x" if x is y else "x, y",
             code="dependent-samples",
         )
+
+
+def _classes(labels: Tensor) -> Tensor | None:
+    """The class of each sample, (n, classes) of 0 and 1; ``None`` if each class is one piece."""
+    if labels[0].numel() != 1:
+        return None
+    kinds, inverse = torch.unique(labels.flatten(), return_inverse=True)
+    pieces = 1 + int((inverse.diff() != 0).sum())
+    if not 1 < len(kinds) <= min(_CLASSES, pieces - 1):
+        return None
+    return torch.nn.functional.one_hot(inverse, len(kinds)).double()
 
 
 def _autocorrelations(x: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ from infoprobe import checks, devices
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
-from infoprobe.findings import Finding
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances, Facts
 from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of, text_of
+from infoprobe.probing.kept.marks import Repeats
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples
 from infoprobe.probing.kept.sampling import Sampling
@@ -32,9 +32,6 @@ from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
 
 _VERSION = 4
-
-# From which share of copies on they are worth a finding.
-_MANY_COPIES = 0.01
 
 
 class Record:
@@ -245,10 +242,10 @@ class Record:
         reading: Reading | None = None
         # First of all, which tensors the value is about.
         findings = list(dict.fromkeys(note for x in used.values() for note in sorted(x.notes)))
-        left_out = 0
+        again: list[Repeats] = []
         levels: Levels | None = None
         if not any(kept.is_empty for kept in used.values()):
-            values, left_out = self._together(measure, used)
+            values, again = self._together(measure, used)
             used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
             given = [values[need] for need in needs]
             try:
@@ -277,7 +274,7 @@ class Record:
             "kind": measure.kind,
             "n": used_samples.get(list(used)[-1], output.n),
             "d": output.width,
-            "findings": [*findings, *self._remarks(used, used_samples, left_out)],
+            "findings": [*findings, *self._remarks(used, used_samples, again)],
         }
         if levels is not None:
             row["levels"] = levels
@@ -285,39 +282,32 @@ class Record:
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]
-    ) -> tuple[dict[Need, Any], int]:
-        """What a measure computes from, for each of its needs, and how many copies it lacks."""
+    ) -> tuple[dict[Need, Any], list[Repeats]]:
+        """What a measure computes from, for each of its needs, and what came several times."""
         values: dict[Need, Any] = {}
-        left_out = 0
+        again: list[Repeats] = []
         for reduction in dict.fromkeys(need.reduction for need in used):
             needs = [need for need in used if need.reduction == reduction]
             kept = [used[need] for need in needs]
             reservoir = self.reservoirs.get(reduction)
             found = reduction.together(kept, reservoir)
             if measure.distinct and isinstance(reduction, Sampling) and reservoir is not None:
-                copies = reduction.copies(kept, reservoir)
-                left_out = int(copies.sum())
-                if left_out:
-                    found = [x[~copies] for x in found if isinstance(x, Tensor)]
+                again.append(reduction.repeats(kept, reservoir))
+                if again[-1].same.any():
+                    found = [x[~again[-1].same] for x in found if isinstance(x, Tensor)]
             values |= zip(needs, found, strict=True)
-        return values, left_out
+        return values, again
 
     def _remarks(
-        self, used: Mapping[Need, Kept[Any]], used_samples: Mapping[Need, int], left_out: int
+        self,
+        used: Mapping[Need, Kept[Any]],
+        used_samples: Mapping[Need, int],
+        again: list[Repeats],
     ) -> Iterator[str]:
         """What a reader should know of the data."""
-        distinct = min(used_samples.values(), default=0)
-        if left_out and left_out >= _MANY_COPIES * (distinct + left_out):
-            kept_samples = distinct + left_out
-            found = Finding(
-                "warning",
-                f"{left_out:,} of the {kept_samples:,} samples that were kept had come before, "
-                "with the same result, and were left out",
-                left_out / kept_samples,
-                "Pass each sample once.",
-                code="seen-twice",
-            )
-            yield str(found)
+        for repeats in again:
+            yield from map(str, repeats.findings())
+        left_out = sum(int(repeats.same.sum()) for repeats in again)
         for reduction in dict.fromkeys(need.reduction for need in used):
             kept: dict[Role, Kept[Any]] = {
                 need.role: x for need, x in used.items() if need.reduction == reduction

@@ -85,3 +85,29 @@ def test_one_variable_by_itself(estimator):
     assert "dependent-samples" in [finding.code for finding in found]
     assert estimator.estimate("entropy", e).findings == []
     assert estimator.estimate("entropy", e[:, :1].sort(0).values).findings == []
+
+
+def texts(number, length, seed=0):
+    """Tokens that are alike within a text, and a label for each text that has nothing to do."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(number, 1, 2, generator=generator)
+    tokens = tokens + 0.1 * torch.randn(number, length, 2, generator=generator)
+    labels = torch.randint(0, 2, (number, 1), generator=generator).expand(number, length)
+    return tokens.flatten(0, 1), labels.flatten()
+
+
+LABELLED = [ip.KNN(), ip.Histogram(bins=8, over="samples"), ip.Critic(steps=10)]
+
+
+@pytest.mark.parametrize("estimator", LABELLED, ids=repr)
+def test_texts_that_have_one_label_for_all_their_tokens(estimator):
+    tokens, labels = texts(60, 10)
+    assert "dependent-samples" in codes(tokens, labels, estimator)
+
+
+def test_labels_of_independent_tokens():
+    for seed in range(30):
+        tokens, labels = texts(60, 10, seed)
+        tokens = noise(*tokens.shape, seed=seed)
+        tokens[:, 0] += labels  # classes differ, and within each nothing is alike
+        assert "dependent-samples" not in codes(tokens, labels, ip.KNN())

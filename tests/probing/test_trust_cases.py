@@ -211,6 +211,69 @@ def test_constant_pixels_do_not_prevent_information():
     assert "constant-units" in codes(row)
 
 
+class TestBins:
+    """Of counts, too, it is told what they cannot show."""
+
+    def test_an_outlier_squeezes_a_divergence(self):
+        x = torch.cat([normal(4000, 1), torch.tensor([[1e6]])])
+        (row,) = rows_of(Map(lambda x: 1.5 * x), x, ip.Divergence())
+        assert "squeezed-bins" in codes(row)
+
+    def test_bins_that_are_too_wide_for_one_of_two(self):
+        (row,) = rows_of(Map(lambda x: 1000 * x), normal(4000, 1), ip.Divergence())
+        assert "bins-decide" in codes(row)
+
+    def test_others_are_not_told(self):
+        for seed in range(10):
+            x = normal(4000, 4, seed=seed)
+            (row,) = rows_of(Map(lambda x: 1.5 * x), x, ip.Divergence(), batch=500)
+            assert not codes(row)
+
+    @pytest.mark.parametrize("n", [20, 300])
+    def test_epochs_show_in_counts(self, n):
+        x = normal(n, 1)
+        order = torch.cat([torch.randperm(n, generator=generator(i)) for i in range(4)])
+        for measure in (ip.Entropy(), ip.Divergence()):
+            (row,) = rows_of(nn.Identity(), x[order], measure)
+            assert "seen-twice" in codes(row)
+            (row,) = rows_of(nn.Identity(), x, measure)
+            assert "seen-twice" not in codes(row)
+
+    def test_upsampling_is_no_epoch(self):
+        model = Map(lambda x: x.repeat_interleave(4, 1))
+        (row,) = rows_of(model, normal(300, 2), ip.Entropy())
+        assert "seen-twice" not in codes(row)
+
+    def test_values_alone_in_their_bins(self):
+        (row,) = rows_of(nn.Identity(), normal(20, 1), ip.Entropy())
+        assert "too-few-values" in codes(row)
+
+
+class TestTotalCorrelation:
+    def test_a_feature_that_comes_twice(self):
+        model = Map(lambda x: torch.cat([x, x], 1))
+        (row,) = rows_of(model, normal(400, 1), ip.TotalCorrelation(ip.KNN()))
+        assert "redundant-features" in codes(row)
+
+    @pytest.mark.parametrize("estimator", [ip.Gaussian(), ip.KNN(), ip.Gaussianization()], ids=str)
+    def test_units_on_a_sphere(self, estimator):
+        (row,) = rows_of(nn.RMSNorm(12), normal(400, 12), ip.TotalCorrelation(estimator))
+        assert "thin-data" in codes(row)
+
+
+class TestTexts:
+    @pytest.mark.parametrize("samples", [4096, 500])
+    def test_tokens_that_are_alike(self, samples):
+        tokens = normal(100, 1, 2) + 0.1 * normal(100, 20, 2, seed=1)
+        labels = torch.randint(0, 2, (100,), generator=generator())
+        measure = ip.MutualInformation(reference="target", select="tokens", samples=samples)
+        (row,) = rows_of(nn.Identity(), tokens, measure, target=labels, batch=10)
+        assert "dependent-samples" in codes(row)
+        independent = normal(100, 20, 2, seed=1)
+        (row,) = rows_of(nn.Identity(), independent, measure, target=labels, batch=10)
+        assert "dependent-samples" not in codes(row)
+
+
 class TestLedger:
     """The sum of exact changes is h(output) - h(input), and so is that of the estimates."""
 

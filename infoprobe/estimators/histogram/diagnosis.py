@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from infoprobe.estimators.arguments import ENTROPY, KL_DIVERGENCE, MUTUAL_INFORMATION
 from infoprobe.estimators.ceilings import NEAR
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.misfits import finer_than_data, squeezed
 from infoprobe.estimators.histogram.tabulation import counts_of_all
 from infoprobe.estimators.histogram.undersampling import undersampling
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # From where on a figure is worth a finding: nats, and shares.
 _BIAS = 0.1
 _UNCOVERED, _APART = 0.01, 0.9
+_ALONE = 0.5
 _AT_ZERO, _NEGLIGIBLE_AT_ZERO = 0.1, 0.001
 _SENSITIVE, _NEGLIGIBLE = 0.1, 0.01
 
@@ -36,14 +38,20 @@ def diagnose(
         p, q = _counted(estimator, of_p), _counted(estimator, of_q)
         found = [*_support(estimator, p, q, value), *_edge_at_zero(estimator, p, q, value)]
         if estimator.over == "values" and estimator.range != "own":
-            found += finer_than_data(*counts_of_all(estimator._binning, p=p, q=q))
+            p_counts, q_counts = counts_of_all(estimator._binning, p=p, q=q)
+            found += finer_than_data(p_counts, q_counts)
+            for name, counts in (("p", p_counts), ("q", q_counts)):
+                found += squeezed(estimator, counts, name, counts)
+            if counted and math.isfinite(value):
+                found += _wider_bins(estimator, p_counts, q_counts, value)
         if not counted and math.isfinite(value):
             found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, of_p, of_q, value)]
         return found
     if measure == ENTROPY.measure:
         (x,) = tensors
         counts = _counted(estimator, x)
-        found = [] if counted else list(_few_values(estimator, counts))
+        few = _alone if counted else _few_values  # the error of counts includes their bias
+        found = list(few(estimator, counts))
         if estimator.over == "values":
             found += squeezed(estimator, x, "x", *counts_of_all(estimator._binning, x=counts))
         return found
@@ -90,6 +98,21 @@ def _few_values(estimator: Histogram, x: Any) -> Iterator[Finding]:
                 "x",
                 code="too-few-values",
             )
+
+
+def _alone(estimator: Histogram, x: Counts) -> Iterator[Finding]:
+    """A finding if most values are alone in their bins, so that no bias can be told from them."""
+    share = float((x.values == 1).sum() / x.values.sum())
+    if share >= _ALONE:
+        yield Finding(
+            "error",
+            f"{share:.0%} of the values are alone in their bins, so that the entropy tells their "
+            "number above all",
+            share,
+            "Measure more passes together, or use fewer bins.",
+            "x",
+            code="too-few-values",
+        )
 
 
 def _support(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Finding]:
@@ -170,6 +193,25 @@ def _bins(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Findin
             f"with half and twice the bins, the divergence is {others[0]:.3f} and "
             f"{others[1]:.3f} instead of {value:.3f} nats",
             change,
+            "The bins decide the number: quote them with it, or use an estimator for densities "
+            "such as ip.KNN.",
+            "p, q",
+            code="bins-decide",
+        )
+
+
+def _wider_bins(estimator: Histogram, p: Counts, q: Counts, value: float) -> Iterator[Finding]:
+    """A finding if a divergence of counts is decided by the bins, which can only be merged."""
+    if not isinstance(p.grid, DyadicGrid) or p.grid.size < 4:
+        return
+    width = 2 * p.grid.width
+    other = float(estimator.kl_divergence(p.at_width(width), q.at_width(width)))
+    if abs(other - value) >= max(_SENSITIVE * abs(value), _NEGLIGIBLE):
+        yield Finding(
+            "warning",
+            f"with bins of twice the width, the divergence is {other:.3f} instead of {value:.3f} "
+            "nats",
+            other - value,
             "The bins decide the number: quote them with it, or use an estimator for densities "
             "such as ip.KNN.",
             "p, q",

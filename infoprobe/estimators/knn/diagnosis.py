@@ -24,9 +24,8 @@ from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.label_bias import bias_with_labels
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.estimators.knn.thinness import of_dimension
-from infoprobe.estimators.pairs import paired
+from infoprobe.estimators.pairs import paired, shared_samples
 from infoprobe.findings import Finding
-from infoprobe.neighbors import nearest_neighbors
 
 if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
@@ -59,6 +58,8 @@ def findings(
         ((name, x),) = samples.items()
         labels = checks.as_tensor(tensors["xy".index(name) - 1], "y")
         yield from bias_with_labels(estimator, x, labels, float(value))
+    if arguments is TOTAL_CORRELATION:
+        yield from _redundant(samples["x"], "x")
     if arguments.of_pairs or arguments is TOTAL_CORRELATION:
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)
@@ -74,7 +75,7 @@ def findings(
         if estimator.calibration is None:
             yield from _bias(estimator, arguments, samples)
     if arguments.independent:
-        yield from _twins(samples["p"], samples["q"])
+        yield from shared_samples(samples["p"], samples["q"])
         if value is not None:
             yield from of_distance(samples["p"], samples["q"], estimator.k, estimator.metric)
             yield from bounds.correction_of(estimator, samples)
@@ -106,7 +107,7 @@ def _redundant(x: Tensor, name: str) -> Iterator[Finding]:
         yield Finding(
             "error",
             f"the {d:,} features span {rank:,} dimensions only, so that the entropy is minus "
-            "infinity",
+            "infinity, and a total correlation infinite",
             rank,
             f"Measure the first {rank:,} principal components, or add the noise that the "
             "measurement has.",
@@ -154,17 +155,4 @@ def _bias(
             else "Use KNN(calibration='copula'). More samples hardly help.",
             arguments.all_names,
             code="dimension-bias",
-        )
-
-
-def _twins(p: Tensor, q: Tensor) -> Iterator[Finding]:
-    share = float((nearest_neighbors(q, 1, p).distances == 0).double().mean())
-    if share:
-        yield Finding(
-            "warning",
-            f"{share:.1%} of the samples of the first are samples of the second, too",
-            share,
-            "A divergence needs samples that are independent: split the data first.",
-            "p, q",
-            code="shared-samples",
         )

@@ -27,7 +27,6 @@ from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.ceilings import HasCeiling, near_ceiling
 from infoprobe.estimators.errors import noise_of_parts
-from infoprobe.estimators.feature_pairs import unseen_dependence
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
@@ -36,7 +35,7 @@ from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import EntropyEstimator, Estimate, offers
-from infoprobe.estimators.serial import dependent_samples
+from infoprobe.estimators.samples_in_doubt import with_doubts
 from infoprobe.estimators.transport.carried import (
     Carried,
     by_itself,
@@ -217,8 +216,8 @@ class Transport(ABC):
         Returns:
             The value in nats; its standard error, given the maps, from parts of the carried
             samples of each fold; and the findings of the :meth:`report`, or that mutual
-            information is near its ceiling, or that its samples depend on those before them, or
-            that the samples of a divergence belong in pairs or lie far apart.
+            information is near its ceiling, or that samples depend on those before them or
+            lie on a surface, or that those of a divergence belong in pairs or lie far apart.
 
         Raises:
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
@@ -231,12 +230,13 @@ class Transport(ABC):
             n = report.transported["x"].n // self.folds
             if isinstance(self.residual, HasCeiling):
                 findings += near_ceiling(float(report.value), self.residual.ceiling(n), n)
-            findings += dependent_samples(*tensors)
-            findings += unseen_dependence(float(report.value), *tensors)
-        if arguments.ARGUMENTS[measure].independent:
+        of = arguments.ARGUMENTS[measure]
+        if of.independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
-        return Estimate(report.value, report.stderr, findings)
+        given = list(of.samples(tensors).values())
+        found = with_doubts(findings, of, given, float(report.value), has_density=True)
+        return Estimate(report.value, report.stderr, found)
 
     def _entropy(self, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,7 @@ from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.reach import grid_of, reach_of
 from infoprobe.estimators.histogram.unread import CountsUnread, UnreadCounts
 from infoprobe.estimators.protocols import StreamingEstimator, count_blocks
+from infoprobe.findings import Finding
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, Piece, TensorReduction
 from infoprobe.probing.kept.damage import count_of, require_counts, require_grids
@@ -27,6 +30,9 @@ from infoprobe.probing.processes.asking import Answered, Exchange, most, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
 from infoprobe.probing.selection import Select, require_select
+
+# With fewer bins, all counts may be even by chance.
+_BY_CHANCE = 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,13 +263,39 @@ class Counting(TensorReduction):
         seed: int,
         reservoir: Reservoir | None,
     ) -> Iterator[str]:
-        """That random values stand for all."""
+        """That random values stand for all, or that all samples came several times."""
         output = list(kept.values())[-1]
+        if isinstance(output, KeptCounts) and output.counts is not None:
+            times = _times(output.counts)
+            if times > 1:
+                yield str(
+                    Finding(
+                        "warning",
+                        f"all counts are multiples of {times}, as of samples that came {times} "
+                        f"times: the error is too small by a factor of {math.sqrt(times):.1f} at "
+                        "least, since it takes them for more samples",
+                        float(times),
+                        "Pass each sample once.",
+                        code="seen-twice",
+                    )
+                )
         if isinstance(output, KeptCounts) and output.counted < output.values:
             yield (
                 f"It was computed from {output.counted:,} of {output.values:,} values, drawn at "
                 f"random in every batch (seed {seed})."
             )
+
+
+def _times(counts: GroupedCounts) -> int:
+    """How many times all samples came, as far as counts tell: 1 unless it is beyond chance.
+
+    Values that repeat within each sample, as after upsampling, do so in each group of samples.
+    """
+    occupied = counts.values[counts.values > 0]
+    times = int(np.gcd.reduce(occupied.cpu().numpy()))
+    if len(occupied) < _BY_CHANCE or bool((counts.groups % times == 0).all()):
+        return 1
+    return times
 
 
 def _labels(sizes: Sequence[int]) -> Tensor:

@@ -134,18 +134,22 @@ class Samples:
 
 
 def together(reservoir: Reservoir, samples: Sequence[Samples]) -> list[Tensor]:
-    """The samples that all of them have, sample for sample."""
-    there = shared(reservoir, samples)
-    return [each.values[: len(there)].to("cpu")[there] for each in samples]
+    """The samples that all of them have, sample for sample, in the order in which they came."""
+    places = shared(reservoir, samples)
+    return [each.values.to("cpu")[places] for each in samples]
 
 
 def shared(reservoir: Reservoir, samples: Sequence[Samples]) -> Tensor:
-    """In which slots all of them have the sample that the reservoir keeps: (slots,), bool."""
+    """The slots in which all of them have the sample that the reservoir keeps, as they came.
+
+    Neighbours in time may resemble each other, which estimators look for.
+    """
     slots = min(len(reservoir.numbers), min(len(each.numbers) for each in samples))
     there = torch.ones(slots, dtype=torch.bool, device="cpu")
     for each in samples:
         there &= each.numbers[:slots] == reservoir.numbers[:slots]
-    return there
+    places = there.nonzero().squeeze(1)
+    return places[reservoir.numbers[places].argsort()]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.unread import are_fine
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import Kept, TensorReduction
-from infoprobe.probing.kept.marks import copies
+from infoprobe.probing.kept.marks import Repeats, repeats
 from infoprobe.probing.kept.refused import refused_call
 from infoprobe.probing.kept.reservoir import Reservoir
 from infoprobe.probing.kept.samples import KeptSamples, SamplesPiece, shared, together
@@ -117,11 +117,11 @@ class Sampling(TensorReduction):
         assert reservoir is not None
         return together(reservoir, samples)
 
-    def copies(self, kept: Sequence[Kept[Any]], reservoir: Reservoir) -> Tensor:
-        """Which of the samples that were kept of all came before, with the same results."""
+    def repeats(self, kept: Sequence[Kept[Any]], reservoir: Reservoir) -> Repeats:
+        """Which of the samples that were kept of all had come before."""
         samples = [x.samples for x in kept if isinstance(x, KeptSamples) and x.samples]
-        there = shared(reservoir, samples)
-        return copies(reservoir.marks[: len(there)][there], together(reservoir, samples))
+        places = shared(reservoir, samples)
+        return repeats(reservoir.marks[places], together(reservoir, samples))
 
     def remarks(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators.errors import GROUPS
-from infoprobe.estimators.moments import GroupedMoments, SecondMoments, add_outer
+from infoprobe.estimators.moments import GroupedMoments, SecondMoments, add_outer, groups_for
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.base import MERGED, Kept, Piece, Problem, TensorReduction
 from infoprobe.probing.kept.damage import count_of
@@ -172,14 +172,6 @@ def _add_outers(panels: Tensor, apart: Tensor, n: Tensor) -> None:
         add_outer(each, x, x * weight)
 
 
-def _groups(d: int) -> int:
-    """Into how many groups samples of d values are divided: a matrix is kept for each."""
-    return next((groups for most, groups in _GROUPS.items() if d <= most), 4)
-
-
-_GROUPS = {256: GROUPS, 512: 16, 1024: 8}
-
-
 @dataclass(frozen=True, eq=False)
 class Correlating(TensorReduction):
     """The mean and the covariance of all samples are kept, in groups of whole sequences.
@@ -224,7 +216,7 @@ class Correlating(TensorReduction):
         x = parts[0] if len(parts) == 1 else torch.cat(parts, 1)
         values = x.numel()
         x = run.choices.project(x, self.directions(x.shape[1]))
-        groups = _groups(x.shape[1])
+        groups = groups_for(x.shape[1])
         blocks = min(len(run.groups), groups)
         sizes = run.tokens.sizes(self.select, len(x), blocks)
         numbers = [(run.groups[0] + i) % groups for i in range(blocks)]

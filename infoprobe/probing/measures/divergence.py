@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.estimators import Histogram
-from infoprobe.estimators.protocols import DivergenceEstimator, allows_pairs
+from infoprobe.estimators.protocols import DivergenceEstimator, estimate, for_pairs
 from infoprobe.findings import Finding, code_of
 from infoprobe.probing.circumstances import Circumstances
 from infoprobe.probing.measures.base import Need, Reading
@@ -24,11 +24,12 @@ class Divergence(EstimatedMeasure):
     r"""Measures the relative entropy :math:`KL(reference \| output)` at a layer, in nats.
 
     Each sample of the output comes from one of the reference, so both lie where the other is.
-    Histograms and :class:`~infoprobe.Gaussian` compare two distributions that each was found on
-    its own, and get all samples; what chance does to both alike then cancels. Any other estimator,
-    such as nearest neighbours, takes the samples for independent. It gets the reference of one
-    half of the samples and the output of the other half, and the value is the mean of both ways
-    to take them. The halves are drawn at random, the same at every layer.
+    Histograms compare two distributions that each was found on its own, and get all samples; what
+    chance does to both alike then cancels. :class:`~infoprobe.Gaussian` without a shrinkage
+    compares the reference of each quarter of the samples with a fit to the outputs of the others.
+    Any other estimator, such as nearest neighbours, takes the samples for independent. It gets
+    the reference of one half of the samples and the output of the other half, and the value is
+    the mean of both ways to take them. The parts are drawn at random, the same at every layer.
 
     Arguments:
         estimator: The estimator, which says which random variable is meant. The default adds one
@@ -82,8 +83,11 @@ class Divergence(EstimatedMeasure):
 
     def compute(self, reference: Any, output: Any) -> Reading:
         """The divergence of the reference from the output, in nats."""
-        if allows_pairs(self.estimator):
-            return self._read(reference, output)
+        of_pairs = for_pairs(self.estimator)
+        if of_pairs is not None:
+            return Reading.of(
+                estimate(of_pairs, self._estimated, reference, output), self._arguments
+            )
         one, other = _halves(len(output))
         there = self._read(reference[one], output[other])
         back = self._read(reference[other], output[one])

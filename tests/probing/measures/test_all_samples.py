@@ -8,6 +8,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.protocols import for_pairs
 from tests.probing.helpers import Lambda, probed, save_and_load
 
 ESTIMATORS = [ip.Gaussian(), ip.Gaussian(shrinkage=0.2)]
@@ -36,15 +37,17 @@ def test_values_are_those_of_all_data_together(estimator):
     x = torch.cat(parts)
     a = model[0](x)
     b = model[1](a)
+    divergence = for_pairs(estimator).kl_divergence
     expected = [
-        *(estimator.entropy(a), estimator.total_correlation(a)),
-        *(estimator.kl_divergence(x, a), None),
-        *(estimator.entropy(b), estimator.total_correlation(b)),
-        *(estimator.kl_divergence(a, b), estimator.kl_divergence(a, b)),
+        *(estimator.entropy(a), estimator.total_correlation(a), divergence(x, a), None),
+        *(estimator.entropy(b), estimator.total_correlation(b), *[divergence(a, b)] * 2),
     ]
     for row, value in zip(rows, expected, strict=True):
         if value is not None:
-            assert row["value"] == pytest.approx(float(value), rel=1e-9)
+            # Which samples are in a fold of pairs depends on how they come.
+            folds = row["measure"] == "divergence" and estimator.shrinkage is None
+            rounding = 0.01 if folds else 1e-9
+            assert row["value"] == pytest.approx(float(value), rel=rounding)
             assert row["n"] == len(x)
             assert row["findings"] == []
             assert 0 < row["stderr"] < 0.2 * max(abs(value), 1)

@@ -1,5 +1,7 @@
 """What the circumstances of a call mean: determinism, copies, constant units and targets."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch import nn
 import infoprobe as ip
 from infoprobe.estimators.protocols import Estimate
 from infoprobe.findings import code_of
-from infoprobe.probing.kept.marks import copies, marks_of
+from infoprobe.probing.kept.marks import marks_of, repeats
 from tests.probing.helpers import Lambda
 from tests.probing.measures.helpers import Spy, data, measured
 
@@ -137,8 +139,28 @@ class TestCopies:
         model = nn.Dropout(0.5)
         (row,) = measured(model, torch.cat([x, x]), ip.Entropy(ip.Gaussian()), (50, 50))
         assert row["n"] == 100
+        assert "seen-again" in codes(row)
         (row,) = measured(model.eval(), torch.cat([x, x]), ip.Entropy(ip.Gaussian()), (50, 50))
         assert row["n"] == 50
+
+    def test_discrete_inputs_are_no_copies(self):
+        """A channel that keeps one of ten symbols in 82% of the cases."""
+        generator = torch.Generator().manual_seed(0)
+        label, other = torch.randint(10, (2, 2000), generator=generator)
+        keeps = torch.rand(2000, generator=generator) < 0.8
+        x = torch.where(keeps, label, other).unsqueeze(1).float()
+        measure = ip.MutualInformation(reference="target")
+        (row,) = measured(nn.Identity(), x, measure, (2000,), target=label)
+        truth = math.log(10) + 0.82 * math.log(0.82) + 0.18 * math.log(0.02)
+        assert row["n"] == 2000
+        assert row["value"] == pytest.approx(truth, abs=0.1)
+        assert "seen-twice" not in codes(row)
+
+    def test_rounded_inputs_are_no_copies(self):
+        x = data(1500, 1).bfloat16()
+        (row,) = measured(nn.Identity(), x, ip.Entropy(ip.Gaussian()), (1500,))
+        assert row["n"] == 1500
+        assert not row["findings"]
 
     def test_merged_and_resumed(self):
         model = nn.Identity()
@@ -173,7 +195,25 @@ class TestCopies:
         assert not (marks_of(x, first + 1) == marks).any()
         values = torch.view_as_real(x) if x.is_complex() else x
         assert len(marks.unique()) == len(torch.unique(values, dim=0))
-        assert int(copies(marks, [x]).sum()) == 50 - len(marks.unique())
+
+    def test_repetitions_are_told_by_when_they_come(self):
+        """Those of epochs come after all samples were there; those by chance come at any time."""
+        x = data(200, 1)
+        marks = marks_of(x, torch.zeros(200, dtype=torch.int64))
+        second = torch.arange(400) >= 200
+        for seed in range(20):
+            generator = torch.Generator().manual_seed(seed)
+            order = torch.cat([torch.randperm(200, generator=generator) for _ in range(2)])
+            found = repeats(marks[order], [x[order]])
+            assert torch.equal(found.same, second)
+            assert not found.changed.any()
+            found = repeats(marks[order], [x[order] + torch.arange(400.0).unsqueeze(1)])
+            assert torch.equal(found.changed, second)
+            assert not found.same.any()
+            drawn = torch.randint(200, (400,), generator=generator)
+            found = repeats(marks[drawn], [x[drawn]])
+            assert not found.same.any()
+            assert not found.changed.any()
 
 
 class TestConstants:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import infoprobe as ip
-from infoprobe.estimators.protocols import Estimate, allows_pairs
+from infoprobe.estimators.protocols import Estimate, for_pairs
 from tests.probing.measures.helpers import (
     OF_DIVERGENCE,
     SPLITS,
@@ -22,7 +22,8 @@ class TestAllSamples:
         model, x = model_of(), data()
         tensors = activations(model, x)
         references = [x] * 3 if reference == "input" else tensors[:3]
-        divergence = estimator.kl_divergence if allows_pairs(estimator) else _of_halves(estimator)
+        of_pairs = for_pairs(estimator)
+        divergence = of_pairs.kl_divergence if of_pairs else _of_halves(estimator)
         expected = [float(divergence(p, q)) for p, q in zip(references, tensors[1:], strict=True)]
         for splits in SPLITS[3:]:
             rows = measured(model, x, ip.Divergence(estimator, reference), splits)

@@ -6,6 +6,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.protocols import for_pairs
 from infoprobe.findings import code_of
 from tests.probing.helpers import H, save_and_load
 
@@ -76,7 +77,8 @@ def test_tokens_of_a_reference():
     with ip.probe(model, measures=measure) as probe:
         probe.mask(mask)
         model(x)
-    expected = ip.Gaussian().kl_divergence(x.tanh()[mask], x.tanh().sigmoid()[mask])
+    of_pairs = for_pairs(ip.Gaussian())
+    expected = of_pairs.kl_divergence(x.tanh()[mask], x.tanh().sigmoid()[mask])
     _, row = probe.report().rows
     assert row["value"] == pytest.approx(float(expected), rel=1e-5)
 
