@@ -78,29 +78,35 @@ def probe(
         seed: The seed of the choice of samples, of values and of projections. In distributed
             training, each process chooses for itself.
 
-    Limits: Activation checkpointing calls layers again during the backward pass; such calls are
-    not counted. A model that ``torch.compile`` compiled is compiled once more with the
-    hooks in it, and runs compiled; with invertible maps, :class:`~infoprobe.EntropyChange`,
-    :class:`~infoprobe.Rate` or :class:`~infoprobe.AttentionEntropy`, and after
-    ``model.compile()``, it runs uncompiled in the passes that are measured, and in a function
-    that is compiled with ``fullgraph=True`` it is not measured.
-    What is captured into a CUDA graph is not measured. On other devices than the CPU, nothing is
-    read until it is asked for, and only then are there warnings of what could not be measured.
-    Under ``torch.func.vmap`` tensors have no values to count, and the calls are left out. Each
-    thread that runs the model has passes of its own. A copy of a probed model has hooks that do
-    nothing, except that a shallow copy, such as a replica of ``torch.nn.DataParallel``, shares a
-    flow's ``inverse`` with the original and, if anything was compiled in this process, its
-    ``forward``. Nothing is measured before a flow's ``sample()`` has
-    drawn its noise. Whether a tensor made in inference mode was changed between two layers cannot
-    be known, so it is counted at both. Hooks run in the order in which they were registered: what
-    a hook that is registered after the probe makes of a layer's tensors is first seen by the
-    next layer, so register such hooks before. As torch calls a module with hooks through one
-    function more, Python's recursion limit is met by models that are nested 190 modules deep
-    rather than 240; ``sys.setrecursionlimit`` raises it. Passes within ``torch.export``,
-    ``torch.jit.trace``, ``make_fx``, FakeTensorMode or the capture of a CUDA graph are neither
-    measured nor counted, and the user's modes, such as ``FlopCounterMode``, do not see what the
-    probe computes. ``torch.jit.script`` refuses a model that is probed. A process may fork
-    while its threads run the model, as far as torch itself allows it.
+    Limits:
+        * **Compiled models.** A model that ``torch.compile`` compiled is compiled once more with
+          the hooks in it, and runs compiled. With invertible maps,
+          :class:`~infoprobe.EntropyChange`, :class:`~infoprobe.Rate` or
+          :class:`~infoprobe.AttentionEntropy`, and after ``model.compile()``, it runs uncompiled
+          in the passes that are measured; in a function that is compiled with ``fullgraph=True``
+          it is not measured then, which the report says.
+        * **Traces and modes.** Passes within ``torch.export``, ``torch.jit.trace``, ``make_fx``,
+          FakeTensorMode or the capture of a CUDA graph are neither measured nor counted, and
+          ``torch.jit.script`` refuses a model that is probed. The user's modes, such as
+          ``FlopCounterMode``, do not see what the probe computes. Under ``torch.func.vmap``
+          tensors have no values to count, and the calls are left out.
+        * **Devices.** On other devices than the CPU, nothing is read until it is asked for, and
+          only then are there warnings of what could not be measured.
+        * **Calls.** Activation checkpointing calls layers again during the backward pass; such
+          calls are not counted. Nothing is measured before a flow's ``sample()`` has drawn its
+          noise. Whether a tensor made in inference mode was changed between two layers cannot be
+          known, so it is counted at both.
+        * **Other hooks** run in the order in which they were registered. The next layer is the
+          first to show what a hook that is registered after the probe makes of a layer's tensors,
+          so register such hooks before.
+        * **Copies.** A copy of a probed model has hooks that do nothing. Only a shallow copy, such
+          as a replica of ``torch.nn.DataParallel``, shares a flow's ``inverse`` with the original
+          and, if anything was compiled in this process, its ``forward``.
+        * **Threads and processes.** Each thread that runs the model has passes of its own. A
+          process may fork while its threads run the model, as far as torch itself allows it.
+        * **Depth.** Torch calls a module with hooks through one function more, so that models meet
+          Python's recursion limit when they are nested 190 modules deep rather than 240;
+          ``sys.setrecursionlimit`` raises it.
 
     Raises:
         TypeError: ``model``, ``layers`` or ``measures`` is something else.
