@@ -26,12 +26,13 @@ from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
+from infoprobe.probing.padding import finding_on
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role, described
 from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
 
-_VERSION = 4
+_VERSION = 5
 
 
 class Record:
@@ -315,6 +316,9 @@ class Record:
             last = next(need for need in reversed(list(used)) if need.reduction == reduction)
             n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
+        padding = finding_on([x.padded for x in used.values()], self.passes)
+        if padding is not None:
+            yield str(padding)
         for x in used.values():
             yield from x.remarks()
         yield from self.doubts

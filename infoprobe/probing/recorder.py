@@ -22,6 +22,7 @@ from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
 from infoprobe.probing.one_width import from_state, state_of
+from infoprobe.probing.padding import Padding
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
 from infoprobe.probing.reducing import reported
@@ -31,6 +32,7 @@ from infoprobe.probing.selection import Tokens
 from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
+from infoprobe.taps.own_masks import OwnMask
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
@@ -140,7 +142,13 @@ class Recorder:
 
     # What the taps tell.
 
-    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
+    def begin(
+        self,
+        inputs: list[Tensor],
+        entrance: str | None,
+        several: str,
+        masks: list[OwnMask],
+    ) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock, asked_as_tensors(inputs):
             target, self._target = self._target, []
@@ -164,6 +172,7 @@ class Recorder:
                     "part was the reference."
                 )
             tokens = Tokens(mask, held[0] if n else None)
+            padding = Padding.of(masks, held[0], tokens) if masks and n else None
             has_first = is_second and last is not None and last[0] is self.record
             common = Pass(
                 self._choices,
@@ -174,6 +183,7 @@ class Recorder:
                 number,
                 is_second=is_second,
                 first=last[1] if has_first and last is not None else None,
+                padding=padding,
             )
             self._last = self.record, common.admissions, is_second
             run = Run(number, notes, self.record, common, under_vmap())

@@ -223,7 +223,17 @@ class ModuleTap:
         several = "" if own or module is not self._model else self._given.others(args, kwargs)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
-        call = self._calls.enter(module, site.path, site.place, direction, given, True, several)
+        part = None if module is self._model else module
+        call = self._calls.enter(
+            module,
+            site.path,
+            site.place,
+            direction,
+            given,
+            True,
+            several,
+            lambda: self._given.masks(args, kwargs, part),
+        )
         if call is None:
             return None
         if own:
