@@ -11,7 +11,7 @@ from infoprobe.devices import send, to_compute_with
 from infoprobe.findings import Finding
 from infoprobe.probing.selection import Chosen, Select, Tokens, has_tokens
 from infoprobe.probing.shards import local_if_whole
-from infoprobe.taps.own_masks import OwnMask
+from infoprobe.taps.arguments import OwnMask
 from infoprobe.torch_internals import outside_of_transforms, plain
 
 
@@ -23,10 +23,13 @@ class Padding:
     Arguments:
         own: Which tokens count by the mask that the model was given, (n, t), bool.
         tokens: Which tokens count by the mask of the probe, if it was given one.
+
+    Attributes:
+        own: As above.
     """
 
     def __init__(self, own: Tensor, tokens: Tokens) -> None:
-        self._own = own
+        self.own = own
         self._tokens = tokens
         self._known: dict[Select, Tensor] = {}
 
@@ -60,7 +63,7 @@ class Padding:
         """
         if isinstance(select, Chosen) or select == "positions":
             return None
-        if not any(has_tokens(x) and x.shape[:2] == self._own.shape for x in tensors):
+        if not any(has_tokens(x) and x.shape[:2] == self.own.shape for x in tensors):
             return None
         if select not in self._known:
             self._known[select] = self._found(select)
@@ -69,12 +72,12 @@ class Padding:
     def _found(self, select: Select) -> Tensor:
         shape = self._tokens.shape
         if shape is None:
-            there = (~self._own[:, _columns(select)]).any()
+            there = (~self.own[:, _columns(select)]).any()
             return torch.stack([there, torch.zeros_like(there)]).to(torch.int64)
-        if shape != self._own.shape:  # an error says so where tensors are reduced
-            return torch.zeros(2, dtype=torch.int64, device=self._own.device)
+        if shape != self.own.shape:  # an error says so where tensors are reduced
+            return torch.zeros(2, dtype=torch.int64, device=self.own.device)
         every = "tokens" if select is None else select
-        chosen = self._tokens.samples(every, self._own.unsqueeze(-1))
+        chosen = self._tokens.samples(every, self.own.unsqueeze(-1))
         there = (~chosen).any()
         return torch.stack([torch.zeros_like(there), there]).to(torch.int64)
 

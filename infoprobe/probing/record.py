@@ -28,6 +28,7 @@ from infoprobe.probing.measures.levels import Levels
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.padding import finding_on
 from infoprobe.probing.processing import add_findings_on_processing
+from infoprobe.probing.repeats import Repeats
 from infoprobe.probing.roles import Role, described
 from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
@@ -49,6 +50,7 @@ class Record:
         seed: The seed of all random choices.
         opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
         doubts: Findings on all rows.
+        repeats: How often samples came; ``None`` if no error depends on it.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -70,6 +72,8 @@ class Record:
         self.seed = seed
         self.opening: Tensor | None = None
         self.doubts: list[str] = []
+        independent = any(need.reduction.takes_for_independent for need in self.needs)
+        self.repeats: Repeats | None = Repeats() if independent else None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -142,6 +146,8 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
         self.doubts += other.doubts
+        if self.repeats is not None and other.repeats is not None:
+            self.repeats.merge(other.repeats)
 
     @property
     def projects(self) -> bool:
@@ -183,7 +189,9 @@ class Record:
         ]
         unread = [of_need.unread for _, _, of_need in kept]
         marks = [reservoir.unread for reservoir in self.reservoirs.values()]
-        parts = iter(devices.read([x for tensors in (*unread, *marks) for x in tensors]))
+        repeats = [] if self.repeats is None else self.repeats.unread
+        everything = [*unread, *marks, repeats]
+        parts = iter(devices.read([x for tensors in everything for x in tensors]))
         for (call, need, of_need), tensors in zip(kept, unread, strict=True):
             refused = of_need.take(list(itertools.islice(parts, len(tensors))))
             if refused is not None:
@@ -195,6 +203,8 @@ class Record:
                     yield call, of_need, Problem(reason).kind
         for reservoir, tensors in zip(self.reservoirs.values(), marks, strict=True):
             reservoir.take(list(itertools.islice(parts, len(tensors))))
+        if self.repeats is not None:
+            self.repeats.take(list(parts))
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
@@ -255,6 +265,7 @@ class Record:
                 findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
+                findings += self._repeated(reading, needs)
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -280,6 +291,14 @@ class Record:
         if levels is not None:
             row["levels"] = levels
         return row
+
+    def _repeated(self, reading: Reading, needs: Sequence[Need]) -> list[str]:
+        """What a reader of a standard error must know of samples that came several times."""
+        concerned = any(need.reduction.takes_for_independent for need in needs)
+        if self.repeats is None or reading.stderr is None or not concerned:
+            return []
+        finding = self.repeats.finding()
+        return [] if finding is None else [str(finding)]
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]
@@ -333,6 +352,7 @@ class Record:
             "seed": self.seed,
             "passes": self.passes,
             "turns": asdict(self.turns),
+            "repeats": None if self.repeats is None else self.repeats.state_dict(),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
                 {
@@ -355,6 +375,8 @@ class Record:
         record = cls(measures, state["seed"])
         record.passes = count_of(state["passes"])
         record.turns = Turns(**state["turns"])
+        if record.repeats is not None:
+            record.repeats = Repeats.from_state_dict(state["repeats"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:

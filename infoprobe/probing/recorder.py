@@ -26,13 +26,14 @@ from infoprobe.probing.padding import Padding
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
 from infoprobe.probing.reducing import reported
+from infoprobe.probing.repeats import marks_of_samples
 from infoprobe.probing.roles import Role, role_of
 from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run
 from infoprobe.probing.selection import Tokens
 from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
-from infoprobe.taps.own_masks import OwnMask
+from infoprobe.taps.arguments import Arguments
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
@@ -147,7 +148,7 @@ class Recorder:
         inputs: list[Tensor],
         entrance: str | None,
         several: str,
-        masks: list[OwnMask],
+        arguments: Arguments,
     ) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock, asked_as_tensors(inputs):
@@ -172,7 +173,7 @@ class Recorder:
                     "part was the reference."
                 )
             tokens = Tokens(mask, held[0] if n else None)
-            padding = Padding.of(masks, held[0], tokens) if masks and n else None
+            padding = Padding.of(arguments.masks, held[0], tokens) if n else None
             has_first = is_second and last is not None and last[0] is self.record
             common = Pass(
                 self._choices,
@@ -192,6 +193,10 @@ class Recorder:
             self.record.passes += 1
             if inputs and not run.under_vmap:
                 common.admit_all(held[0])
+            if self.record.repeats is not None and n:
+                marks = marks_of_samples(arguments, n, padding)
+                if marks is not None:
+                    self.record.repeats.add(marks)
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)

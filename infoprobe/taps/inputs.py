@@ -13,7 +13,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.findings import Finding
 from infoprobe.libraries.wrappers import unwrapped
-from infoprobe.taps.own_masks import OwnMask, own_masks
+from infoprobe.taps.arguments import Arguments
 from infoprobe.taps.tensors import is_tensor, main_tensor
 from infoprobe.torch_internals import dtype_of
 
@@ -78,10 +78,10 @@ class Inputs:
             )
         )
 
-    def masks(
+    def arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], part: nn.Module | None
-    ) -> list[OwnMask]:
-        """The masks of tokens that one call is given.
+    ) -> Arguments:
+        """All that one call is given.
 
         Arguments:
             args: The positional arguments.
@@ -89,9 +89,9 @@ class Inputs:
             part: The part of the model that is called; ``None`` for the model itself.
         """
         if not kwargs and len(args) == 1 and is_tensor(args[0]):
-            return []
+            return Arguments([], [args[0]])
         signature = self._signature if part is None else _signature(part)
-        return own_masks(_named(signature, args, kwargs))
+        return Arguments.of(_named(signature, args, kwargs))
 
     def _usual(self, kwargs: Mapping[str, Any]) -> str:
         if isinstance(self._main, str) and main_tensor(kwargs.get(self._main)):

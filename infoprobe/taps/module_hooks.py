@@ -232,7 +232,7 @@ class ModuleTap:
             given,
             True,
             several,
-            lambda: self._given.masks(args, kwargs, part),
+            lambda: self._given.arguments(args, kwargs, part),
         )
         if call is None:
             return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
-from infoprobe.taps.own_masks import OwnMask
+from infoprobe.taps.arguments import Arguments
 
 # The type of a point that the user has marked with `tap`.
 TAP = "tap"
@@ -92,7 +92,7 @@ class Sink(Protocol):
         inputs: list[Tensor],
         entrance: str | None,
         several: str,
-        masks: list[OwnMask],
+        arguments: Arguments,
     ) -> Any:
         """A pass begins with these tensors.
 
@@ -101,7 +101,7 @@ class Sink(Protocol):
             entrance: The part of the model by which the pass enters; ``None`` if it enters by
                 the model itself.
             several: What a reader must know if more tensors go in than these; else empty.
-            masks: The masks of tokens that go in besides.
+            arguments: All that the call is given.
 
         Returns:
             An object that stands for the pass; ``None`` if the sink ignores this pass.

@@ -315,10 +315,11 @@ def padded_rows(place, measures):
     torch.manual_seed(0)
     model = place(Padded(nn.Linear(6, 8), nn.ReLU()))
     masks = [torch.arange(5) < 1 + torch.arange(n).roll(n // 2).unsqueeze(1) % 5 for n in (9, 9)]
+    samples = torch.randn(9, 5, 6)
     with ip.probe(model, measures=measures) as probe:
         for given in (None, masks[1], ~masks[0]):
             for mask in masks:
-                x, own = place(torch.randn(9, 5, 6)), place(mask.long())
+                x, own = place(samples), place(mask.long())
                 if given is not None:
                     probe.mask(given)
                 with torch.no_grad():
@@ -327,7 +328,7 @@ def padded_rows(place, measures):
 
 
 @pytest.mark.parametrize("name", ["tokens", "last tokens", "curvature", "spectrum", "predictions"])
-def test_padding_that_counts_is_known_without_waiting(device, name):
+def test_padding_and_copies_are_known_without_waiting(device, name):
     _, measures, _ = CASES[name]
     here = padded_rows(lambda x: x, measures).report().rows
     device.waits.clear()
@@ -338,6 +339,8 @@ def test_padding_that_counts_is_known_without_waiting(device, name):
         (finding,) = [x for x in row["findings"] if "[padding-counted]" in x]
         assert "in 2 of 6 passes, for which the probe was given no mask" in finding
         assert "in 2 of 6 passes by the mask" in finding
+        copies = [x for x in row["findings"] if "[copied-samples]" in x]
+        assert len(copies) == (name not in ("tokens", "last tokens"))
     assert_alike(here, later)
 
 

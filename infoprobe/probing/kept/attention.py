@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -42,6 +42,8 @@ class Attending(CallReduction):
 
     head: int | None
     normalize: bool
+
+    takes_for_independent: ClassVar[bool] = True
 
     def empty(self) -> KeptAverage:
         """Nothing kept yet."""

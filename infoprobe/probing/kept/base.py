@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -320,7 +320,13 @@ class Reduction(ABC):
     """A way of keeping something: two that have the same settings are equal.
 
     Subclasses are frozen dataclasses with ``eq=False``.
+
+    Attributes:
+        takes_for_independent: Whether errors take each sample of the model for another one, so
+            that they are too small where samples come several times.
     """
+
+    takes_for_independent: ClassVar[bool] = False
 
     @cached_property
     def _identity(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -217,6 +217,8 @@ class ReadingOut(TensorReduction):
 
     read_out: ReadOut
     positions: int
+
+    takes_for_independent: ClassVar[bool] = True
 
     def empty(self) -> KeptPredictions:
         """Nothing kept yet."""

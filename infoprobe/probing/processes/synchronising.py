@@ -27,6 +27,7 @@ from infoprobe.probing.processes.outlines import (
     signature_of,
 )
 from infoprobe.probing.record import Record
+from infoprobe.probing.repeats import Repeats, pooled
 from infoprobe.probing.shards import doubt_about
 from infoprobe.probing.windows import Windows
 
@@ -87,11 +88,16 @@ def synchronised(own: Record, group: Group) -> Together:
     ]
     found = side_by_side(group, works)
     (numbers,) = side_by_side(group, [_numbers(own)])
+    repeats: list[Repeats | None] = [None, None]
+    if own.repeats is not None:
+        (both,) = side_by_side(group, [pooled(own.repeats, group.rank)])
+        repeats = [*both]
     (twins,) = side_by_side(group, [_twins(own, group)])
     records = []
     for i in range(2):
         record = Record(own.measures, own.seed)
         record.passes, record.turns = numbers[i]
+        record.repeats = repeats[i]
         record.doubts = [str(doubt_about(*twins))] if twins else []
         record.circumstances = {
             call: Circumstances.from_state_dict(known.state_dict())

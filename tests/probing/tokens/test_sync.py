@@ -53,7 +53,9 @@ def measured(batches, sync):
 
 
 def data():
-    return torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
+    x[12:16] = x[2:6]  # what both processes have
+    return x
 
 
 def work(rank, world, folder):
@@ -62,6 +64,10 @@ def work(rank, world, folder):
 
 def of_padding(row):
     return [each for each in row["findings"] if "in 40 of 40 passes by the mask" in each]
+
+
+def of_copies(row):
+    return [each for each in row["findings"] if "20% of the samples that the model" in each]
 
 
 def test_two_processes_add_up_to_one(tmp_path):
@@ -80,6 +86,8 @@ def test_two_processes_add_up_to_one(tmp_path):
                 assert row["stderr"] == pytest.approx(truth["stderr"], abs=1e-12)
             assert row["n"] == truth["n"]
             assert of_padding(row) == of_padding(truth) != []
+            assert of_copies(row) == of_copies(truth)
+            assert of_copies(row) or row["measure"] == "infonce"
 
 
 if __name__ == "__main__":
