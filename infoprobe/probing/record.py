@@ -147,7 +147,7 @@ class Record:
         self.turns.merge(other.turns)
         self.doubts += other.doubts
         if self.repeats is not None and other.repeats is not None:
-            self.repeats.merge(other.repeats)
+            self.repeats = self.repeats + other.repeats
 
     @property
     def projects(self) -> bool:

@@ -15,7 +15,6 @@ from infoprobe.findings import Finding
 from infoprobe.probing.kept.damage import counts_of, numbers_of
 from infoprobe.probing.kept.marks import marks_of
 from infoprobe.probing.padding import Padding
-from infoprobe.probing.processes.asking import Answered, everyone
 from infoprobe.probing.selection import has_tokens
 from infoprobe.probing.shards import local
 from infoprobe.taps.arguments import Arguments
@@ -41,6 +40,8 @@ class Repeats:
     """
 
     def __init__(self) -> None:
+        # Samples with larger marks are not counted.
+        self._limit = _NONE
         self._marks = torch.full((_MOST,), _NONE, device="cpu")
         self._times = torch.zeros(_MOST, dtype=torch.int64, device="cpu")
 
@@ -48,13 +49,31 @@ class Repeats:
         """Counts the samples of a pass, which have these marks, (n,)."""
         self._join(marks, torch.ones_like(marks))
 
-    def merge(self, other: Repeats) -> None:
-        """Counts what was counted of other data."""
-        self._join(other._marks, other._times)
+    def __add__(self, other: Repeats) -> Repeats:
+        """What was counted of both data."""
+        both = Repeats()
+        both._limit = min(self._limit, other._limit)
+        both._join(self._marks, self._times)
+        both._join(other._marks, other._times)
+        return both
+
+    def without(self, part: Repeats) -> Repeats:
+        """What was counted of all other data than this part of them."""
+        there = self._marks != _NONE
+        rest = Repeats()
+        full = bool(there.all())
+        rest._limit = min(self._limit, int(self._marks[-1]) if full else _NONE)
+        places = torch.searchsorted(part._marks, self._marks).clamp(max=_MOST - 1)
+        theirs = torch.where(part._marks[places] == self._marks, part._times[places], 0)
+        left = there & (self._times > theirs)
+        rest._join(self._marks[left], (self._times - theirs)[left])
+        return rest
 
     @torch.inference_mode(False)  # what is made in that mode could not be changed outside of it
     def _join(self, marks: Tensor, times: Tensor) -> None:
         device = marks.device
+        counts = marks <= self._limit
+        marks, times = torch.where(counts, marks, _NONE), torch.where(counts, times, 0)
         line, order = torch.cat([send(self._marks, device), marks]).sort()
         times = torch.cat([send(self._times, device), times]).index_select(0, order)
         begins = torch.ones_like(line)
@@ -97,27 +116,17 @@ class Repeats:
     def state_dict(self) -> dict[str, Any]:
         """All of it as tensors."""
         there = self._marks != _NONE
-        return {"marks": self._marks[there], "times": self._times[there]}
+        marks, times = self._marks[there], self._times[there]
+        return {"marks": marks, "times": times, "limit": self._limit}
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any]) -> Repeats:
         """What :meth:`state_dict` describes."""
         number = len(state["marks"])
         found = cls()
+        found._limit = int(state["limit"])
         found._join(numbers_of(state["marks"], number), counts_of(state["times"], number))
         return found
-
-
-def pooled(own: Repeats, rank: int) -> Answered[tuple[Repeats, Repeats]]:
-    """What all processes have counted, and what all but this one have."""
-    states = yield everyone(own.state_dict())
-    whole, rest = Repeats(), Repeats()
-    for i, state in enumerate(states):
-        other = Repeats.from_state_dict(state)
-        whole.merge(other)
-        if i != rank:
-            rest.merge(other)
-    return whole, rest
 
 
 def marks_of_samples(arguments: Arguments, n: int, padding: Padding | None) -> Tensor | None:

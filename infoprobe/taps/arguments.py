@@ -58,10 +58,11 @@ class Arguments(NamedTuple):
             else:
                 plain = False
         number = zlib.crc32(repr(others).encode())
-        return cls(_masks(named), tensors if plain else None, number)
+        return cls(masks_among(named), tensors if plain else None, number)
 
 
-def _masks(named: Mapping[str, Any]) -> list[OwnMask]:
+def masks_among(named: Mapping[str, Any]) -> list[OwnMask]:
+    """The masks of tokens among the arguments with these names, in their order."""
     found = []
     for name, value in _items(named):
         inside = _items(value) if not is_tensor(value) else []

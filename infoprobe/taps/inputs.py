@@ -78,6 +78,13 @@ class Inputs:
             )
         )
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the model's arguments that may be given by position, as far as known."""
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = {} if self._signature is None else self._signature.parameters
+        return [name for name, each in parameters.items() if each.kind in by_position]
+
     def arguments(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], part: nn.Module | None
     ) -> Arguments:

@@ -7,6 +7,7 @@ what a process sends, receives and holds depends on the layers, not on the numbe
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from infoprobe.probing.processes.outlines import (
     signature_of,
 )
 from infoprobe.probing.record import Record
-from infoprobe.probing.repeats import Repeats, pooled
+from infoprobe.probing.repeats import Repeats
 from infoprobe.probing.shards import doubt_about
 from infoprobe.probing.windows import Windows
 
@@ -90,8 +91,8 @@ def synchronised(own: Record, group: Group) -> Together:
     (numbers,) = side_by_side(group, [_numbers(own)])
     repeats: list[Repeats | None] = [None, None]
     if own.repeats is not None:
-        (both,) = side_by_side(group, [pooled(own.repeats, group.rank)])
-        repeats = [*both]
+        everyones = group.joined(own.repeats, operator.add)
+        repeats = [everyones, everyones.without(own.repeats)]
     (twins,) = side_by_side(group, [_twins(own, group)])
     records = []
     for i in range(2):

@@ -241,3 +241,26 @@ def test_rows_are_told_again_after_saving_and_merging():
     (finding,) = told(resumed)
     assert "in 1 of 3 passes, for which the probe was given no mask" in finding
     assert "in 1 of 3 passes by the mask" in finding
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, mask: model(ids(), mask),
+        lambda model, mask: model(input_ids=ids(), attention_mask=mask),
+        lambda model, mask: model(ids(), src_key_padding_mask=(mask == 0)),
+    ],
+)
+def test_compiled_models(call):
+    torch._dynamo.reset()
+    model = Language()
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for given, expected in ((None, "no mask"), ([PADDED] * 2, ""), ([FULL] * 2, "by the mask")):
+        with ip.probe(model, "layer", ip.TokenEntropy()) as probe, torch.no_grad():
+            for i in range(2):
+                if given is not None:
+                    probe.mask(given[i])
+                call(compiled, PADDED)
+        (finding,) = told(probe)
+        assert expected in finding
+        assert bool(finding) == bool(expected)

@@ -155,24 +155,39 @@ def marks(n, seed):
 
 
 def test_memory_is_bounded_and_the_share_is_that_of_all():
-    repeats, some = Repeats(), marks(20_000, 0)
-    for part in torch.cat([some, some[:10_000], marks(5_000, 1)]).split(777):
-        repeats.add(part)
+    some = marks(20_000, 0)
+    repeats = counted(*torch.cat([some, some[:10_000], marks(5_000, 1)]).split(777))
     assert len(repeats.state_dict()["marks"]) == 512
     # 10,000 of 25,000 different ones came twice: within four standard errors of 512 of them.
     factor = math.sqrt((15_000 + 4 * 10_000) / 35_000)
     assert repeats.finding().figure == pytest.approx(factor, abs=0.05)
 
 
+def counted(*parts):
+    repeats = Repeats()
+    for part in parts:
+        repeats.add(part)
+    return repeats
+
+
+@pytest.mark.parametrize("n", [3, 300, 5_000])
+def test_what_is_left_without_a_part_is_exact(n):
+    """As far as the whole is known; and later data are counted no further than that."""
+    a, b, later = (marks(n, 0)[marks(n, seed) % n] for seed in (1, 2, 3))
+    rest = (counted(a) + counted(b)).without(counted(a)) + counted(later)
+    limit = rest.state_dict()["limit"]
+    least, times = torch.cat([b, later]).unique(return_counts=True)
+    known = least <= limit
+    assert bool(known.all()) == (n < 512)
+    assert rest.state_dict()["marks"].tolist() == least[known][:512].tolist()
+    assert rest.state_dict()["times"].tolist() == times[known][:512].tolist()
+
+
 @pytest.mark.parametrize("n", [3, 400, 5_000])
 def test_parts_add_up_to_the_whole_exactly(n):
     stream = marks(n, 0)[torch.randint(n, (3 * n,), generator=torch.Generator().manual_seed(2))]
-    whole, merged = Repeats(), Repeats()
-    whole.add(stream)
-    for part in stream.split(n):
-        other = Repeats()
-        other.add(part)
-        merged.merge(other)
+    parts = [counted(part) for part in stream.split(n)]
+    whole, merged = counted(stream), parts[0] + parts[1] + parts[2]
     least, times = stream.unique(return_counts=True)
     for found in (whole, merged):
         assert found.state_dict()["marks"].tolist() == least[:512].tolist()
