@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -43,7 +44,9 @@ class Padding:
             tokens: Which tokens count by the mask of the probe.
         """
         for mask in masks:
-            with outside_of_transforms():
+            own: Tensor | None = None
+            # What cannot be compared, such as a sparse tensor, must not stop the model's forward.
+            with contextlib.suppress(Exception), outside_of_transforms():
                 own = _counting(mask, x)
             if own is not None:
                 return cls(own, tokens)
@@ -59,7 +62,7 @@ class Padding:
         Returns:
             Two numbers of which one may be 1: the first where the probe has no mask, and the
             second where it has one. ``None`` if the tensors do not have the tokens of the mask,
-            or if the probe's mask would not leave any out.
+            or if samples are chosen in a way that no mask changes.
         """
         if isinstance(select, Chosen) or select == "positions":
             return None

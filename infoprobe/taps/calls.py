@@ -178,7 +178,8 @@ class Calls:
             if any(map(is_fake, tensors)):
                 return None
             entrance = (stack[0].path if stack else path) or None
-            run.token = self._sink.begin(tensors, entrance, several, arguments())
+            known = arguments() if self._sink.measures_next else Arguments.unknown()
+            run.token = self._sink.begin(tensors, entrance, several, known)
             run.begun = True
         if not stack:
             running.calls.append(self)

@@ -226,6 +226,8 @@ def test_tensors_without_these_tokens():
         torch.zeros(3, 4),  # of other tokens
         torch.zeros(15),
         torch.zeros(()),
+        torch.zeros(3, 5).to_sparse(),
+        torch.zeros(3, 0),
     ],
 )
 def test_masks_about_something_else(mask):
