@@ -265,7 +265,9 @@ class Record:
                 findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
-                findings += self._repeated(reading, needs)
+                independent = any(need.reduction.takes_for_independent for need in needs)
+                if self.repeats is not None and reading.stderr is not None and independent:
+                    findings += map(str, self.repeats.findings())
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -291,14 +293,6 @@ class Record:
         if levels is not None:
             row["levels"] = levels
         return row
-
-    def _repeated(self, reading: Reading, needs: Sequence[Need]) -> list[str]:
-        """What a reader of a standard error must know of samples that came several times."""
-        concerned = any(need.reduction.takes_for_independent for need in needs)
-        if self.repeats is None or reading.stderr is None or not concerned:
-            return []
-        finding = self.repeats.finding()
-        return [] if finding is None else [str(finding)]
 
     def _together(
         self, measure: Measure, used: Mapping[Need, Kept[Any]]

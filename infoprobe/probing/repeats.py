@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,16 +94,16 @@ class Repeats:
         if read:
             self._marks, self._times = read
 
-    def finding(self) -> Finding | None:
-        """What a reader of a standard error must know; ``None`` if samples hardly repeat."""
+    def findings(self) -> Iterator[Finding]:
+        """What a reader of a standard error must know; nothing if samples hardly repeat."""
         times = self._times[self._marks != _NONE].double()
         total = float(times.sum())
         # A sample that comes c times among n has the weight c / n in a mean, and not 1 / n.
         factor = math.sqrt(float(times.square().sum()) / total) if total else 1.0
         if factor < _TOO_SMALL:
-            return None
+            return
         share = 1 - len(times) / total
-        return Finding(
+        yield Finding(
             "warning",
             f"{share:.0%} of the samples that the model was given had come before, and the "
             "standard error takes them for independent: it is too small by a factor of up to "
