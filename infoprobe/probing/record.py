@@ -25,10 +25,10 @@ from infoprobe.probing.kept.samples import KeptSamples
 from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.occurrences import Occurrences
 from infoprobe.probing.one_width import DraftRow
 from infoprobe.probing.padding import finding_on
 from infoprobe.probing.processing import add_findings_on_processing
-from infoprobe.probing.repeats import Repeats
 from infoprobe.probing.roles import Role, described
 from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
@@ -50,7 +50,7 @@ class Record:
         seed: The seed of all random choices.
         opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
         doubts: Findings on all rows.
-        repeats: How often samples came; ``None`` if no error depends on it.
+        occurrences: How often samples came; ``None`` if no error depends on it.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -73,7 +73,7 @@ class Record:
         self.opening: Tensor | None = None
         self.doubts: list[str] = []
         independent = any(need.reduction.takes_for_independent for need in self.needs)
-        self.repeats: Repeats | None = Repeats() if independent else None
+        self.occurrences: Occurrences | None = Occurrences() if independent else None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -146,8 +146,8 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
         self.doubts += other.doubts
-        if self.repeats is not None and other.repeats is not None:
-            self.repeats = self.repeats + other.repeats
+        if self.occurrences is not None and other.occurrences is not None:
+            self.occurrences = self.occurrences + other.occurrences
 
     @property
     def projects(self) -> bool:
@@ -189,8 +189,8 @@ class Record:
         ]
         unread = [of_need.unread for _, _, of_need in kept]
         marks = [reservoir.unread for reservoir in self.reservoirs.values()]
-        repeats = [] if self.repeats is None else self.repeats.unread
-        everything = [*unread, *marks, repeats]
+        times = [] if self.occurrences is None else self.occurrences.unread
+        everything = [*unread, *marks, times]
         parts = iter(devices.read([x for tensors in everything for x in tensors]))
         for (call, need, of_need), tensors in zip(kept, unread, strict=True):
             refused = of_need.take(list(itertools.islice(parts, len(tensors))))
@@ -203,8 +203,8 @@ class Record:
                     yield call, of_need, Problem(reason).kind
         for reservoir, tensors in zip(self.reservoirs.values(), marks, strict=True):
             reservoir.take(list(itertools.islice(parts, len(tensors))))
-        if self.repeats is not None:
-            self.repeats.take(list(parts))
+        if self.occurrences is not None:
+            self.occurrences.take(list(parts))
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
@@ -266,8 +266,8 @@ class Record:
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
                 independent = any(need.reduction.takes_for_independent for need in needs)
-                if self.repeats is not None and reading.stderr is not None and independent:
-                    findings += map(str, self.repeats.findings())
+                if self.occurrences is not None and reading.stderr is not None and independent:
+                    findings += map(str, self.occurrences.findings())
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -346,7 +346,7 @@ class Record:
             "seed": self.seed,
             "passes": self.passes,
             "turns": asdict(self.turns),
-            "repeats": None if self.repeats is None else self.repeats.state_dict(),
+            "occurrences": None if self.occurrences is None else self.occurrences.state_dict(),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
                 {
@@ -369,8 +369,8 @@ class Record:
         record = cls(measures, state["seed"])
         record.passes = count_of(state["passes"])
         record.turns = Turns(**state["turns"])
-        if record.repeats is not None:
-            record.repeats = Repeats.from_state_dict(state["repeats"])
+        if record.occurrences is not None:
+            record.occurrences = Occurrences.from_state_dict(state["occurrences"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:

@@ -21,12 +21,12 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.occurrences import marks_of_samples
 from infoprobe.probing.one_width import from_state, state_of
 from infoprobe.probing.padding import Padding
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
 from infoprobe.probing.reducing import reported
-from infoprobe.probing.repeats import marks_of_samples
 from infoprobe.probing.roles import Role, role_of
 from infoprobe.probing.run import Entered, Named, Pieces, Returned, Run
 from infoprobe.probing.selection import Tokens
@@ -193,10 +193,10 @@ class Recorder:
             self.record.passes += 1
             if inputs and not run.under_vmap:
                 common.admit_all(held[0])
-            if self.record.repeats is not None and n:
+            if self.record.occurrences is not None and n:
                 marks = marks_of_samples(arguments, n, padding)
                 if marks is not None:
-                    self.record.repeats.add(marks)
+                    self.record.occurrences.add(marks)
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)

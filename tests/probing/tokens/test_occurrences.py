@@ -8,7 +8,7 @@ from torch import nn
 
 import infoprobe as ip
 from infoprobe.findings import code_of
-from infoprobe.probing.repeats import Repeats
+from infoprobe.probing.occurrences import Occurrences
 from tests.probing.helpers import save_and_load
 
 D = 6
@@ -146,7 +146,7 @@ def test_rows_are_told_again_after_saving_and_merging():
 
 def test_a_measure_without_such_errors_keeps_nothing():
     probe = probed(of_tensors([prompts(3)]), ip.Entropy(ip.Histogram()))
-    assert probe.state_dict()["record"]["repeats"] is None
+    assert probe.state_dict()["record"]["occurrences"] is None
 
 
 def marks(n, seed):
@@ -156,16 +156,16 @@ def marks(n, seed):
 
 def test_memory_is_bounded_and_the_share_is_that_of_all():
     some = marks(20_000, 0)
-    repeats = counted(*torch.cat([some, some[:10_000], marks(5_000, 1)]).split(777))
-    assert len(repeats.state_dict()["marks"]) == 512
+    found = counted(*torch.cat([some, some[:10_000], marks(5_000, 1)]).split(777))
+    assert len(found.state_dict()["marks"]) == 512
     # 10,000 of 25,000 different ones came twice: within four standard errors of 512 of them.
     factor = math.sqrt((15_000 + 4 * 10_000) / 35_000)
-    (finding,) = repeats.findings()
+    (finding,) = found.findings()
     assert finding.figure == pytest.approx(factor, abs=0.05)
 
 
 def counted(*parts):
-    repeats = Repeats()
+    repeats = Occurrences()
     for part in parts:
         repeats.add(part)
     return repeats

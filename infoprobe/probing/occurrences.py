@@ -30,7 +30,7 @@ _TOO_SMALL = 1.05
 _PLACE = 0x2545F4914F6CDD1D
 
 
-class Repeats:
+class Occurrences:
     """How often samples came, of at most so many different ones.
 
     The samples with the least marks are counted: a choice at random that does not depend on how
@@ -49,18 +49,18 @@ class Repeats:
         """Counts the samples of a pass, which have these marks, (n,)."""
         self._join(marks, torch.ones_like(marks))
 
-    def __add__(self, other: Repeats) -> Repeats:
+    def __add__(self, other: Occurrences) -> Occurrences:
         """What was counted of both data."""
-        both = Repeats()
+        both = Occurrences()
         both._limit = min(self._limit, other._limit)
         both._join(self._marks, self._times)
         both._join(other._marks, other._times)
         return both
 
-    def without(self, part: Repeats) -> Repeats:
+    def without(self, part: Occurrences) -> Occurrences:
         """What was counted of all other data than this part of them."""
         there = self._marks != _NONE
-        rest = Repeats()
+        rest = Occurrences()
         full = bool(there.all())
         rest._limit = min(self._limit, int(self._marks[-1]) if full else _NONE)
         places = torch.searchsorted(part._marks, self._marks).clamp(max=_MOST - 1)
@@ -105,9 +105,9 @@ class Repeats:
         share = 1 - len(times) / total
         yield Finding(
             "warning",
-            f"{share:.0%} of the samples that the model was given had come before, and the "
-            "standard error takes them for independent: it is too small by a factor of up to "
-            f"{factor:.2g}",
+            f"{share:.0%} of the samples that the model was given had come before: if they are "
+            "copies, as in a second epoch, the standard error, which takes all for independent, "
+            f"is too small by a factor of up to {factor:.2g}",
             factor,
             "Pass each sample once.",
             code="copied-samples",
@@ -120,7 +120,7 @@ class Repeats:
         return {"marks": marks, "times": times, "limit": self._limit}
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> Repeats:
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Occurrences:
         """What :meth:`state_dict` describes."""
         number = len(state["marks"])
         found = cls()
