@@ -22,6 +22,7 @@ from infoprobe.forks import forkable_lock
 from infoprobe.probing.kept.marks import marked_values, marks_of
 from infoprobe.probing.kept.refused import together
 from infoprobe.probing.kept.reservoir import Admitted, Reservoir, random_stream
+from infoprobe.probing.padding import Padding, added
 from infoprobe.probing.projections import projected
 from infoprobe.probing.selection import Select, Tokens
 from infoprobe.torch_internals import outside_of_transforms, plain
@@ -116,6 +117,7 @@ class Pass:
         number: The number of the pass, from 0.
         is_second: Whether its samples are the second views of those of the pass before.
         first: Which samples were kept of the pass before, if it has their first views.
+        padding: What the model's own mask says of padding, if it has one.
 
     Attributes:
         admissions: Which samples each reservoir keeps, as far as that is decided.
@@ -133,6 +135,7 @@ class Pass:
         *,
         is_second: bool = False,
         first: Mapping[Hashable, Admitted] | None = None,
+        padding: Padding | None = None,
     ) -> None:
         self.choices = choices
         self._make_room = make_room
@@ -141,6 +144,7 @@ class Pass:
         self.number = number
         self.is_second = is_second
         self.first = first
+        self.padding = padding
         self._reservoirs = reservoirs
         self.admissions: dict[Hashable, Admitted] = {}
         self._sums: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
@@ -256,6 +260,11 @@ class Pass:
         """What is known of the calls of earlier passes that were refused, and of this one."""
         joined: Tensor = self._once(together, before, refused)
         return joined
+
+    def padded(self, before: Tensor | None, later: Tensor) -> Tensor:
+        """In how many passes padding counted, earlier and now."""
+        total: Tensor = self._once(added, before, later)
+        return total
 
     def _once(self, function: Callable[[Any, Any], Any], before: Any, later: Any) -> Any:
         key = id(before), id(later)

@@ -144,6 +144,10 @@ class Probe:
         without it, histograms over values leave them out, and a measure that keeps samples has no
         value, since its samples would be sequences with their padding.
 
+        Where the model is given a mask itself, by an argument whose name ends with
+        ``attention_mask`` or ``padding_mask``, and tokens count that it leaves out, the rows say
+        in how many passes. A mask that leaves out further tokens is taken as meant.
+
         Arguments:
             mask: 1 or ``True`` for each token that counts and 0 or ``False`` for padding, (n, t)
                 for n sequences of t tokens, padded on either side; or (n, h, w) for the positions

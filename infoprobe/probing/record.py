@@ -25,13 +25,15 @@ from infoprobe.probing.kept.samples import KeptSamples
 from infoprobe.probing.kept.sampling import Sampling
 from infoprobe.probing.measures.base import Measure, Need, Reading
 from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.occurrences import Occurrences
 from infoprobe.probing.one_width import DraftRow
+from infoprobe.probing.padding import finding_on
 from infoprobe.probing.processing import add_findings_on_processing
 from infoprobe.probing.roles import Role, described
 from infoprobe.progress import progress_bar
 from infoprobe.rows import LayerCall
 
-_VERSION = 4
+_VERSION = 5
 
 
 class Record:
@@ -48,6 +50,7 @@ class Record:
         seed: The seed of all random choices.
         opening: The marks of the first samples of the first pass, if they are known: (m,), int64.
         doubts: Findings on all rows.
+        occurrences: How often samples came; ``None`` if no error depends on it.
     """
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
@@ -69,6 +72,8 @@ class Record:
         self.seed = seed
         self.opening: Tensor | None = None
         self.doubts: list[str] = []
+        independent = any(need.reduction.takes_for_independent for need in self.needs)
+        self.occurrences: Occurrences | None = Occurrences() if independent else None
 
     def at(self, call: LayerCall) -> dict[Need, Kept[Any]]:
         """What was kept at a call, for each of the needs."""
@@ -141,6 +146,8 @@ class Record:
         self.passes += other.passes
         self.turns.merge(other.turns)
         self.doubts += other.doubts
+        if self.occurrences is not None and other.occurrences is not None:
+            self.occurrences = self.occurrences + other.occurrences
 
     @property
     def projects(self) -> bool:
@@ -182,7 +189,9 @@ class Record:
         ]
         unread = [of_need.unread for _, _, of_need in kept]
         marks = [reservoir.unread for reservoir in self.reservoirs.values()]
-        parts = iter(devices.read([x for tensors in (*unread, *marks) for x in tensors]))
+        times = [] if self.occurrences is None else self.occurrences.unread
+        everything = [*unread, *marks, times]
+        parts = iter(devices.read([x for tensors in everything for x in tensors]))
         for (call, need, of_need), tensors in zip(kept, unread, strict=True):
             refused = of_need.take(list(itertools.islice(parts, len(tensors))))
             if refused is not None:
@@ -194,6 +203,8 @@ class Record:
                     yield call, of_need, Problem(reason).kind
         for reservoir, tensors in zip(self.reservoirs.values(), marks, strict=True):
             reservoir.take(list(itertools.islice(parts, len(tensors))))
+        if self.occurrences is not None:
+            self.occurrences.take(list(parts))
 
     def counts(self) -> dict[tuple[str, Direction, int], Counts]:
         """The counts of each call's output, under the first bins that were counted in."""
@@ -254,6 +265,9 @@ class Record:
                 findings += map(str, measure.remarks(circumstances, *given))
                 reading = measure.compute(*given).as_numbers()
                 findings += reading.findings
+                independent = any(need.reduction.takes_for_independent for need in needs)
+                if self.occurrences is not None and reading.stderr is not None and independent:
+                    findings += map(str, self.occurrences.findings())
                 levels = measure.levels(reading, *given)
             except Exception as error:
                 # One layer without a value must not hide the others, nor stop a training.
@@ -315,6 +329,9 @@ class Record:
             last = next(need for need in reversed(list(used)) if need.reduction == reduction)
             n = used_samples.get(last, used[last].n) + left_out
             yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
+        padding = finding_on([x.padded for x in used.values()], self.passes)
+        if padding is not None:
+            yield str(padding)
         for x in used.values():
             yield from x.remarks()
         yield from self.doubts
@@ -329,6 +346,7 @@ class Record:
             "seed": self.seed,
             "passes": self.passes,
             "turns": asdict(self.turns),
+            "occurrences": None if self.occurrences is None else self.occurrences.state_dict(),
             "reservoirs": [reservoir.state_dict() for reservoir in self.reservoirs.values()],
             "calls": [
                 {
@@ -351,6 +369,8 @@ class Record:
         record = cls(measures, state["seed"])
         record.passes = count_of(state["passes"])
         record.turns = Turns(**state["turns"])
+        if record.occurrences is not None:
+            record.occurrences = Occurrences.from_state_dict(state["occurrences"])
         for reduction, reservoir in zip(record.reservoirs, state["reservoirs"], strict=True):
             record.reservoirs[reduction] = Reservoir.from_state_dict(reservoir)
         for call in state["calls"]:

@@ -21,7 +21,9 @@ from infoprobe.probing.kept.base import (
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.reservoir import Admitted, random_stream
 from infoprobe.probing.measures.base import Measure
+from infoprobe.probing.occurrences import marks_of_samples
 from infoprobe.probing.one_width import from_state, state_of
+from infoprobe.probing.padding import Padding
 from infoprobe.probing.plan import Plan
 from infoprobe.probing.record import Record
 from infoprobe.probing.reducing import reported
@@ -31,6 +33,7 @@ from infoprobe.probing.selection import Tokens
 from infoprobe.probing.shards import local_if_whole, opening_of
 from infoprobe.probing.windows import Windows
 from infoprobe.rows import LayerCall
+from infoprobe.taps.arguments import Arguments
 from infoprobe.taps.sink import Event
 from infoprobe.torch_internals import asked_as_tensors, under_vmap, version
 
@@ -140,7 +143,13 @@ class Recorder:
 
     # What the taps tell.
 
-    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Run | None:
+    def begin(
+        self,
+        inputs: list[Tensor],
+        entrance: str | None,
+        several: str,
+        arguments: Arguments,
+    ) -> Run | None:
         """Reduces the model's input and the target."""
         with self._lock, asked_as_tensors(inputs):
             target, self._target = self._target, []
@@ -164,6 +173,7 @@ class Recorder:
                     "part was the reference."
                 )
             tokens = Tokens(mask, held[0] if n else None)
+            padding = Padding.of(arguments.masks, held[0], tokens) if n else None
             has_first = is_second and last is not None and last[0] is self.record
             common = Pass(
                 self._choices,
@@ -174,6 +184,7 @@ class Recorder:
                 number,
                 is_second=is_second,
                 first=last[1] if has_first and last is not None else None,
+                padding=padding,
             )
             self._last = self.record, common.admissions, is_second
             run = Run(number, notes, self.record, common, under_vmap())
@@ -182,6 +193,10 @@ class Recorder:
             self.record.passes += 1
             if inputs and not run.under_vmap:
                 common.admit_all(held[0])
+            if self.record.occurrences is not None and n:
+                marks = marks_of_samples(arguments, n, padding)
+                if marks is not None:
+                    self.record.occurrences.add(marks)
             if hold_integers(inputs):
                 run.integers.add("input")
             run.random_state = self._random_state(inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
 from infoprobe.devices import to_compute_with
@@ -23,14 +25,21 @@ def reduced(
         return Problem("under torch.func.vmap tensors have no values. Call the model itself.")
     try:
         if len(tensors) == 1 and is_ordinary(tensors[0]) and role != "target":
-            return reduction.reduce([tensors[0].detach()], run.common)
+            return _with_padding(run, reduction, [tensors[0].detach()])
         with outside_of_transforms():
             given = [to_compute_with(plain(local(x))) for x in tensors]
             if role == "target":
                 given = [run.common.tokens.target(reduction.select, x) for x in given]
-            return reduction.reduce(given, run.common)
+            return _with_padding(run, reduction, given)
     except Exception as error:  # reported on the row, not raised in the user's forward
         return problem_of(error)
+
+
+def _with_padding(run: Run, reduction: TensorReduction, tensors: list[Tensor]) -> Piece:
+    piece = reduction.reduce(tensors, run.common)
+    padding = run.common.padding
+    counted = None if padding is None else padding.counted(reduction.select, tensors)
+    return piece if counted is None else replace(piece, padding=counted)
 
 
 def reported(run: Run, reduction: CallReduction, event: Event) -> Piece | Problem:

@@ -94,11 +94,13 @@ class Tokens:
         given: The model's input; ``None`` if there is none.
 
     Attributes:
+        shape: The shape of the mask; ``None`` if there is none.
         padded: Whether some token does not count, or it is unknown which.
     """
 
     def __init__(self, mask: Tensor | None = None, given: Tensor | None = None) -> None:
         self._mask = mask
+        self.shape: torch.Size | None = None if mask is None else mask.shape
         self._given = given
         self._sequences = 0 if given is None else checks.length(given)
         self.padded: bool = mask is not None and not (bool(mask.all()) and self._fits)
@@ -154,7 +156,7 @@ class Tokens:
         """
         if self._mask is None or not self.padded:
             return None
-        if _has_tokens(x) and x.shape[:2] == self._mask.shape:
+        if has_tokens(x) and x.shape[:2] == self._mask.shape:
             return "tokens"
         images = x.dim() >= _IMAGES and x.movedim(1, -1).shape[:-1] == self._mask.shape
         return "positions" if images else None
@@ -263,7 +265,7 @@ class Tokens:
         """The shape (n, t) of the tokens, as far as it is known from the mask and the input."""
         if self._mask is not None:
             return self._mask.shape
-        there = self._given is not None and _has_tokens(self._given)
+        there = self._given is not None and has_tokens(self._given)
         return self._given.shape[:2] if there and self._given is not None else None
 
     @property
@@ -281,7 +283,7 @@ class Tokens:
                     f"It does not apply: shape {tuple(x.shape)} has no positions (n, c, ...).",
                 )
             return x.movedim(1, -1)
-        if _has_tokens(x):
+        if has_tokens(x):
             return x
         if select == "tokens" or x.dim() > 2:
             raise DoesNotApplyError(
@@ -362,7 +364,7 @@ class Tokens:
         mask, given = self._mask, self._given
         if mask is None or given is None:
             return True
-        tokens = given.shape[:2] if _has_tokens(given) else mask.shape
+        tokens = given.shape[:2] if has_tokens(given) else mask.shape
         return self._sequences == len(mask) and tokens == mask.shape
 
     def _require_fitting_mask(self) -> None:
@@ -392,6 +394,6 @@ def _shape_of_tokens(grid: torch.Size) -> str:
     return f"({', '.join(map(str, grid))}, ...)"
 
 
-def _has_tokens(x: Tensor) -> bool:
+def has_tokens(x: Tensor) -> bool:
     """Whether a tensor is (n, t, d), or (n, t) of integers, which are symbols."""
     return x.dim() == 3 or (x.dim() == 2 and not (x.is_floating_point() or x.is_complex()))

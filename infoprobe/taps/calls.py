@@ -12,6 +12,7 @@ from torch import Tensor
 
 from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.taps.arguments import Arguments
 from infoprobe.taps.frames import frame_of_call, is_running, running_modules
 from infoprobe.taps.sink import TAP, Event, Place, Sink
 from infoprobe.torch_internals import in_backward, is_fake, is_traced, outside_of_modes
@@ -144,6 +145,7 @@ class Calls:
         inputs: Callable[[], list[Tensor]] | None,
         hooked: bool,
         several: str = "",
+        arguments: Callable[[], Arguments] = Arguments.unknown,
     ) -> Call | None:
         """A call begins.
 
@@ -158,6 +160,7 @@ class Calls:
             hooked: Whether a hook will call :meth:`leave`; hooks are not told of a
                 KeyboardInterrupt.
             several: What a reader must know if the pass has several inputs.
+            arguments: Gives all that the call is given.
 
         Returns:
             The call, for :meth:`leave`; ``None`` if the call does not belong to a pass.
@@ -175,7 +178,8 @@ class Calls:
             if any(map(is_fake, tensors)):
                 return None
             entrance = (stack[0].path if stack else path) or None
-            run.token = self._sink.begin(tensors, entrance, several)
+            known = arguments() if self._sink.measures_next else Arguments.unknown()
+            run.token = self._sink.begin(tensors, entrance, several, known)
             run.begun = True
         if not stack:
             running.calls.append(self)
@@ -218,7 +222,7 @@ class Calls:
     def leave_out(self) -> None:
         """Tells of a pass that is over, and that the sink ignores."""
         if not self._is_repetition() and not self._stack():
-            self._sink.begin([], None, "")
+            self._sink.begin([], None, "", Arguments.unknown())
             self.pass_over()
 
     def end_all(self) -> None:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from infoprobe.taps.arguments import OwnMask, masks_among
 from infoprobe.taps.calls import running
 from infoprobe.torch_internals import anything_was_compiled
 
@@ -33,11 +34,12 @@ class Listener(Protocol):
 
     Attributes:
         leads: Whether it is the one that leaves the operation behind.
-        tell: Is given the tensors that pass; ``None`` once the hook was removed.
+        tell: Is given the tensors that pass, and the masks of tokens among the arguments;
+            ``None`` once the hook was removed.
     """
 
     leads: bool
-    tell: Callable[[list[Tensor]], None] | None
+    tell: Callable[[list[Tensor], list[OwnMask]], None] | None
 
 
 class _Site:
@@ -77,18 +79,34 @@ def _define_operations() -> None:
     @torch.library.custom_op(
         "infoprobe::tensors_pass",
         mutates_args={"order"},
-        schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends) -> ()",
+        schema="(Tensor(a!) order, Tensor[] tensors, int number, bool ends, Tensor[] masks, "
+        "bool[] marks_padding) -> ()",
     )
-    def tensors_pass(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
+    def tensors_pass(
+        order: Tensor,
+        tensors: list[Tensor],
+        number: int,
+        ends: bool,
+        masks: list[Tensor],
+        marks_padding: list[bool],
+    ) -> None:
         site = _by_number.get(number)
         if site is not None:
+            own = list(map(OwnMask, masks, marks_padding))
             for listener in list(site.after if ends else site.before):
                 if listener.tell is not None:
                     # As new objects: compiled code writes other values into the old ones.
-                    listener.tell([x.detach() for x in tensors])
+                    listener.tell([x.detach() for x in tensors], own)
 
     @tensors_pass.register_fake
-    def _(order: Tensor, tensors: list[Tensor], number: int, ends: bool) -> None:
+    def _(
+        order: Tensor,
+        tensors: list[Tensor],
+        number: int,
+        ends: bool,
+        masks: list[Tensor],
+        marks_padding: list[bool],
+    ) -> None:
         pass
 
     @torch.library.custom_op(
@@ -184,15 +202,26 @@ def _method(module: nn.Module) -> Any:
     return getattr(type(module), "forward", None).__get__(module)  # type: ignore[union-attr]
 
 
-def leave_operation(number: int, ends: bool, value: Any) -> None:
+def leave_operation(
+    number: int, ends: bool, value: Any, named: Mapping[str, Any] | None = None
+) -> None:
     """Leaves an operation behind, in code that is being compiled.
 
     Arguments:
         number: What :func:`number_of` said of the module.
         ends: Whether its call ends, instead of beginning.
         value: What goes into the module, or comes out of it.
+        named: The arguments by their names, of which the masks are to be told.
     """
-    torch.ops.infoprobe.tensors_pass(order, main_tensor(value), number, ends)
+    masks = masks_among(named or {})
+    torch.ops.infoprobe.tensors_pass(
+        order,
+        main_tensor(value),
+        number,
+        ends,
+        [mask.values.detach() for mask in masks],
+        [mask.marks_padding for mask in masks],
+    )
 
 
 def leave_point(tensor: Any, name: str) -> None:

@@ -13,7 +13,8 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.findings import Finding
 from infoprobe.libraries.wrappers import unwrapped
-from infoprobe.taps.tensors import main_tensor
+from infoprobe.taps.arguments import Arguments
+from infoprobe.taps.tensors import is_tensor, main_tensor
 from infoprobe.torch_internals import dtype_of
 
 
@@ -48,7 +49,7 @@ class Inputs:
     def of(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
         """The input of one call: a list with one tensor, or none if there is none."""
         if self._name is not None:
-            return main_tensor(self._named(args, kwargs).get(self._name))
+            return main_tensor(_named(self._signature, args, kwargs).get(self._name))
         if args or not kwargs:
             return main_tensor(args) or main_tensor(kwargs)
         return main_tensor(kwargs.get(self._usual(kwargs))) or main_tensor(kwargs)
@@ -59,7 +60,7 @@ class Inputs:
             return ""
         given = {
             name: x
-            for name, x in self._named(args, kwargs).items()
+            for name, x in _named(self._signature, args, kwargs).items()
             if isinstance(x, Tensor) and "mask" not in name
         }
         found = self.of(args, kwargs)
@@ -77,22 +78,27 @@ class Inputs:
             )
         )
 
-    def _named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            assert self._signature is not None
-            bound = self._signature.bind_partial(*args, **kwargs)
-        except (TypeError, AssertionError):  # the call will fail by itself, or nobody knows names
-            return dict(kwargs)
-        named: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
-            kind = self._signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_KEYWORD:
-                named |= value
-            elif kind is inspect.Parameter.VAR_POSITIONAL:
-                named |= {f"{name}[{i}]": x for i, x in enumerate(value)}
-            else:
-                named[name] = value
-        return named
+    @property
+    def names(self) -> list[str]:
+        """The names of the model's arguments that may be given by position, as far as known."""
+        by_position = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        parameters = {} if self._signature is None else self._signature.parameters
+        return [name for name, each in parameters.items() if each.kind in by_position]
+
+    def arguments(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], part: nn.Module | None
+    ) -> Arguments:
+        """All that one call is given.
+
+        Arguments:
+            args: The positional arguments.
+            kwargs: The keyword arguments.
+            part: The part of the model that is called; ``None`` for the model itself.
+        """
+        if not kwargs and len(args) == 1 and is_tensor(args[0]):
+            return Arguments([], [args[0]])
+        signature = self._signature if part is None else _signature(part)
+        return Arguments.of(_named(signature, args, kwargs))
 
     def _usual(self, kwargs: Mapping[str, Any]) -> str:
         if isinstance(self._main, str) and main_tensor(kwargs.get(self._main)):
@@ -102,6 +108,26 @@ class Inputs:
             name for name, x in plain.items() if dtype_of(main_tensor(x)[0]).is_floating_point
         )
         return next(floating, next(iter(plain), ""))
+
+
+def _named(
+    signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        assert signature is not None
+        bound = signature.bind_partial(*args, **kwargs)
+    except (TypeError, AssertionError):  # the call will fail by itself, or nobody knows names
+        return dict(kwargs)
+    named: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            named |= {f"{name}[{i}]": x for i, x in enumerate(value)}
+        else:
+            named[name] = value
+    return named
 
 
 def _signature(module: nn.Module) -> inspect.Signature | None:

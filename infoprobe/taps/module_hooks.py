@@ -15,6 +15,7 @@ from infoprobe.libraries.adapter import Library
 from infoprobe.libraries.doubts import Doubts
 from infoprobe.libraries.log_determinants import LogDeterminant
 from infoprobe.taps import compiled
+from infoprobe.taps.arguments import Arguments, OwnMask
 from infoprobe.taps.calls import Call, Calls
 from infoprobe.taps.inputs import Inputs
 from infoprobe.taps.layout import MODEL, Layer, Layout
@@ -146,6 +147,7 @@ class ModuleTap:
         if self._can_be_compiled:
             before.tell = functools.partial(self._tensors_enter, site, module)
             after.tell = functools.partial(self._tensors_leave, module)
+            before.names = self._given.names if module is self._model else None
         else:
             # Made once: compiled code knows them by their identity.
             before.outside = uncompiled(before, before.leave_operation)
@@ -184,20 +186,30 @@ class ModuleTap:
                 hook.breaks = False
         self._hooks.clear()
 
-    def _tensors_enter(self, site: _Site, module: nn.Module, tensors: list[Tensor]) -> None:
+    def _tensors_enter(
+        self, site: _Site, module: nn.Module, tensors: list[Tensor], masks: list[OwnMask]
+    ) -> None:
         """Compiled code calls a module."""
         if module is self._model:
             self._calls.end_all()  # what was interrupted in compiled code had nobody to tell of it
         place = site.place and site.place._replace(type=type(module).__name__)
-        self._calls.enter(module, site.path, place, None, lambda: tensors, hooked=False)
+        self._calls.enter(
+            module,
+            site.path,
+            place,
+            None,
+            lambda: tensors,
+            hooked=False,
+            arguments=lambda: Arguments(masks, None),
+        )
 
-    def _tensors_leave(self, module: nn.Module, tensors: list[Tensor]) -> None:
+    def _tensors_leave(self, module: nn.Module, tensors: list[Tensor], _: list[OwnMask]) -> None:
         """A module that compiled code has called returns."""
         call = self._calls.running(module)
         if call is not None:
             self._calls.leave(call, tensors or None)
 
-    def _unmeasured_pass(self, _: list[Tensor]) -> None:
+    def _unmeasured_pass(self, *_: object) -> None:
         """The model has run in compiled code, where its hooks did not work."""
         if not self._calls.measures_next:
             self._calls.leave_out()
@@ -223,7 +235,17 @@ class ModuleTap:
         several = "" if own or module is not self._model else self._given.others(args, kwargs)
         given = None if site.makes_transforms else inputs
         caller = self._calls.innermost()
-        call = self._calls.enter(module, site.path, site.place, direction, given, True, several)
+        part = None if module is self._model else module
+        call = self._calls.enter(
+            module,
+            site.path,
+            site.place,
+            direction,
+            given,
+            True,
+            several,
+            lambda: self._given.arguments(args, kwargs, part),
+        )
         if call is None:
             return None
         if own:
@@ -293,6 +315,7 @@ class _Hook:
         outside: What compiled code breaks off for, to call the hook after all. This is for the
             first pass that is ever compiled: others are called uncompiled.
         breaks: Whether compiled code is to do so.
+        names: The names of the model's arguments, if compiled code is to tell of its masks.
     """
 
     def __init__(
@@ -300,7 +323,8 @@ class _Hook:
     ) -> None:
         self.act = act
         self.leads = False
-        self.tell: Callable[[list[Tensor]], None] | None = None
+        self.tell: Callable[[list[Tensor], list[OwnMask]], None] | None = None
+        self.names: list[str] | None = None
         self.outside: Callable[..., Any] | None = None
         self.breaks = False
         self._number = number
@@ -322,8 +346,13 @@ class _Hook:
     def leave_operation(self, _: nn.Module, *given: Any) -> None:
         """Is called in code that is being compiled."""
         if self.leads:
-            value = given[-1] if self._ends else given
-            compiled.leave_operation(self._number, self._ends, value)
+            if self._ends or self.names is None:
+                value = given[-1] if self._ends else given
+                compiled.leave_operation(self._number, self._ends, value)
+                return
+            args, kwargs = given
+            named = dict(zip(self.names, args, strict=False))
+            compiled.leave_operation(self._number, self._ends, given, {**named, **kwargs})
 
     @property
     def __name__(self) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from infoprobe.directions import Direction
 from infoprobe.libraries.log_determinants import LogDeterminant
+from infoprobe.taps.arguments import Arguments
 
 # The type of a point that the user has marked with `tap`.
 TAP = "tap"
@@ -86,7 +87,13 @@ class Sink(Protocol):
     def measures_next(self) -> bool:
         """As above."""
 
-    def begin(self, inputs: list[Tensor], entrance: str | None, several: str) -> Any:
+    def begin(
+        self,
+        inputs: list[Tensor],
+        entrance: str | None,
+        several: str,
+        arguments: Arguments,
+    ) -> Any:
         """A pass begins with these tensors.
 
         Arguments:
@@ -94,6 +101,7 @@ class Sink(Protocol):
             entrance: The part of the model by which the pass enters; ``None`` if it enters by
                 the model itself.
             several: What a reader must know if more tensors go in than these; else empty.
+            arguments: All that the call is given.
 
         Returns:
             An object that stands for the pass; ``None`` if the sink ignores this pass.

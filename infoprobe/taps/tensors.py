@@ -38,16 +38,22 @@ def main_tensor(value: Any) -> list[Tensor]:
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """The tensors in nested containers, in their order; each container once."""
+    yield from filter(is_tensor, leaves_of(value))
+
+
+def leaves_of(value: Any) -> Iterator[Any]:
+    """What lies in nested containers and is none itself, in its order; each container once."""
     waiting, seen = [value], set[int]()
     for _ in range(_MOST):
         if not waiting:
             return
         one = waiting.pop()
-        if is_tensor(one):
+        items = None if is_tensor(one) else _items(one)
+        if items is None:
             yield one
         elif id(one) not in seen:
             seen.add(id(one))
-            waiting += reversed(_items(one))
+            waiting += reversed(items)
 
 
 def is_tensor(value: Any) -> bool:
@@ -58,8 +64,8 @@ def is_tensor(value: Any) -> bool:
         return False
 
 
-def _items(value: Any) -> list[Any]:
-    """What a container holds; nothing of an object that is none."""
+def _items(value: Any) -> list[Any] | None:
+    """What a container holds; ``None`` for an object that is none."""
     try:
         if isinstance(value, Mapping):
             return list(value.values())
@@ -69,4 +75,4 @@ def _items(value: Any) -> list[Any]:
             return [getattr(value, field.name, None) for field in dataclasses.fields(value)]
     except Exception:  # a layer may return what it likes; its own code shall see the error
         return []
-    return []
+    return None

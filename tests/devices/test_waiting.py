@@ -303,6 +303,47 @@ def pairs(device, measure, place, views):
     return rows
 
 
+class Padded(nn.Sequential):
+    """A model that is told which tokens are padding."""
+
+    def forward(self, x, attention_mask):
+        return super().forward(x)
+
+
+def padded_rows(place, measures):
+    """The rows of a model with padding, of which the probe is told late or never."""
+    torch.manual_seed(0)
+    model = place(Padded(nn.Linear(6, 8), nn.ReLU()))
+    masks = [torch.arange(5) < 1 + torch.arange(n).roll(n // 2).unsqueeze(1) % 5 for n in (9, 9)]
+    samples = torch.randn(9, 5, 6)
+    with ip.probe(model, measures=measures) as probe:
+        for given in (None, masks[1], ~masks[0]):
+            for mask in masks:
+                x, own = place(samples), place(mask.long())
+                if given is not None:
+                    probe.mask(given)
+                with torch.no_grad():
+                    model(x, own)
+    return probe
+
+
+@pytest.mark.parametrize("name", ["tokens", "last tokens", "curvature", "spectrum", "predictions"])
+def test_padding_and_copies_are_known_without_waiting(device, name):
+    _, measures, _ = CASES[name]
+    here = padded_rows(lambda x: x, measures).report().rows
+    device.waits.clear()
+    probe = padded_rows(there, measures)
+    assert not [wait for wait in device.waits if "outside of infoprobe" not in wait]
+    later = probe.report().rows
+    for row in later:
+        (finding,) = [x for x in row["findings"] if "[padding-counted]" in x]
+        assert "in 2 of 6 passes, for which the probe was given no mask" in finding
+        assert "in 2 of 6 passes by the mask" in finding
+        copies = [x for x in row["findings"] if "[copied-samples]" in x]
+        assert len(copies) == (name not in ("tokens", "last tokens"))
+    assert_alike(here, later)
+
+
 @pytest.mark.filterwarnings("ignore:layer:RuntimeWarning")
 @pytest.mark.parametrize("bad", [None, 0, 1])
 @pytest.mark.parametrize("measure", PAIRS, ids=["InfoNCE", "DiME"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -43,6 +43,8 @@ class Attending(CallReduction):
     head: int | None
     normalize: bool
 
+    takes_for_independent: ClassVar[bool] = True
+
     def empty(self) -> KeptAverage:
         """Nothing kept yet."""
         return KeptAverage()
@@ -63,7 +65,9 @@ class Attending(CallReduction):
             sequences = (there // queries).repeat_interleave(values.shape[1])
             average = Average.of(Outcomes(values.flatten(), kinds.flatten()), sequences, n)
         note = str(_OVER_HEADS) if averaged else ""
-        return AveragePiece(n, sum(x.numel() for x in event.outputs), average, note)
+        padding = None if run.padding is None else run.padding.counted(None, [p[:, 0]])
+        number = sum(x.numel() for x in event.outputs)
+        return AveragePiece(n, number, average, note, padding=padding)
 
     def together(
         self, kept: Sequence[Kept[Any]], reservoir: Reservoir | None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -235,6 +235,8 @@ class OverSequences(TensorReduction):
     """
 
     statistic: Statistic
+
+    takes_for_independent: ClassVar[bool] = True
 
     def empty(self) -> KeptAverage:
         """Nothing kept yet."""

@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from infoprobe.devices import is_here
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.estimators.histogram.unread import why_refused
 from infoprobe.estimators.protocols import configuration
@@ -18,6 +19,7 @@ from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.damage import count_of
 from infoprobe.probing.kept.refused import Refused
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
+from infoprobe.probing.padding import added
 from infoprobe.probing.processes.asking import Answered, Exchange, everyone, total
 from infoprobe.probing.processes.survivors import Survivors
 from infoprobe.probing.roles import Role
@@ -55,11 +57,13 @@ class Piece:
         values: The number of scalars.
         refused: Where only a device knows whether the call could be measured, what is known of
             it there; ``None`` where it could.
+        padding: Whether padding is among the samples, as :meth:`Padding.counted` says.
     """
 
     n: int
     values: int
     refused: Tensor | None = field(default=None, kw_only=True)
+    padding: Tensor | None = field(default=None, kw_only=True)
 
 
 P = TypeVar("P", bound=Piece)
@@ -79,6 +83,8 @@ class Kept(ABC, Generic[P]):
         why_inapplicable: Why it does not apply to the first of them.
         notes: What a reader should know of where the tensors came from, in sentences.
         refused: What a device knows of the calls that could not be measured, until it is read.
+        padding: In how many passes padding counted, as :meth:`Padding.counted` says; ``None`` if
+            the model was given no mask.
     """
 
     n: int = 0
@@ -89,6 +95,7 @@ class Kept(ABC, Generic[P]):
     why_inapplicable: str = ""
     notes: set[str] = field(default_factory=set)
     refused: Tensor | None = None
+    padding: Tensor | None = None
 
     @property
     @abstractmethod
@@ -114,18 +121,24 @@ class Kept(ABC, Generic[P]):
         self.values += piece.values
         if piece.refused is not None:
             self.refused = run.refused(self.refused, piece.refused)
+        if piece.padding is not None:
+            self.padding = run.padded(self.padding, piece.padding)
         return widened
 
     @property
     def unread(self) -> list[Tensor]:
         """What is on a device and was not read yet."""
-        return [] if self.refused is None else [self.refused, *self._unread()]
+        refused = [] if self.refused is None else [self.refused, *self._unread()]
+        return [*self._unread_padding(), *refused]
 
     def take(self, read: Sequence[Tensor]) -> Refused | None:
         """Takes what :attr:`unread` was, read by the host, and returns which calls do not count.
 
         Only the device knew that they could not be measured.
         """
+        read = list(read)
+        if self._unread_padding():
+            self.padding = read.pop(0)
         if not read:
             return None
         first, *others = read
@@ -171,6 +184,8 @@ class Kept(ABC, Generic[P]):
         self.inapplicable += other.inapplicable
         self.why_inapplicable = self.why_inapplicable or other.why_inapplicable
         self.notes |= other.notes
+        if other.padding is not None:
+            self.padding = added(self.padding, other.padding)
         self._merge(other, merging)
 
     def outline(self) -> dict[str, Any]:
@@ -197,10 +212,13 @@ class Kept(ABC, Generic[P]):
         both = yield from self._pooled(agreed, survivors, exchange)
         odd = self._is_odd(agreed)
         measured = [0, 0] if odd else [self.n, self.values]
-        numbers = torch.tensor([*measured, self.left_out + odd, self.inapplicable], device="cpu")
+        numbers = torch.tensor(
+            [*measured, self.left_out + odd, self.inapplicable, *self.padded], device="cpu"
+        )
         everything = yield total(numbers)
         for kept, found in zip(both, (everything, everything - numbers), strict=True):
-            kept.n, kept.values, kept.left_out, kept.inapplicable = found.tolist()
+            kept.n, kept.values, kept.left_out, kept.inapplicable = found[:4].tolist()
+            kept.padding = found[4:]
             kept.why_left_out = agreed["why_left_out"] or self._disagreement(agreed)
             kept.why_inapplicable = agreed["why_inapplicable"]
             kept.notes = set(agreed["notes"])
@@ -216,6 +234,7 @@ class Kept(ABC, Generic[P]):
             "inapplicable": self.inapplicable,
             "why_inapplicable": self.why_inapplicable,
             "notes": sorted(self.notes),
+            "padding": list(self.padded),
             **self._state(),
         }
 
@@ -226,6 +245,8 @@ class Kept(ABC, Generic[P]):
         self.inapplicable = count_of(state["inapplicable"])
         self.why_inapplicable = state["why_inapplicable"]
         self.notes = set(map(str, state["notes"]))
+        without, other = map(count_of, state["padding"])
+        self.padding = torch.tensor([without, other], device="cpu")
         self._load(state)
 
     def remarks(self) -> Iterator[str]:
@@ -236,6 +257,15 @@ class Kept(ABC, Generic[P]):
             yield self.why_inapplicable
         elif self.inapplicable:
             yield f"{_calls(self.inapplicable)} left out. {self.why_inapplicable}"
+
+    @property
+    def padded(self) -> tuple[int, int]:
+        """In how many passes padding counted: without a mask of the probe, and with one."""
+        without, other = (0, 0) if self.padding is None else self.padding.tolist()
+        return without, other
+
+    def _unread_padding(self) -> list[Tensor]:
+        return [] if self.padding is None or is_here(self.padding) else [self.padding]
 
     def _unread(self) -> list[Tensor]:
         """What is on a device besides, wherever something was."""
@@ -290,7 +320,13 @@ class Reduction(ABC):
     """A way of keeping something: two that have the same settings are equal.
 
     Subclasses are frozen dataclasses with ``eq=False``.
+
+    Attributes:
+        takes_for_independent: Whether errors take each sample of the model for another one, so
+            that they are too small where samples come several times.
     """
+
+    takes_for_independent: ClassVar[bool] = False
 
     @cached_property
     def _identity(self) -> str:

@@ -44,6 +44,8 @@ def _pooled(x: Tensor, run: Pass) -> Tensor:
 class Pooling(Sampling):
     """Of a bounded random sample of prompts, the means over their tokens are kept."""
 
+    takes_for_independent: ClassVar[bool] = True
+
     def reduce(self, tensors: list[Tensor], run: Pass) -> SamplesPiece:
         """The means of the prompts of this pass that the reservoir keeps."""
         return super().reduce([_pooled(checks.as_tensor(x, "x"), run) for x in tensors], run)
@@ -137,6 +139,7 @@ class Pairing(Pooling):
     """
 
     paired: ClassVar[bool] = True
+    takes_for_independent: ClassVar[bool] = False  # pairs are compared with each other
 
     def empty(self) -> KeptPairs:
         """Nothing kept yet."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from infoprobe import checks
 from infoprobe.errors import ArgumentTypeError
 from infoprobe.estimators.sequences.outcomes import Outcomes
-from infoprobe.estimators.sequences.predictions import divergences, entropies, log_probabilities
+from infoprobe.estimators.sequences.predictions import Predictions, divergences, entropies
 from infoprobe.probing.choices import Pass
 from infoprobe.probing.kept.averages import Average, pooled, tokens_of
 from infoprobe.probing.kept.base import Kept, Piece, Problem, TensorReduction
@@ -218,6 +218,8 @@ class ReadingOut(TensorReduction):
     read_out: ReadOut
     positions: int
 
+    takes_for_independent: ClassVar[bool] = True
+
     def empty(self) -> KeptPredictions:
         """Nothing kept yet."""
         return KeptPredictions()
@@ -321,11 +323,11 @@ def _read(
     """
     blocks: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
     for i in range(0, len(layers[-1]), rows):
-        final = log_probabilities(logits(layers[-1][i : i + rows]))
+        final = Predictions.of(logits(layers[-1][i : i + rows]))
         for found, x in zip(blocks, layers, strict=True):
             last = x is layers[-1]
-            log_q = final if last else log_probabilities(logits(x[i : i + rows]))
-            found.append((entropies(log_q), divergences(final, log_q)))
+            q = final if last else Predictions.of(logits(x[i : i + rows]))
+            found.append((entropies(q), divergences(final, q)))
     return [
         (torch.cat([h for h, _ in found]), torch.cat([kl for _, kl in found])) for found in blocks
     ]

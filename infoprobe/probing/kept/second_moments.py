@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -187,6 +187,8 @@ class Correlating(TensorReduction):
 
     project: int | None = None
     select: Select = None
+
+    takes_for_independent: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.project is not None:

@@ -71,7 +71,7 @@ class TokenEntropy(Measure):
     :meth:`Probe.mask` was given leaves padding out exactly, as if each prompt came alone without
     it. Each layer costs the eigenvalues of a t × t or d × d matrix for each prompt, whichever is
     smaller, in float64; ``alpha=2`` needs none. Nothing is stored but six sums. Prompts that come
-    twice count twice, and then the error is too small.
+    twice count twice; then the error is too small, which a finding says.
 
     It is no information in Shannon's sense: it changes when the layer is followed by an
     invertible linear map, depends on the length of prompts unless ``normalize`` is given, and one

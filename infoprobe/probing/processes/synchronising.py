@@ -7,6 +7,7 @@ what a process sends, receives and holds depends on the layers, not on the numbe
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.errors import GROUPS
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances
+from infoprobe.probing.occurrences import Occurrences
 from infoprobe.probing.processes import survivors
 from infoprobe.probing.processes.asking import Answered, side_by_side, total
 from infoprobe.probing.processes.group import Group
@@ -87,11 +89,16 @@ def synchronised(own: Record, group: Group) -> Together:
     ]
     found = side_by_side(group, works)
     (numbers,) = side_by_side(group, [_numbers(own)])
+    occurrences: list[Occurrences | None] = [None, None]
+    if own.occurrences is not None:
+        everyones = group.joined(own.occurrences, operator.add)
+        occurrences = [everyones, everyones.without(own.occurrences)]
     (twins,) = side_by_side(group, [_twins(own, group)])
     records = []
     for i in range(2):
         record = Record(own.measures, own.seed)
         record.passes, record.turns = numbers[i]
+        record.occurrences = occurrences[i]
         record.doubts = [str(doubt_about(*twins))] if twins else []
         record.circumstances = {
             call: Circumstances.from_state_dict(known.state_dict())

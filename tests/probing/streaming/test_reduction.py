@@ -70,7 +70,7 @@ class Thread:
         return self._together.all_of(self.rank, thing)
 
     def joined(self, thing, join):
-        told = self.everyone(thing)
+        told = self._together.all_of(self.rank, thing)
         # In pairs, as processes do; a fold would show less.
         while len(told) > 1:
             pairs = [told[i : i + 2] for i in range(0, len(told), 2)]

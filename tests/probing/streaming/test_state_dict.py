@@ -97,12 +97,12 @@ class TestStateDict:
                 probe.load_state_dict(state)
         assert probe.report().rows == before
 
-    @pytest.mark.parametrize("version", [3, 5, 4.0, True, "4"])
+    @pytest.mark.parametrize("version", [4, 6, 5.0, True, "5"])
     def test_another_version_is_named(self, version):
         state = probed(model_of(), [data()], STREAMING).state_dict()
         state["record"]["version"] = version
         probe = ip.probe(model_of(), measures=STREAMING)
-        expected = f"of version 4, got version {version!r}. Measure again with this version"
+        expected = f"of version 5, got version {version!r}. Measure again with this version"
         with pytest.raises(ValueError, match=re.escape(expected)):
             probe.load_state_dict(state)
 

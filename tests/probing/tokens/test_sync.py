@@ -16,7 +16,7 @@ class Attention(nn.MultiheadAttention):
 
 
 class Model(nn.Sequential):
-    def forward(self, x):
+    def forward(self, x, attention_mask):
         return self[2](self[1](self[0](x))[0])
 
 
@@ -41,22 +41,33 @@ def measured(batches, sync):
     with ip.probe(model, measures=measures) as probe:
         for x in batches:
             mask = torch.arange(7) < torch.arange(3, 8).unsqueeze(1)
+            shorter = torch.arange(7) < torch.arange(2, 7).unsqueeze(1)
             for view in range(2):
                 if view:
                     probe.pair()
                 probe.mask(mask)
-                model(x + 0.1 * view * x.flip(0))
+                model(x + 0.1 * view * x.flip(0), shorter)
         if sync:
             probe.sync()
     return probe.report()
 
 
 def data():
-    return torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(20, 5, 7, 4, generator=torch.Generator().manual_seed(1))
+    x[12:16] = x[2:6]  # what both processes have
+    return x
 
 
 def work(rank, world, folder):
     measured(data().chunk(world)[rank], sync=True).save(folder / f"{rank}.json")
+
+
+def of_padding(row):
+    return [each for each in row["findings"] if "in 40 of 40 passes by the mask" in each]
+
+
+def of_copies(row):
+    return [each for each in row["findings"] if "20% of the samples that the model" in each]
 
 
 def test_two_processes_add_up_to_one(tmp_path):
@@ -74,6 +85,9 @@ def test_two_processes_add_up_to_one(tmp_path):
             if row["measure"] not in ("infonce", "prompt_entropy"):
                 assert row["stderr"] == pytest.approx(truth["stderr"], abs=1e-12)
             assert row["n"] == truth["n"]
+            assert of_padding(row) == of_padding(truth) != []
+            assert of_copies(row) == of_copies(truth)
+            assert of_copies(row) or row["measure"] == "infonce"
 
 
 if __name__ == "__main__":
