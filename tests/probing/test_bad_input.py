@@ -10,6 +10,7 @@ from FrEIA import modules as fm
 from torch import nn
 
 import infoprobe as ip
+from infoprobe.findings import code_of
 from infoprobe.models import mnist_inn
 from tests.probing.helpers import MEASURES, H, hook_count, small_model, value
 
@@ -101,7 +102,7 @@ class TestBadInput:
         assert len(caught) == 1
         entropy, previous, model_input = probe.report().rows
         assert entropy["value"] > 0
-        assert entropy["findings"] == []
+        assert [code_of(finding) for finding in entropy["findings"]] == ["too-few-values"]
         assert previous["value"] is None
         assert model_input["value"] is None
 
@@ -187,7 +188,7 @@ class TestBadInput:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             with ip.probe(model) as probe:
-                model(torch.randn(3, 3))
+                model(torch.randn(300, 3))
             rows = probe.report().rows
         assert [row["value"] for row in rows[1:]] == [0.0, 0.0]
         assert all(row["findings"] == [] for row in rows)
