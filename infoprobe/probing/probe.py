@@ -18,6 +18,7 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.drafting import draft_rows
 from infoprobe.probing.masks import require_mask
 from infoprobe.probing.one_width import on_one_width
 from infoprobe.probing.processes.group import Group
@@ -245,9 +246,9 @@ class Probe:
         rows = self._recorder.windows.reported
         with showing(progress):
             if not self._recorder.tracking:
-                rows += record.rows()
+                rows += draft_rows(record)
             elif record.passes:
-                rows += record.rows(step=self._recorder.step)
+                rows += draft_rows(record, self._recorder.step)
         self._warn_of_silent_layers({row["layer"] for row in rows})
         on_shared_bins, widths = on_one_width(rows)
         versions = {"infoprobe": __version__, "torch": str(torch.__version__)}

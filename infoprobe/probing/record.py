@@ -1,36 +1,30 @@
-"""What a probe has measured: additive states, from which the rows of a report are computed."""
+"""What a probe has measured: additive states, from which rows are drafted (``drafting.py``)."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from torch import Tensor
 
 from infoprobe import checks, devices
 from infoprobe.directions import OPPOSITE, Direction
-from infoprobe.errors import ArgumentError, ArgumentValueError
+from infoprobe.errors import ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
 from infoprobe.probing.choices import Turns
 from infoprobe.probing.circumstances import Circumstances, Facts
 from infoprobe.probing.kept.base import Kept, Problem
 from infoprobe.probing.kept.counts import KeptCounts
 from infoprobe.probing.kept.damage import count_of, text_of
-from infoprobe.probing.kept.marks import Repeats
 from infoprobe.probing.kept.reservoir import Merging, Reservoir
 from infoprobe.probing.kept.samples import KeptSamples
 from infoprobe.probing.kept.sampling import Sampling
-from infoprobe.probing.measures.base import Measure, Need, Reading
-from infoprobe.probing.measures.levels import Levels
+from infoprobe.probing.measures.base import Measure, Need
 from infoprobe.probing.occurrences import Occurrences
-from infoprobe.probing.one_width import DraftRow
-from infoprobe.probing.padding import finding_on
-from infoprobe.probing.processing import add_findings_on_processing
-from infoprobe.probing.roles import Role, described
-from infoprobe.progress import progress_bar
+from infoprobe.probing.roles import described
 from infoprobe.rows import LayerCall
 
 _VERSION = 5
@@ -55,9 +49,8 @@ class Record:
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
         self.measures: list[Measure] = list(measures)
-        self._needs_of = [measure.required_needs() for measure in self.measures]
         self.needs: list[Need] = list(
-            dict.fromkeys(need for needs in self._needs_of for need in needs)
+            dict.fromkeys(need for measure in self.measures for need in measure.required_needs())
         )
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}
@@ -216,126 +209,6 @@ class Record:
                     break
         return found
 
-    # From what was kept to the rows of a report.
-
-    def rows(self, step: int | None = None) -> list[DraftRow]:
-        """One row for each layer, direction, call and measure, all of the given ``step``.
-
-        Optional measures have rows only where there was something to keep for them.
-        """
-        wanted = [
-            (order, call, measure, needs, kept)
-            for order, (call, kept) in enumerate(list(self.calls.items()))
-            for measure, needs in zip(self.measures, self._needs_of, strict=True)
-            if not (measure.optional and all(kept[need].is_untouched for need in needs))
-        ]
-        rows = []
-        with progress_bar(len(wanted), "report", unit="row") as bar:
-            for each in wanted:
-                rows.append(self._row(*each, step))
-                bar.update()
-        follows = {call: known.follows for call, known in list(self.circumstances.items())}
-        add_findings_on_processing(rows, follows, self.measures)
-        return rows
-
-    def _row(
-        self,
-        order: int,
-        call: LayerCall,
-        measure: Measure,
-        needs: Sequence[Need],
-        kept: Mapping[Need, Kept[Any]],
-        step: int | None,
-    ) -> DraftRow:
-        used = {need: kept[need] for need in needs}
-        output = used[needs[-1]]
-        used_samples: dict[Need, int] = {}
-        reading: Reading | None = None
-        # First of all, which tensors the value is about.
-        findings = list(dict.fromkeys(note for x in used.values() for note in sorted(x.notes)))
-        again: list[Repeats] = []
-        levels: Levels | None = None
-        if not any(kept.is_empty for kept in used.values()):
-            values, again = self._together(measure, used)
-            used_samples = {need: len(x) for need, x in values.items() if isinstance(x, Tensor)}
-            given = [values[need] for need in needs]
-            try:
-                known = self.circumstances.get(call, Circumstances())
-                circumstances = replace(known, window=step is not None)
-                findings += map(str, measure.remarks(circumstances, *given))
-                reading = measure.compute(*given).as_numbers()
-                findings += reading.findings
-                independent = any(need.reduction.takes_for_independent for need in needs)
-                if self.occurrences is not None and reading.stderr is not None and independent:
-                    findings += map(str, self.occurrences.findings())
-                levels = measure.levels(reading, *given)
-            except Exception as error:
-                # One layer without a value must not hide the others, nor stop a training.
-                findings.append(_why_none(measure, error))
-        row: DraftRow = {
-            "layer": call.layer,
-            "type": call.type,
-            "direction": call.direction,
-            "call": call.call,
-            "order": order,
-            "step": step,
-            "measure": measure.full_name,
-            "estimator": measure.method,
-            "reference": measure.reference,
-            "value": None if reading is None else reading.value,
-            "stderr": None if reading is None else reading.stderr,
-            "unit": measure.unit,
-            "kind": measure.kind,
-            "n": used_samples.get(list(used)[-1], output.n),
-            "d": output.width,
-            "findings": [*findings, *self._remarks(used, used_samples, again)],
-        }
-        if levels is not None:
-            row["levels"] = levels
-        return row
-
-    def _together(
-        self, measure: Measure, used: Mapping[Need, Kept[Any]]
-    ) -> tuple[dict[Need, Any], list[Repeats]]:
-        """What a measure computes from, for each of its needs, and what came several times."""
-        values: dict[Need, Any] = {}
-        again: list[Repeats] = []
-        for reduction in dict.fromkeys(need.reduction for need in used):
-            needs = [need for need in used if need.reduction == reduction]
-            kept = [used[need] for need in needs]
-            reservoir = self.reservoirs.get(reduction)
-            found = reduction.together(kept, reservoir)
-            if measure.distinct and isinstance(reduction, Sampling) and reservoir is not None:
-                again.append(reduction.repeats(kept, reservoir))
-                if again[-1].same.any():
-                    found = [x[~again[-1].same] for x in found if isinstance(x, Tensor)]
-            values |= zip(needs, found, strict=True)
-        return values, again
-
-    def _remarks(
-        self,
-        used: Mapping[Need, Kept[Any]],
-        used_samples: Mapping[Need, int],
-        again: list[Repeats],
-    ) -> Iterator[str]:
-        """What a reader should know of the data."""
-        for repeats in again:
-            yield from map(str, repeats.findings())
-        left_out = sum(int(repeats.same.sum()) for repeats in again)
-        for reduction in dict.fromkeys(need.reduction for need in used):
-            kept: dict[Role, Kept[Any]] = {
-                need.role: x for need, x in used.items() if need.reduction == reduction
-            }
-            last = next(need for need in reversed(list(used)) if need.reduction == reduction)
-            n = used_samples.get(last, used[last].n) + left_out
-            yield from reduction.remarks(kept, n, self.seed, self.reservoirs.get(reduction))
-        padding = finding_on([x.padded for x in used.values()], self.passes)
-        if padding is not None:
-            yield str(padding)
-        for x in used.values():
-            yield from x.remarks()
-        yield from self.doubts
-
     # To and from files and other processes.
 
     def state_dict(self) -> dict[str, Any]:
@@ -400,10 +273,3 @@ def _check_state(state: Mapping[str, Any], measures: Sequence[Measure]) -> None:
             f"expected the measures of this probe, {', '.join(map(repr, measures))}; got "
             f"{', '.join(map(str, state['measures']))}. Make the probe with the same measures.",
         )
-
-
-def _why_none(measure: Measure, error: Exception) -> str:
-    if isinstance(error, ArgumentError):
-        return measure.why_none(error)
-    expected = isinstance(error, (TypeError, ValueError))
-    return str(error) if expected else f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from infoprobe.findings import Finding
+from infoprobe.probing.drafting import draft_rows
 from infoprobe.probing.one_width import DraftRow, settled
 from infoprobe.probing.record import Record
 
@@ -80,4 +81,4 @@ class Windows:
 
 
 def _rows(step: int, record: Record) -> list[DraftRow]:
-    return [settled(row) for row in record.rows(step=step)]
+    return [settled(row) for row in draft_rows(record, step)]

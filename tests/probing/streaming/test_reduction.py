@@ -16,6 +16,7 @@ from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.reach import grid_of, reach_of
 from infoprobe.estimators.moments import SecondMoments
 from infoprobe.estimators.sequences.outcomes import Outcomes
+from infoprobe.probing.drafting import draft_rows
 from infoprobe.probing.kept.averages import Average
 from infoprobe.probing.kept.averages import pooled as pooled_average
 from infoprobe.probing.kept.moments import KeptMoments, Moments
@@ -122,7 +123,7 @@ def rows_of(record):
     """The rows, without the seeds by which processes are told apart here."""
     return [
         {**row, "findings": [re.sub("seed [0-9]+", "seed", found) for found in row["findings"]]}
-        for row in record.rows()
+        for row in draft_rows(record)
     ]
 
 
