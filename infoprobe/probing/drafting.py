@@ -29,11 +29,10 @@ def draft_rows(record: Record, step: int | None = None) -> list[DraftRow]:
 
     Optional measures have rows only where there was something to keep for them.
     """
-    measures = [(measure, measure.required_needs()) for measure in record.measures]
     wanted = [
         (order, call, measure, needs, kept)
         for order, (call, kept) in enumerate(list(record.calls.items()))
-        for measure, needs in measures
+        for measure, needs in zip(record.measures, record.needs_of, strict=True)
         if not (measure.optional and all(kept[need].is_untouched for need in needs))
     ]
     rows = []

@@ -35,6 +35,7 @@ class Record:
 
     Attributes:
         measures: The measures to compute.
+        needs_of: What each of them needs.
         needs: What is kept for them, each need once.
         calls: What was kept for each need, call by call in the order of first appearance.
         reservoirs: For each way of keeping samples, which ones are kept.
@@ -49,8 +50,9 @@ class Record:
 
     def __init__(self, measures: Sequence[Measure], seed: int) -> None:
         self.measures: list[Measure] = list(measures)
+        self.needs_of = [measure.required_needs() for measure in self.measures]
         self.needs: list[Need] = list(
-            dict.fromkeys(need for measure in self.measures for need in measure.required_needs())
+            dict.fromkeys(need for needs in self.needs_of for need in needs)
         )
         self.calls: dict[LayerCall, dict[Need, Kept[Any]]] = {}
         self.circumstances: dict[LayerCall, Circumstances] = {}

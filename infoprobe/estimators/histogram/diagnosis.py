@@ -25,7 +25,7 @@ _BIAS = 0.1
 _UNCOVERED, _APART = 0.01, 0.9
 _ALONE = 0.5
 _AT_ZERO, _NEGLIGIBLE_AT_ZERO = 0.1, 0.001
-_SENSITIVE, _NEGLIGIBLE = 0.1, 0.01
+_SENSITIVE, _DECIDED, _NEGLIGIBLE = 0.1, 0.25, 0.01
 
 
 def diagnose(
@@ -42,7 +42,7 @@ def diagnose(
             found += finer_than_data(p_counts, q_counts)
             for name, counts in (("p", p_counts), ("q", q_counts)):
                 found += squeezed(estimator, counts, name, counts)
-            if counted and math.isfinite(value):
+            if counted and math.isfinite(value) and not found:
                 found += _wider_bins(estimator, p_counts, q_counts, value)
         if not counted and math.isfinite(value):
             found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, of_p, of_q, value)]
@@ -206,7 +206,9 @@ def _wider_bins(estimator: Histogram, p: Counts, q: Counts, value: float) -> Ite
         return
     width = 2 * p.grid.width
     other = float(estimator.kl_divergence(p.at_width(width), q.at_width(width)))
-    if abs(other - value) >= max(_SENSITIVE * abs(value), _NEGLIGIBLE):
+    # To some extent bins always matter. Where all values of one lie in a bin, it is by ln 2.
+    most = min(_DECIDED * abs(value), math.log(2) / 2)
+    if abs(other - value) >= max(most, _NEGLIGIBLE):
         yield Finding(
             "warning",
             f"with bins of twice the width, the divergence is {other:.3f} instead of {value:.3f} "
