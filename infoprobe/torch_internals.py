@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.distributions import Transform
 
-TESTED_TORCH: Final = "2.13"
+TESTED_TORCH: Final = "2.14"
 """The newest version of torch that the tests ran with."""
 
 QUANTIZED_WEIGHTS: Final = ("_packed_params", "_all_weight_values")
