@@ -326,8 +326,7 @@ class Gaussian(Estimator):
         if isinstance(x, SecondMoments):
             if self.shrinkage is None:
                 x.require_varying(name)
-            rounding = x.eps**2 + torch.finfo(torch.float64).eps
-            return self._fit_of(int(x.n), x.mean, x.scatter, name, rounding, None)
+            return self._fit_of(int(x.n), x.mean, x.scatter, name, x.rounding, None)
         x = checks.continuous(x, name)
         checks.require_spread(x, name)
         n = len(x)

@@ -50,7 +50,8 @@ class GaussianOfPairs:
 
     def kl_divergence(self, p: Any, q: Any) -> Tensor:
         """The relative entropy, 0-dim, in nats; the arguments are those of :meth:`estimate`."""
-        return self.estimate("kl_divergence", p, q).value
+        groups = _groups(p, q)
+        return _divergence(groups, range(len(groups)))
 
     def estimate(self, measure: str, p: Any, q: Any) -> Estimate:
         """The relative entropy, its standard error by the jackknife, and findings.
@@ -130,5 +131,4 @@ def _divergence(groups: Sequence[tuple[SecondMoments, SecondMoments]], used: Any
 
 
 def _fit(x: SecondMoments, name: str) -> Fit:
-    rounding = x.eps**2 + torch.finfo(torch.float64).eps
-    return Fit(int(x.n), x.mean, x.scatter, True, name, rounding)
+    return Fit(int(x.n), x.mean, x.scatter, True, name, x.rounding)

@@ -159,6 +159,11 @@ class SecondMoments:
         )
 
     @property
+    def rounding(self) -> float:
+        """The share of a feature's square that rounding alone may make."""
+        return self.eps**2 + torch.finfo(torch.float64).eps
+
+    @property
     def is_empty(self) -> bool:
         """Whether no batch came, not even one that was left out."""
         return not bool(self.n + self.refused)

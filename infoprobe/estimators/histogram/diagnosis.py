@@ -188,15 +188,10 @@ def _bins(estimator: Histogram, p: Any, q: Any, value: float) -> Iterator[Findin
     ]
     change = max(abs(other - value) for other in others)
     if change >= max(_SENSITIVE * abs(value), _NEGLIGIBLE):
-        yield Finding(
-            "warning",
+        yield _bins_decide(
             f"with half and twice the bins, the divergence is {others[0]:.3f} and "
             f"{others[1]:.3f} instead of {value:.3f} nats",
             change,
-            "The bins decide the number: quote them with it, or use an estimator for densities "
-            "such as ip.KNN.",
-            "p, q",
-            code="bins-decide",
         )
 
 
@@ -209,13 +204,20 @@ def _wider_bins(estimator: Histogram, p: Counts, q: Counts, value: float) -> Ite
     # To some extent bins always matter. Where all values of one lie in a bin, it is by ln 2.
     most = min(_DECIDED * abs(value), math.log(2) / 2)
     if abs(other - value) >= max(most, _NEGLIGIBLE):
-        yield Finding(
-            "warning",
+        yield _bins_decide(
             f"with bins of twice the width, the divergence is {other:.3f} instead of {value:.3f} "
             "nats",
             other - value,
-            "The bins decide the number: quote them with it, or use an estimator for densities "
-            "such as ip.KNN.",
-            "p, q",
-            code="bins-decide",
         )
+
+
+def _bins_decide(what: str, change: float) -> Finding:
+    return Finding(
+        "warning",
+        what,
+        change,
+        "The bins decide the number: quote them with it, or use an estimator for densities such "
+        "as ip.KNN.",
+        "p, q",
+        code="bins-decide",
+    )
