@@ -26,6 +26,9 @@ from infoprobe.estimators.covariance import at_unit_scale
 # The most samples of which all pairs are looked at.
 _MOST = 2000
 
+# Of so many samples at a time, all pairs stay in the cache.
+_ROWS = 64
+
 # From how many standard deviations on, moments are not those of Gaussian samples.
 _SIGNIFICANT = 5.0
 
@@ -57,19 +60,33 @@ class Moments(NamedTuple):
 def moments(x: Tensor) -> Moments:
     """The moments of samples (n, d), n > d, without features that are redundant."""
     z = at_unit_scale(x[:: math.ceil(len(x) / _MOST)])
-    n, d = z.shape
+    n = len(z)
     z = z - z.mean(0)
     factor = torch.linalg.cholesky(z.T @ z / n)
     z = torch.linalg.solve_triangular(factor, z.T, upper=False).T
-    products = z @ z.T
     squares = z.square().sum(1)
-    sums = squares.unsqueeze(1) + squares
-    half = d / 2
-    cubic = products * (products.square() / 6 + 1 + half - sums / 2)
-    quadratic = products.square() / 2 - sums / 2
-    quartic = products.square() * (products.square() / 24 - sums / 4 + 1)
-    quartic += sums.square() / 8 - sums / 2 + half * quadratic + half / 2 + half**2 / 2
-    return Moments(*torch.stack([_mean_of_pairs(cubic), _mean_of_pairs(quartic)], 1))
+    parts = [
+        _kernels(z, squares, rows) for rows in torch.split(torch.arange(n, device=z.device), _ROWS)
+    ]
+    of_kernels = torch.cat(parts, 2)
+    return Moments(*torch.stack([_mean_of_pairs(*each) for each in of_kernels], 1))
+
+
+def _kernels(z: Tensor, squares: Tensor, rows: Tensor) -> Tensor:
+    """Sums over the pairs of some samples (m,) with the others: (2, 2, m).
+
+    Those of the kernel of third order and of its square, then those of fourth order.
+    """
+    half = z.shape[1] / 2
+    products = z[rows] @ z.T
+    sums = squares[rows].unsqueeze(1) + squares
+    squared = products.square()
+    cubic = (squared / 6).sub_(sums, alpha=0.5).add_(1 + half).mul_(products)
+    quartic = (squared / 24).sub_(sums, alpha=0.25).add_(1 + half / 2).mul_(squared)
+    quartic += (sums / 8).sub_((1 + half) / 2).mul_(sums).add_(half / 2 + half**2 / 2)
+    kernels = torch.stack([cubic, quartic])
+    kernels[:, torch.arange(len(rows), device=z.device), rows] = 0
+    return torch.stack([kernels.sum(2), kernels.square().sum(2)], 1)
 
 
 def mean_of(parts: Sequence[Moments]) -> Moments:
@@ -79,10 +96,14 @@ def mean_of(parts: Sequence[Moments]) -> Moments:
     return Moments(nats.mean(0), chance.norm(dim=0) / n, errors.norm(dim=0) / n)
 
 
-def _mean_of_pairs(kernel: Tensor) -> Tensor:
-    """Half the mean over pairs of samples, its deviation by chance, and its error: (3,)."""
-    n = len(kernel)
-    kernel.fill_diagonal_(0)
-    means = kernel.sum(1) / (n - 1)
-    chance = 2 * kernel.square().sum() / (n * (n - 1)) / n**2
+def _mean_of_pairs(sums: Tensor, squares: Tensor) -> Tensor:
+    """Half the mean over pairs of n samples, its deviation by chance, and its error: (3,).
+
+    Arguments:
+        sums: The sum of a kernel over the pairs of each sample, (n,).
+        squares: That of its square.
+    """
+    n = len(sums)
+    means = sums / (n - 1)
+    chance = 2 * squares.sum() / (n * (n - 1)) / n**2
     return torch.stack([means.mean(), chance.sqrt(), (4 * means.var() / n + chance).sqrt()]) / 2

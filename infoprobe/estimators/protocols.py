@@ -160,6 +160,11 @@ class _Estimates(Protocol):
 
 
 @runtime_checkable
+class _EstimatesWithoutError(Protocol):
+    def estimate_without_error(self, measure: str, /, *tensors: Any) -> Estimate: ...
+
+
+@runtime_checkable
 class _Diagnoses(Protocol):
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None, /
@@ -270,6 +275,8 @@ def estimate_without_error(estimator: object, measure: str, *tensors: Any) -> Es
     A standard error may take many times as long as the value. It is there only where it comes
     with the value. Arguments and errors are those of :func:`estimate`.
     """
+    if isinstance(estimator, _EstimatesWithoutError):
+        return estimator.estimate_without_error(measure, *tensors)
     if not isinstance(estimator, _Diagnoses) and isinstance(estimator, _Estimates):
         return estimator.estimate(measure, *tensors)
     value = method_of(estimator, measure)(*tensors)

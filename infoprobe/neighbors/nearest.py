@@ -32,8 +32,9 @@ _WITHOUT_FLOAT64 = {"mps"}
 _CROWD = 64
 
 # Up to this many dimensions, trees are faster than tiles that use matrix products (up to a few
-# more, if there are many points). Chebyshev tiles have no product to use and lose to trees longer.
-_TREE_DIMENSIONS = 6
+# more, if there are many points), both to search and to count. Chebyshev tiles have no product to
+# use and lose to trees longer.
+_TREE_DIMENSIONS, _TREE_DIMENSIONS_COUNT = 6, 4
 _TREE_DIMENSIONS_CHEBYSHEV = 13
 
 
@@ -139,7 +140,8 @@ def _search(points: Points, asked: Points, k: int) -> Neighbors:
     # Of more than k equal points, each has k others at distance 0.
     some = equal.ranks <= k if own else equal.ranks < k
     if some.all():
-        engine = Tree(points).search if _suits_tree(points) else partial(tiles.search, points)
+        tree = _tree_searches_faster(points, k)
+        engine = Tree(points).search if tree else partial(tiles.search, points)
         return engine(asked, k)
     kept = some.nonzero().squeeze(1)
     few = Points([factor[kept] for factor in points.factors], points.metric)
@@ -183,7 +185,7 @@ def count_within(
     _require_float64(factors[0].device, "x")
     points = Points(factors, metric)
     limits = radii.detach() * (1 + TIE if closed else 1 - TIE)
-    in_tree = len(points.factors) == 1 and points.d <= _TREE_DIMENSIONS and _suits_tree(points)
+    in_tree = len(points.factors) == 1 and _tree_counts_faster(points)
     with torch.no_grad():
         if points.d == 1:
             counts = count_on_line(points.factors[0].squeeze(1), limits)
@@ -228,10 +230,21 @@ def _count_in_tree(points: Points, limits: Tensor) -> Tensor:
     return counts
 
 
-def _suits_tree(points: Points) -> bool:
-    """Returns whether a KD-tree is faster than tiles, as ``benchmarks/neighbors.py`` measured."""
+def _tree_searches_faster(points: Points, k: int) -> bool:
+    """Returns whether a tree finds neighbours faster, as ``benchmarks/neighbors.py`` measured."""
     if points.device.type != "cpu":
         return False
     if points.metric == "chebyshev":
         return points.d <= _TREE_DIMENSIONS_CHEBYSHEV
-    return points.d <= max(_TREE_DIMENSIONS, 3 * math.log10(len(points)) - 5.5)
+    # In a product of spaces, a tree looks at more candidates than are wanted.
+    more = math.log2(k) / 4 if len(points.factors) > 1 else 0
+    return points.d + more <= max(_TREE_DIMENSIONS, 3 * math.log10(len(points)) - 5.5)
+
+
+def _tree_counts_faster(points: Points) -> bool:
+    """Returns whether a tree counts neighbours faster, as ``benchmarks/neighbors.py`` measured."""
+    if points.device.type != "cpu":
+        return False
+    if points.metric == "chebyshev":
+        return points.d <= _TREE_DIMENSIONS
+    return points.d <= max(_TREE_DIMENSIONS_COUNT, 3 * math.log10(len(points)) - 8.4)

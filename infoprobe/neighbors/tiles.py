@@ -21,8 +21,8 @@ from torch import Tensor
 from infoprobe.neighbors import undecided
 from infoprobe.neighbors.points import Neighbors, Points, center_and_reach, distances_between
 
-# The numbers of rows and columns of a tile.
-_TILE = (512, 16384)
+# The numbers of rows, for each thread and at most, and of columns of a tile.
+_ROWS_OF_THREAD, _ROWS, _COLUMNS = 128, 512, 16384
 _TILE_SYMMETRIC = (768, 8192)
 _TILE_ELSEWHERE = (4096, 32768)
 # Chebyshev distances take a pass for each coordinate, over parts that stay in the cache.
@@ -166,6 +166,14 @@ def _up(x: Tensor) -> Tensor:
     return -_down(-x)
 
 
+def _shape_of_tiles(device: torch.device, symmetric: bool) -> tuple[int, int]:
+    if device.type != "cpu":
+        return _TILE_ELSEWHERE
+    if symmetric:
+        return _TILE_SYMMETRIC
+    return min(_ROWS_OF_THREAD * torch.get_num_threads(), _ROWS), _COLUMNS
+
+
 class _Tiles:
     """Coordinates prepared for ranks, padded with points at infinity to whole groups."""
 
@@ -180,10 +188,7 @@ class _Tiles:
         # A power of two rounds nothing, and with it the coordinates squared are at most 1.
         self.scale = 2.0 ** -math.frexp(max(reaches))[1]
         self.squares = undecided.Squares(points, asked, centers, self.scale)
-        if points.device.type != "cpu":
-            self._tile = _TILE_ELSEWHERE
-        else:
-            self._tile = _TILE_SYMMETRIC if self.symmetric else _TILE
+        self._tile = _shape_of_tiles(points.device, self.symmetric)
         prepare = self._augmented if self.squared else self._coordinates
         self._columns = [prepare(p, c) for (p, _), c in zip(pairs, centers, strict=True)]
         self._rows = (

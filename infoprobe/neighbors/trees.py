@@ -75,7 +75,7 @@ class Tree:
         available = len(self.points) - (asked is self.points)
         stretch = math.sqrt(len(self.points.factors)) * (1 + 1e-12)
         distances, indices = np.empty((len(rows), k)), np.empty((len(rows), k), np.int64)
-        pending, tried = np.arange(len(rows)), min(2 * k + 2, available)
+        pending, tried = np.arange(len(rows)), min(3 * k + 2, available)
         while len(pending):
             joint, found = self._query(asked, rows[pending], tried)
             candidates = torch.from_numpy(found)

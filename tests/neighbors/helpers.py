@@ -87,10 +87,10 @@ def engine(kind=None, height=None, width=None, block=None, undecided=None):
     if undecided:
         values[undecided_module, "ROWS"], values[undecided_module, "_WIDTH"] = undecided, 50
     if height:
-        values[tiles, "_TILE"] = values[tiles, "_TILE_SYMMETRIC"] = (height, width)
+        values[tiles, "_shape_of_tiles"] = lambda device, symmetric: (height, width)
     if kind:
-        values[nearest, "_suits_tree"] = lambda points: kind == "tree"
-        values[nearest, "_TREE_DIMENSIONS"] = 10**9
+        values[nearest, "_tree_searches_faster"] = lambda points, k: kind == "tree"
+        values[nearest, "_tree_counts_faster"] = lambda points: kind == "tree"
         symmetric_from = 1 if kind == "symmetric" else 10**9
         values[tiles, "_SYMMETRIC_DIMENSIONS"] = symmetric_from
         values[tiles, "_SYMMETRIC_DIMENSIONS_CHEBYSHEV"] = symmetric_from

@@ -154,7 +154,7 @@ class TestSurroundings:
                 nearest_neighbors(x, 3, x[:3000] + 1)
                 count_within([x[:, :2], x[:, 2:]], radii, "euclidean")
             # A tile has some hundred rows.
-            assert n * 512 <= largest.size <= 1.05 * 2048 * n
+            assert n * tiles._ROWS_OF_THREAD <= largest.size <= 1.05 * 2048 * n
 
     def test_undecided_rows_come_a_few_at_a_time(self):
         # Ranks decide nothing within a cluster, and each cluster has 750 points.

@@ -21,8 +21,10 @@ from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import moments
 from infoprobe.estimators.knn import drift, measures, student
+from infoprobe.estimators.knn.calibration import Bias, bias_of
 from infoprobe.estimators.knn.preparation import prepared
 from infoprobe.estimators.knn.surrogates import normal_scores, paired
+from infoprobe.estimators.knn.workings import Workings
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -41,7 +43,11 @@ _FEW = 2
 
 
 def checks_of(
-    knn: KNN, arguments: Arguments, samples: Mapping[str, Tensor], value: float
+    knn: KNN,
+    arguments: Arguments,
+    samples: Mapping[str, Tensor],
+    value: float,
+    workings: Workings,
 ) -> Iterator[Finding]:
     """Findings on the value of a measure of variables that were sampled together."""
     tensors = list(samples.values())
@@ -62,7 +68,7 @@ def checks_of(
     if knn.calibration == "gaussian":
         found += _disagreement(knn, arguments, tensors, value, slack)
     if knn.calibration == "copula" or (knn.calibration is None and arguments is not ENTROPY):
-        found += _bias(knn, arguments, tensors, value, max(_LITTLE, noise))
+        found += _bias(knn, arguments, tensors, value, workings, max(_LITTLE, noise))
     if not found and (knn.calibration is not None or (arguments is not ENTROPY and d > _FEW)):
         found += _unlike_surrogates(knn, arguments, tensors, value)
     if not found and (knn.calibration is None or arguments is CONDITIONAL_MUTUAL_INFORMATION):
@@ -70,11 +76,9 @@ def checks_of(
     yield from found
 
 
-def correction_of(knn: KNN, samples: Mapping[str, Tensor]) -> Iterator[Finding]:
+def correction_of(bias: Bias, samples: Mapping[str, Tensor]) -> Iterator[Finding]:
     """A finding if a divergence is corrected by much, as of Gaussian data, which these are not."""
-    if knn.calibration is None:
-        return
-    correction = float(replace(knn, repeats=1).bias("kl_divergence", *samples.values()).value)
+    correction = float(bias.value)
     for name, x in samples.items():
         beyond = moments(x).significant
         if beyond > _NATS and abs(correction) > _NATS:
@@ -183,13 +187,23 @@ def _disagreement(
 
 
 def _bias(
-    knn: KNN, arguments: Arguments, tensors: list[Tensor], value: float, slack: float
+    knn: KNN,
+    arguments: Arguments,
+    tensors: list[Tensor],
+    value: float,
+    workings: Workings,
+    slack: float,
 ) -> Iterator[Finding]:
     """What a calibration by a copula takes off an information, or had to extrapolate."""
-    try:
-        bias = replace(knn, calibration="copula", repeats=1).bias(arguments.measure, *tensors)
-    except ArgumentError:
-        return  # Features have ties, or are redundant.
+    bias = workings.bias
+    if bias is None:
+        copula = replace(knn, calibration="copula", repeats=1)
+        measure = measures.MEASURES[arguments.measure]
+        try:
+            # The ranks alone decide about the raw estimate, with a calibration or without.
+            bias = bias_of(copula, measure, prepared(copula, measure, tensors), workings.raw)
+        except ArgumentError:
+            return  # Features have ties, or are redundant.
     extrapolated, missed = float(bias.extrapolated), float(bias.value)
     if knn.calibration is None and abs(missed) > slack:
         yield Finding(

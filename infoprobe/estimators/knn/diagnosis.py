@@ -24,6 +24,7 @@ from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.label_bias import bias_with_labels
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.estimators.knn.thinness import of_dimension
+from infoprobe.estimators.knn.workings import Workings
 from infoprobe.estimators.pairs import paired, shared_samples
 from infoprobe.findings import Finding
 
@@ -40,33 +41,48 @@ _FEW = 16
 
 
 def findings(
-    estimator: KNN, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
+    estimator: KNN,
+    arguments: Arguments,
+    tensors: Sequence[Any],
+    value: Tensor | None,
+    workings: Workings | None,
 ) -> Iterator[Finding]:
-    """The findings on a measure of tensors; ``value`` is ``None`` where it was refused."""
+    """The findings on a measure of tensors.
+
+    Arguments:
+        estimator: The estimator.
+        arguments: The arguments of the measure.
+        tensors: What they are.
+        value: The estimate to be judged; ``None`` where the tensors were refused.
+        workings: How the estimator came to its own; ``None`` where they were refused.
+    """
     samples = {
         name: checks.samples(x, name)
         for name, x in zip(arguments.names, tensors, strict=True)
         if not (arguments.of_pairs and is_discrete(x, name))
     }
-    if arguments is MUTUAL_INFORMATION and value is not None and len(samples) == len(tensors):
-        n = len(tensors[0])  # labels have another ceiling
-        raw = value
-        if estimator.calibration is not None:
-            raw = replace(estimator, calibration=None).mutual_information(*tensors)
-        yield from near_ceiling(float(raw), estimator.ceiling(n), n)
-    if arguments is MUTUAL_INFORMATION and value is not None and len(samples) == 1:
-        ((name, x),) = samples.items()
-        labels = checks.as_tensor(tensors["xy".index(name) - 1], "y")
-        yield from bias_with_labels(estimator, x, labels, float(value))
+    if arguments is MUTUAL_INFORMATION and value is not None and workings:
+        if len(samples) == len(tensors):
+            n = len(tensors[0])  # labels have another ceiling
+            yield from near_ceiling(float(workings.raw), estimator.ceiling(n), n)
+        elif len(samples) == 1:
+            ((name, x),) = samples.items()
+            labels = checks.as_tensor(tensors["xy".index(name) - 1], "y")
+            yield from bias_with_labels(estimator, x, labels, float(value))
     if arguments is TOTAL_CORRELATION:
         yield from _redundant(samples["x"], "x")
     if arguments.of_pairs or arguments is TOTAL_CORRELATION:
         yield from of_copies(samples)
         yield from of_ties(samples, estimator.k)
-    if value is not None and not arguments.independent and len(samples) == len(tensors):
+    if (
+        value is not None
+        and workings
+        and not arguments.independent
+        and len(samples) == len(tensors)
+    ):
         if arguments in (ENTROPY, MUTUAL_INFORMATION, TOTAL_CORRELATION):
             yield from of_dimension(arguments, samples)
-        yield from bounds.checks_of(estimator, arguments, samples, float(value))
+        yield from bounds.checks_of(estimator, arguments, samples, float(value), workings)
     if arguments is ENTROPY or arguments.independent:
         for name, x in samples.items():
             yield from _ties(estimator, x, name)
@@ -78,7 +94,8 @@ def findings(
         yield from shared_samples(samples["p"], samples["q"])
         if value is not None:
             yield from of_distance(samples["p"], samples["q"], estimator.k, estimator.metric)
-            yield from bounds.correction_of(estimator, samples)
+            if workings and workings.bias:
+                yield from bounds.correction_of(workings.bias, samples)
         yield from paired(samples["p"], samples["q"])
 
 

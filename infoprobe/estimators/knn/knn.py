@@ -3,7 +3,7 @@ r"""Estimates from the distances to nearest neighbours."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -13,16 +13,15 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import Arguments, arguments_of
+from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
 from infoprobe.estimators.errors import noise_of_parts
-from infoprobe.estimators.estimator import Estimator
-from infoprobe.estimators.features import feature_entropies
 from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.knn import diagnosis, measures
-from infoprobe.estimators.knn.calibration import STANDARD, Bias, bias_of
-from infoprobe.estimators.knn.labels import is_discrete, terms_with_labels
-from infoprobe.estimators.knn.measures import KNNMeasure
+from infoprobe.estimators.knn.calibration import Bias, bias_of
 from infoprobe.estimators.knn.preparation import prepared
+from infoprobe.estimators.knn.workings import Workings, work
+from infoprobe.estimators.protocols import Estimate
+from infoprobe.estimators.samples_in_doubt import with_doubts
 from infoprobe.estimators.special import digamma
 from infoprobe.findings import Finding
 from infoprobe.neighbors import METRICS, Metric
@@ -32,7 +31,7 @@ _PART = 25
 
 
 @dataclass(frozen=True)
-class KNN(Estimator):
+class KNN:
     r"""Estimates from the distances to nearest neighbours, for jointly continuous variables.
 
     A sample is a vector of d features, and :math:`\varepsilon_i` the distance of the i-th of n
@@ -177,7 +176,7 @@ class KNN(Estimator):
             ValueError: ``x`` is not finite, has too few samples, constant features, or samples
                 that coincide with k others, where the estimate would be minus infinity.
         """
-        return self._terms(measures.ENTROPY, x).mean()
+        return work(self, measures.ENTROPY, [x]).value
 
     def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q = h(P) + KL(P \| Q)`.
@@ -191,7 +190,7 @@ class KNN(Estimator):
             ValueError: An argument is not fit for :meth:`entropy`, p and q differ in d, or k
                 samples of q coincide with one of p.
         """
-        return self._terms(measures.CROSS_ENTROPY, p, q).mean()
+        return work(self, measures.CROSS_ENTROPY, [p, q]).value
 
     def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)` (Wang, Kulkarni & Verdú).
@@ -201,7 +200,7 @@ class KNN(Estimator):
         where :math:`\nu_i` is the distance of the i-th sample of p to its k-th neighbour among
         the m samples of q. The arguments and errors are the same as in :meth:`cross_entropy`.
         """
-        return self._terms(measures.KL_DIVERGENCE, p, q).mean()
+        return work(self, measures.KL_DIVERGENCE, [p, q]).value
 
     def mutual_information(
         self, x: ArrayLike, y: ArrayLike, *, variant: Literal[1, 2] | None = None
@@ -225,7 +224,7 @@ class KNN(Estimator):
         if variant is not None:
             checks.require_integer(variant, 1, 2, "variant")
         estimator = self if variant is None else replace(self, variant=variant)
-        return estimator._terms(measures.MUTUAL_INFORMATION, x, y).mean()
+        return work(estimator, measures.MUTUAL_INFORMATION, [x, y]).value
 
     def conditional_mutual_information(self, x: ArrayLike, y: ArrayLike, z: ArrayLike) -> Tensor:
         r"""Conditional mutual information :math:`I(X;Y|Z)` (Frenzel & Pompe).
@@ -233,7 +232,7 @@ class KNN(Estimator):
         The arguments and errors are the same as in :meth:`mutual_information`, but x, y and z
         must all be continuous.
         """
-        return self._terms(measures.CONDITIONAL_MUTUAL_INFORMATION, x, y, z).mean()
+        return work(self, measures.CONDITIONAL_MUTUAL_INFORMATION, [x, y, z]).value
 
     def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
@@ -249,7 +248,7 @@ class KNN(Estimator):
             ValueError: ``x`` is not finite, has too few samples, constant features, or rows that
                 are copies of others.
         """
-        return self._terms(measures.TOTAL_CORRELATION, x).mean()
+        return work(self, measures.TOTAL_CORRELATION, [x]).value
 
     def pointwise(self, measure: str, *tensors: ArrayLike) -> Tensor:
         """What each sample contributes to a measure; see :func:`infoprobe.pointwise`.
@@ -262,7 +261,7 @@ class KNN(Estimator):
             tensors: Its arguments.
         """
         found = measures.MEASURES[arguments_of(measure, measures.MEASURES, tensors).measure]
-        return self._terms(found, *tensors)
+        return work(self, found, tensors).terms
 
     def ceiling(self, n: int) -> float:
         r"""What the mutual information of ``n`` samples cannot exceed: :math:`\psi(n) - \psi(k)`.
@@ -304,9 +303,64 @@ class KNN(Estimator):
         """The same estimator with other surrogates, whose noise is independent of these."""
         return replace(self, seed=(self.seed + 2 * number) % 2**62)
 
-    def _with_error(
-        self, arguments: Arguments, tensors: Sequence[Any]
-    ) -> tuple[Tensor, Tensor | None]:
+    def estimate(self, measure: str, *tensors: Any) -> Estimate:
+        """The value of a measure, its standard error and findings on it.
+
+        The standard error tells how far the value would move with other samples. What it does
+        not know of is bias, of which the findings tell. The section "Standard error" of the
+        class says how it is found.
+
+        Arguments:
+            measure: The name of a method, such as ``"entropy"``.
+            tensors: Its arguments.
+
+        Returns:
+            The value in nats; its standard error, ``None`` where there are too few samples to
+            tell; and the findings.
+
+        Raises:
+            TypeError, ValueError: The method raises it, or there is no such measure.
+        """
+        found = self.estimate_without_error(measure, *tensors)
+        return found._replace(stderr=self._stderr(ARGUMENTS[measure], tensors))
+
+    def estimate_without_error(self, measure: str, *tensors: Any) -> Estimate:
+        """The same without a standard error, which takes many times as long as the value.
+
+        The arguments and errors are those of :meth:`estimate`.
+        """
+        arguments = arguments_of(measure, measures.MEASURES, tensors)
+        workings = work(self, measures.MEASURES[measure], tensors)
+        value = workings.value
+        return Estimate(value, None, self._doubts(arguments, tensors, value, workings))
+
+    def diagnose(
+        self, measure: str, tensors: Sequence[Any], value: Tensor | None
+    ) -> list[Finding]:
+        """What stands in the way of trusting a value; see :func:`infoprobe.diagnose`.
+
+        Arguments:
+            measure: The name of the method that gave the value.
+            tensors: Its arguments.
+            value: What it returned, in nats; ``None`` if it raised an error.
+        """
+        found = measures.MEASURES[measure]
+        workings = None if value is None else work(self, found, tensors)
+        return self._doubts(found.arguments, tensors, value, workings)
+
+    def _doubts(
+        self,
+        arguments: Arguments,
+        tensors: Sequence[Any],
+        value: Tensor | None,
+        workings: Workings | None,
+    ) -> list[Finding]:
+        found = list(diagnosis.findings(self, arguments, tensors, value, workings))
+        if value is None:
+            return found
+        return with_doubts(found, arguments, tensors, float(value), has_density=True)
+
+    def _stderr(self, arguments: Arguments, tensors: Sequence[Any]) -> Tensor | None:
         measure = arguments.measure
         samples = [
             checks.as_tensor(x, name) for name, x in zip(arguments.names, tensors, strict=True)
@@ -316,16 +370,12 @@ class KNN(Estimator):
             least = max(least, 2 * sum(x[:1].numel() for x in samples))
 
         def of_part(number: int, *part: Tensor) -> Tensor:
-            estimated: Tensor = getattr(self.with_other_surrogates(number), measure)(*part)
-            return estimated
+            return work(self.with_other_surrogates(number), measures.MEASURES[measure], part).value
 
-        value: Tensor = getattr(self, measure)(*tensors)
         orders = [arguments.independent] * len(samples)
         halves = not measures.MEASURES[measure].differentiable
         noise = noise_of_parts(of_part, samples, orders, least, halves=halves)
-        if noise is None:
-            noise = self._noise_of_terms(measure, tensors)
-        return value, noise
+        return self._noise_of_terms(measure, tensors) if noise is None else noise
 
     def _noise_of_terms(self, measure: str, tensors: Sequence[Any]) -> Tensor | None:
         """The standard error where the samples are too few to be divided into parts.
@@ -335,7 +385,7 @@ class KNN(Estimator):
         """
         found = measures.MEASURES[measure]
         with torch.no_grad():
-            terms = replace(self, calibration=None)._terms(found, *tensors)
+            terms = work(replace(self, calibration=None), found, tensors).terms
             noise = 2 * terms.std() / math.sqrt(len(terms))
             if self.calibration is None:
                 return noise
@@ -343,25 +393,3 @@ class KNN(Estimator):
             known = Gaussian().estimate(measure, *samples).stderr
             bias = bias_of(self, found, samples, found.raw(self, *samples)).stderr
         return None if known is None else (noise.square() + known.square() + bias.square()).sqrt()
-
-    def _findings(
-        self, arguments: Arguments, tensors: Sequence[Any], value: Tensor | None
-    ) -> Iterator[Finding]:
-        return diagnosis.findings(self, arguments, tensors, value)
-
-    def _terms(self, measure: KNNMeasure, *tensors: ArrayLike) -> Tensor:
-        """A term (n,) for each sample, whose mean is the estimate."""
-        if measure is measures.MUTUAL_INFORMATION:
-            x, y = tensors
-            if is_discrete(x, "x") or is_discrete(y, "y"):
-                return terms_with_labels(x, y, self.k, self.metric, self.calibration)
-        samples = prepared(self, measure, tensors)
-        terms = measure.terms(self, *samples)
-        if self.calibration is None:
-            return terms
-        terms = terms - bias_of(self, measure, samples, terms.mean()).value
-        if measure is not measures.ENTROPY or self.calibration != "copula":
-            return terms
-        # The scores are standard Gaussian, feature by feature.
-        alone = checks.continuous(tensors[0], "x").detach()
-        return terms + (feature_entropies(alone, self.k) - STANDARD).sum()

@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from infoprobe.devices import ascending
-
 
 def paired(tensors: Sequence[Tensor], repeats: int, seed: int) -> Iterator[list[Tensor]]:
     """Surrogates of variables that were sampled together, with their joint covariance."""
@@ -83,7 +81,13 @@ def doubled_ranks(x: Tensor) -> Tensor:
 
     Equal values have the mean of their ranks.
     """
-    columns = x.T.contiguous()
-    line = ascending(columns, 1)
-    below, up_to = (torch.searchsorted(line, columns, right=side) for side in (False, True))
-    return (below + up_to).T
+    n, d = x.shape
+    line, order = x.T.contiguous().sort(1)
+    first = last = torch.arange(n, device=x.device).expand(d, n)
+    same = line[:, 1:] == line[:, :-1]
+    if same.any():
+        edge = same.new_zeros(d, 1)
+        first = first.masked_fill(torch.cat([edge, same], 1), 0).cummax(1).values
+        last = last.masked_fill(torch.cat([same, edge], 1), n)
+        last = last.flip(1).cummin(1).values.flip(1)
+    return torch.empty_like(order).scatter_(1, order, first + last + 1).T

@@ -176,14 +176,14 @@ class TestProperties:
         finally:
             torch.set_num_threads(threads)
         with (
-            mock.patch.multiple(tiles, _TILE=(64, 128), _TILE_SYMMETRIC=(64, 128)),
+            mock.patch.object(tiles, "_shape_of_tiles", return_value=(64, 128)),
             mock.patch.object(points_module, "BLOCK", 1000),
         ):
             assert method(*tensors).item() == near(expected)
         for tree in (False, True):
             with (
-                mock.patch.object(nearest, "_suits_tree", return_value=tree),
-                mock.patch.object(nearest, "_TREE_DIMENSIONS", 10**9),
+                mock.patch.object(nearest, "_tree_searches_faster", return_value=tree),
+                mock.patch.object(nearest, "_tree_counts_faster", return_value=tree),
                 mock.patch.object(tiles, "_SYMMETRIC_DIMENSIONS", 1),
             ):
                 assert method(*tensors).item() == near(expected)
@@ -290,7 +290,7 @@ class TestGradients:
             knn = KNN(2)
             return knn.entropy(x) + knn.entropy(y) - knn.entropy(torch.cat([x, y], 1))
 
-        with mock.patch.object(nearest, "_suits_tree", return_value=engine == "tree"):
+        with mock.patch.object(nearest, "_tree_searches_faster", return_value=engine == "tree"):
             assert torch.autograd.gradcheck(loss, (x, y))
 
     def test_half_precision(self):
