@@ -44,9 +44,11 @@ def rank_of(x: Tensor) -> int:
 def ledoit_wolf(centred: Tensor) -> Tensor:
     """The weight that minimises the expected squared error of a shrunk covariance."""
     n, d = centred.shape
-    covariance = centred.T @ centred / n
-    distance = covariance.square().sum() - covariance.trace().square() / d
-    error = (centred.square().sum(1).square().mean() - covariance.square().sum()) / n
+    # The products of samples have the same trace and the same squares as those of features.
+    products = (centred.T @ centred if d <= n else centred @ centred.T) / n
+    squares = products.square().sum()
+    distance = squares - products.trace().square() / d
+    error = (centred.square().sum(1).square().mean() - squares) / n
     # Where the covariance is the target, any weight will do.
     given = distance > 0
     weight = (error / torch.where(given, distance, 1.0)).clamp(max=1)

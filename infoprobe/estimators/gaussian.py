@@ -350,15 +350,14 @@ class Gaussian(Estimator):
     ) -> Fit:
         if self.shrinkage is None:
             return Fit(n, mean, scatter, True, name, rounding)
-        covariance = scatter / n
         if isinstance(self.shrinkage, str):
             assert centred is not None
             weight = ledoit_wolf(centred / centred.abs().max())
         else:
             weight = torch.tensor(self.shrinkage, dtype=torch.float64, device=mean.device)
-        d = len(mean)
-        target = torch.eye(d, dtype=torch.float64, device=mean.device) * covariance.trace() / d
-        return Fit(n, mean, (1 - weight) * covariance + weight * target, False, name, rounding)
+        covariance = scatter * ((1 - weight) / n)
+        covariance.diagonal().add_(weight / n * scatter.trace() / len(mean))
+        return Fit(n, mean, covariance, False, name, rounding)
 
 
 def require_independent_features(x: Tensor, name: str) -> None:

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 import infoprobe as ip
-from infoprobe.estimators.protocols import estimate
+from infoprobe.estimators.protocols import estimate_without_error
 from tests.estimators.samples import laplace, normal
 
 CALIBRATIONS = [None, "gaussian", "copula"]
 
 
 def codes(measure, calibration, *tensors):
-    found = estimate(ip.KNN(calibration=calibration), measure, *tensors).findings
+    found = estimate_without_error(ip.KNN(calibration=calibration), measure, *tensors).findings
     return [finding.code for finding in found]
 
 
@@ -63,7 +63,7 @@ class TestEntropy:
         x = normal(1000, 3) @ normal(3, 10, seed=1) + 1e-3 * normal(1000, 10, seed=2)
         assert codes("entropy", None, x) == ["dimension-bias"]
         assert codes("entropy", "gaussian", x) == []
-        (finding,) = estimate(ip.KNN(calibration="copula"), "entropy", x).findings
+        (finding,) = estimate_without_error(ip.KNN(calibration="copula"), "entropy", x).findings
         assert finding.code == "above-bound"
         assert "calibration='gaussian'" in finding.remedy
         excess = ip.KNN(calibration="copula").entropy(x) - ip.Gaussian().entropy(x)
@@ -73,7 +73,7 @@ class TestEntropy:
         """Narrow features with a few outliers, which are all that a covariance sees."""
         x = 1e-3 * normal(2000, 20)
         x[:100] += normal(100, 20, seed=1)
-        (finding,) = estimate(ip.KNN(calibration="gaussian"), "entropy", x).findings
+        (finding,) = estimate_without_error(ip.KNN(calibration="gaussian"), "entropy", x).findings
         assert finding.code in ("above-bound", "calibrations-differ")
 
     def test_scale_mixtures(self):
@@ -87,7 +87,9 @@ class TestEntropy:
         scales = torch.tensor([0.3, 1.0, 3.0]).double()[torch.arange(1000) % 3]
         x = normal(1000, 20) * scales.unsqueeze(1)
         turned = x @ torch.linalg.qr(normal(20, 20, seed=1)).Q
-        (finding,) = estimate(ip.KNN(calibration="copula"), "entropy", 1e4 * turned + 1).findings
+        (finding,) = estimate_without_error(
+            ip.KNN(calibration="copula"), "entropy", 1e4 * turned + 1
+        ).findings
         assert finding.code == "above-bound"
         assert "radii" in finding.what
 
@@ -103,7 +105,7 @@ class TestInformation:
         x = normal(1000, 20)
         y = 0.6 * x + 0.8 * normal(1000, 20, seed=1)
         truth = -20 * math.log(0.8)
-        value, _, findings = estimate(ip.KNN(), "mutual_information", x, y)
+        value, _, findings = estimate_without_error(ip.KNN(), "mutual_information", x, y)
         (finding,) = findings
         assert finding.code == "dimension-bias"
         assert float(value) - finding.figure == pytest.approx(truth, abs=0.3)
@@ -131,7 +133,7 @@ class TestDivergence:
     def test_what_neighbours_miss(self):
         """Where p reaches beyond q, there are hardly any neighbours to find."""
         p, q = 2 * normal(1000, 3), normal(1000, 3, seed=1)
-        findings = estimate(ip.KNN(), "kl_divergence", p, q).findings
+        findings = estimate_without_error(ip.KNN(), "kl_divergence", p, q).findings
         (finding,) = (each for each in findings if each.code == "dimension-bias")
         missed = float(ip.KNN().kl_divergence(p, q)) - 3 * (1.5 - math.log(2))
         assert finding.figure == pytest.approx(missed, abs=0.3)
@@ -151,3 +153,16 @@ def test_rounding_makes_no_bound():
     rounded = normal(2000, 3).half()
     assert "above-bound" not in codes("entropy", None, rounded)
     assert "above-bound" not in codes("entropy", "gaussian", rounded)
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS)
+def test_findings_do_not_depend_on_how_they_are_asked_for(calibration):
+    x = laplace(300, 12)
+    pair = x[:, :6], x[:, :6] + normal(300, 6)
+    for measure, tensors in (("entropy", [x]), ("mutual_information", pair)):
+        knn = ip.KNN(calibration=calibration)
+        value, stderr, findings = knn.estimate(measure, *tensors)
+        assert stderr > 0
+        assert value == getattr(knn, measure)(*tensors)
+        assert knn.estimate_without_error(measure, *tensors) == (value, None, findings)
+        assert knn.diagnose(measure, tensors, value) == findings
