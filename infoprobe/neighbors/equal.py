@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,12 +30,14 @@ def fingerprints(*factors: Tensor) -> Tensor:
     for x in factors:
         shape = (2, x.shape[1])
         drawn = torch.randint(-_LARGEST, _LARGEST, shape, generator=generator, device="cpu")
-        spread, weights = drawn.to(x.device) | 1
-        for some in torch.split(torch.arange(x.shape[1], device=x.device), _COLUMNS):
+        parts = torch.split(drawn.to(x.device) | 1, _COLUMNS, 1)
+        for (spread, weights), some in zip(
+            parts, torch.split(x.detach(), _COLUMNS, 1), strict=True
+        ):
             # Adding 0 makes one of the two zeros.
-            bits = (x.detach()[:, some].double() + 0.0).view(torch.int64)
-            mixed = (bits ^ (bits >> 32)) * spread[some]
-            hashes += ((mixed ^ (mixed >> 29)) * weights[some]).sum(1)
+            bits = (some.double() + 0.0).view(torch.int64)
+            mixed = (bits ^ (bits >> 32)) * spread
+            hashes += ((mixed ^ (mixed >> 29)) * weights).sum(1)
     return hashes
 
 
@@ -52,10 +55,10 @@ def occurrences_in(marks: Tensor, asked: Tensor) -> Tensor:
 def equal_rows(factors: Sequence[Tensor]) -> Equals:
     """Which rows of the factors (n, d_f) are equal."""
     # Rows that differ in some of many features need no look at the others.
-    few = [x[:, :: max(1, x.shape[1] // _FEW)] for x in factors]
-    if sum(x.shape[1] for x in factors) > 4 * sum(x.shape[1] for x in few):
+    if max(x.shape[1] for x in factors) >= 4 * _FEW:
+        few = [x[:, :: max(1, x.shape[1] // _FEW)] for x in factors]
         equals = Equals(fingerprints(*few))
-        if (equals.times == 1).all():
+        if equals.all_differ:
             return equals
     return Equals(fingerprints(*factors))
 
@@ -64,26 +67,45 @@ class Equals:
     """Groups of equal numbers (n,) int64.
 
     Attributes:
-        times: How many numbers each is equal to, itself among them, (n,).
-        ranks: The place of each number among its equals, from 0, (n,).
         order: The positions of the numbers, one group after the other, (n,).
-        starts: Where the group of each number starts in that order, (n,).
+        begins: Where each of the groups starts in that order.
     """
-
-    times: Tensor
-    ranks: Tensor
-    order: Tensor
-    starts: Tensor
 
     def __init__(self, marks: Tensor) -> None:
         line, self.order = sort(marks)
         first = torch.ones_like(line, dtype=torch.bool)
         torch.ne(line[1:], line[:-1], out=first[1:])
-        begins = first.nonzero().squeeze(1)
-        lengths = torch.diff(begins, append=begins.new_tensor([len(line)]))
-        sorted_starts = begins.repeat_interleave(lengths)
-        places = torch.arange(len(line), device=line.device)
-        self.times, self.ranks, self.starts = (torch.empty_like(marks) for _ in range(3))
-        self.times[self.order] = lengths.repeat_interleave(lengths)
-        self.ranks[self.order] = places - sorted_starts
-        self.starts[self.order] = sorted_starts
+        self.begins = first.nonzero().squeeze(1)
+
+    @property
+    def all_differ(self) -> bool:
+        """Whether no two of the numbers are equal."""
+        return len(self.begins) == len(self.order)
+
+    @cached_property
+    def times(self) -> Tensor:
+        """How many numbers each is equal to, itself among them, (n,)."""
+        if self.all_differ:
+            return torch.ones_like(self.order)
+        return self._back(self._lengths.repeat_interleave(self._lengths))
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """The place of each number among its equals, from 0, (n,)."""
+        if self.all_differ:
+            return torch.zeros_like(self.order)
+        places = torch.arange(len(self.order), device=self.order.device)
+        return self._back(places) - self.starts
+
+    @cached_property
+    def starts(self) -> Tensor:
+        """Where the group of each number starts in the order, (n,)."""
+        return self._back(self.begins.repeat_interleave(self._lengths))
+
+    @property
+    def _lengths(self) -> Tensor:
+        return torch.diff(self.begins, append=self.begins.new_tensor([len(self.order)]))
+
+    def _back(self, in_order: Tensor) -> Tensor:
+        """What belongs to each place in the order, at the positions of the numbers."""
+        return torch.empty_like(in_order).scatter_(0, self.order, in_order)
