@@ -9,7 +9,9 @@ class TestCompareAutoencoders:
     @pytest.fixture
     def short(self, load_example, monkeypatch):
         monkeypatch.setattr(load_example("autoencoders"), "CLASSICAL_EPOCHS", 2)
-        return load_example("compare_autoencoders")
+        module = load_example("compare_autoencoders")
+        monkeypatch.setattr(module, "MEASURED", 200)
+        return module
 
     def run(self, module, out, *arguments):
         module.main(["--images", "64", "--epochs", "1", "--out", str(out), *arguments])
@@ -17,7 +19,7 @@ class TestCompareAutoencoders:
     def test_the_embedded_images(self, short, tmp_path, capsys):
         self.run(short, tmp_path, "--bottleneck", "7")
         shown = capsys.readouterr()
-        assert "64 images to train on, 1,000 to measure with" in shown.out
+        assert "64 images to train on, 200 to measure with" in shown.out
         assert "KL(input||reconstruction), paper's bins" in shown.out
         assert "measuring classical: 100%" in shown.err
         assert {path.name for path in tmp_path.iterdir()} == {
@@ -39,7 +41,7 @@ class TestCompareAutoencoders:
         assert seen == pytest.approx(direct, abs=1e-12)
 
     def test_a_seed_decides_everything(self, short, tmp_path, monkeypatch):
-        monkeypatch.setattr(short, "MEASURED", 100)
+        monkeypatch.setattr(short, "MEASURED", 50)
         values = []
         for seed in ("0", "0", "1"):
             self.run(short, tmp_path, "--seed", seed)
@@ -51,7 +53,7 @@ class TestCompareAutoencoders:
         report = ip.Report.load(tmp_path / "invertible.json")
         entropy = report.scalars()["input/forward/entropy"]
         images, _ = ip.datasets.load("mnist", mnist_root, "test")
-        counts = short.SHARED_BINS.count(images[:1000] / 255)
+        counts = short.SHARED_BINS.count(images[:200] / 255)
         width = float(report.settings[f"bin width of {short.SHARED_BINS}"])
         expected = short.SHARED_BINS.entropy(counts.at_width(width)).item()
         assert entropy == pytest.approx(expected, abs=1e-12)
