@@ -15,6 +15,7 @@ from infoprobe.estimators.arguments import (
     Arguments,
 )
 from infoprobe.estimators.feature_pairs import unseen_dependence
+from infoprobe.estimators.feature_subsets import dependence_of_few
 from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.surfaces import on_a_surface
 from infoprobe.findings import Finding
@@ -48,5 +49,6 @@ def with_doubts(
             found = [x for x in found if not certain or x.code != "thin-data"] + certain
     below = any(finding.code == "below-bound" for finding in found)
     if arguments is MUTUAL_INFORMATION and not below:
-        found += unseen_dependence(value, *tensors)
+        unseen = list(unseen_dependence(value, *tensors))
+        found += unseen or dependence_of_few(value, *tensors)
     return found
