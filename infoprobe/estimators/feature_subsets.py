@@ -41,7 +41,7 @@ _DIRECTIONS, _PER_FEATURE = (1, 2, 4), 8
 _K = 3
 # From how many nats on, beyond so many standard errors, what an estimate lacks is worth a finding.
 # Terms of neighbours depend on each other, by which the error of their mean is this much larger.
-_NATS, _CERTAIN, _TOGETHER = 0.1, 3.0, 1.5
+_NATS, _CERTAIN, _TOGETHER = 0.1, 2.5, 1.5
 # From how many nats on it makes the number meaningless, and which share of the information does.
 _MUCH, _SHARE = 1.0, 0.5
 
