@@ -18,15 +18,16 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from infoprobe import checks
+from infoprobe.errors import ArgumentError
 from infoprobe.estimators.feature_pairs import uniform, waves
-from infoprobe.estimators.knn import ksg
+from infoprobe.estimators.knn import kozachenko_leonenko, ksg
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.findings import Finding
 
@@ -34,7 +35,7 @@ from infoprobe.findings import Finding
 _MOST, _LEAST = 4000, 100
 # The most functions of single features, the highest order of each, and those of the products of
 # two and of three; and the most functions of the other variable.
-_FUNCTIONS, _ORDERS, _TARGETS = (512, 128, 16), (16, 4, 1), 16
+_FUNCTIONS, _ORDERS, _TARGETS = (512, 128, 16), (32, 4, 1), 16
 # Of so many directions candidates are made; each feature needs so many samples.
 _DIRECTIONS, _PER_FEATURE = (1, 2, 4), 8
 # How many neighbours measure a candidate.
@@ -90,20 +91,81 @@ def dependence_of_few(value: float, given_x: Any, given_y: Any) -> Iterator[Find
     if y.is_floating_point():
         y = checks.samples(y, "y").double()
     candidates = [found for sides in _sides(x, y) for found in _measured(*sides)]
+    remedy = "Measure these by themselves, or fewer features; compare with ip.Critic()."
+    yield from _findings(candidates, value, remedy, "x, y")
+
+
+def difference_of_few(value: float, given_p: Any, given_q: Any) -> Iterator[Finding]:
+    """A finding if a relative entropy, in nats, is below that of a few features.
+
+    The features are those that tell best from which of the two a sample is.
+
+    Arguments:
+        value: The estimate.
+        given_p: Samples of the first distribution, (n, ...).
+        given_q: Those of the second, (m, ...).
+    """
+    p, q = (checks.samples(checks.as_tensor(x, "p"), "p").detach() for x in (given_p, given_q))
+    if min(len(p), len(q)) < _LEAST or p.shape[1] < 2:
+        return
+    generator = torch.Generator().manual_seed(0)
+    sides = [
+        x[torch.randperm(len(x), generator=generator, device="cpu")[:_MOST].to(x.device)].double()
+        for x in (p, q.to(p.device))
+    ]
+    both = torch.cat(sides)
+    varying = torch.cat([(x != x[0]).any(0, keepdim=True) for x in sides]).all(0)
+    scores = normal_scores(both[:, varying])
+    labels = torch.arange(len(both), device=p.device) >= len(sides[0])
+    targets, told = _targets(labels)
+    halves = [
+        torch.cat([torch.arange(len(x)) % 2 == half for x in sides]).to(p.device)
+        for half in (0, 1)
+    ]
+    picked = [_picks(scores[rows], targets[rows], told) for rows in halves]
+    candidates = []
+    for picks in zip(*picked, strict=False):
+        try:
+            terms = [
+                kozachenko_leonenko.kl_divergence(
+                    *(scores[rows & side] @ pick.axes for side in (~labels, labels)),
+                    _K,
+                    "euclidean",
+                )
+                for rows, pick in zip(reversed(halves), picks, strict=True)
+            ]
+        except ArgumentError:
+            continue  # These features repeat, and have no density.
+        candidates.append(_found(torch.cat(terms), picks[0]))
+    remedy = "Measure these by themselves, or fewer features."
+    yield from _findings(candidates, value, remedy, "p, q")
+
+
+def _findings(
+    candidates: Sequence[_Found], value: float, remedy: str, arguments: str
+) -> Iterator[Finding]:
+    """A finding if the best of the candidates shows more than an estimate."""
     if not candidates:
         return
     best = max(candidates, key=lambda found: found.nats - _CERTAIN * found.noise)
     amount = best.nats - max(value, 0.0)
     if amount > _NATS + _CERTAIN * best.noise:
+        several = f"{best.number} {best.what} by themselves show"
+        one = f"a single {best.what[:-1]} by itself shows"
         yield Finding(
             "error" if amount > min(_MUCH, _SHARE * best.nats) else "warning",
-            f"{best.number} {best.what} by themselves share {best.nats:.2f} nats, of which "
-            f"{amount:.2f} are not in the estimate",
+            f"{several if best.number > 1 else one} {best.nats:.2f} nats, of which {amount:.2f} "
+            "are not in the estimate",
             amount,
-            "Measure fewer features, or compare with ip.Critic().",
-            "x, y",
+            remedy,
+            arguments,
             code="unseen-dependence",
         )
+
+
+def _found(terms: Tensor, pick: _Pick) -> _Found:
+    noise = _TOGETHER * float(terms.std()) / math.sqrt(len(terms))
+    return _Found(float(terms.mean()), noise, pick.axes.shape[1], pick.what)
 
 
 def _sides(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -129,9 +191,7 @@ def _measured(known: Tensor, other: Tensor) -> Iterator[_Found]:
             ]
         )
         if len(terms) > half:
-            noise = _TOGETHER * float(terms.std()) / math.sqrt(len(terms))
-            pick = picks[0]
-            yield _Found(float(terms.mean()), noise, pick.axes.shape[1], pick.what)
+            yield _found(terms, picks[0])
 
 
 def _terms(x: Tensor, other: Tensor, told: int) -> Tensor:

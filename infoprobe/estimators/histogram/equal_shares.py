@@ -27,7 +27,8 @@ from infoprobe.findings import Finding
 if TYPE_CHECKING:
     from infoprobe.estimators.histogram.histogram import Histogram
 
-# The most values that are looked at, how many there must be for a bin or a cell, and the most bins.
+# The most values that are looked at; how many there must be for a bin, and the most bins; and the
+# same for a cell of pairs, and the bins of either.
 _MOST, _PER_BIN, _BINS, _PER_CELL, _BINS_OF_PAIRS = 20_000, 50, 32, 12, 8
 # From how many nats on, beyond so many standard errors, what is hidden is worth a finding; from
 # which share of the whole; and from which the number is meaningless.
@@ -53,7 +54,10 @@ def hidden(
         return
     of_pairs = measure == "mutual_information"
     x, y = _some(x), _some(y)  # the same of both, if they are equally many
-    shown, noise = (_information if of_pairs else _divergence)(x, y, measure)
+    if estimator.bins < 4:
+        return
+    # Where even half as many bins show more, it is where they lie, and not how many they are.
+    shown, noise = (_information if of_pairs else _divergence)(x, y, measure, estimator.bins // 2)
     missed = shown - value
     if missed > max(_NATS + _CERTAIN * noise, _SHARE * shown):
         yield Finding(
@@ -85,11 +89,11 @@ def _between_quantiles(x: Tensor, of: Tensor, bins: int) -> tuple[Tensor, int]:
     return torch.bucketize(x, edges, right=True), len(edges) + 1
 
 
-def _divergence(p: Tensor, q: Tensor, measure: str) -> tuple[float, float]:
+def _divergence(p: Tensor, q: Tensor, measure: str, most: int) -> tuple[float, float]:
     """A divergence less its bias, and its standard error."""
     n, m = len(p), len(q)
     both = torch.cat([p, q])
-    places, bins = _between_quantiles(both, both, max(2, min(_BINS, min(n, m) // _PER_BIN)))
+    places, bins = _between_quantiles(both, both, max(2, min(_BINS, most, min(n, m) // _PER_BIN)))
     # A value more in each bin, so that none of q is empty.
     a, b = (torch.bincount(part, minlength=bins) + 1.0 for part in (places[:n], places[n:]))
     a, b = a.double() / a.sum(), b.double() / b.sum()
@@ -110,10 +114,10 @@ def _variance(p: Tensor, values: Tensor) -> Tensor:
     return (p * values.square()).sum() - (p * values).sum().square()
 
 
-def _information(x: Tensor, y: Tensor, measure: str) -> tuple[float, float]:
+def _information(x: Tensor, y: Tensor, _: str, most: int) -> tuple[float, float]:
     """An information less its bias, and its standard error."""
     n = len(x)
-    bins = max(2, min(_BINS_OF_PAIRS, math.isqrt(n // _PER_CELL)))
+    bins = max(2, min(_BINS_OF_PAIRS, most, math.isqrt(n // _PER_CELL)))
     (of_x, rows), (of_y, columns) = (_between_quantiles(each, each, bins) for each in (x, y))
     table = torch.bincount(of_x * columns + of_y, minlength=rows * columns).double() / n
     apart = torch.outer(*(table.view(rows, columns).sum(i) for i in (1, 0))).flatten()

@@ -74,7 +74,7 @@ def checks_of(
     if not found and (knn.calibration is not None or (arguments is not ENTROPY and d > _FEW)):
         found += _unlike_surrogates(knn, arguments, tensors, value)
     if not found and (knn.calibration is None or arguments is CONDITIONAL_MUTUAL_INFORMATION):
-        found += _change_with_k(knn, arguments, tensors, _NATS + noise)
+        found += _change_with_k(knn, arguments, tensors, slack)
     yield from found
 
 
@@ -273,9 +273,10 @@ def _change_with_k(
     data, like = ((each, measure.raw(raw, *each)) for each in (samples, surrogate))
     excess, deviation = drift.change(raw, measure, data, like)
     at_stake = abs(excess)
-    if arguments is ENTROPY and excess > _SURE * deviation:
-        # At edges of the density, the error grows with the distance of neighbours.
-        at_stake *= max(1.0, 1 / (math.pow(drift.MORE, 1 / samples[0].shape[1]) - 1))
+    # At edges of the density, the error grows with the distance of neighbours.
+    times = drift.amplification(samples[0].shape[1], 1) if arguments is ENTROPY else 1.0
+    if times > 1 and excess > _SURE * deviation:
+        at_stake, slack = times * excess, min(slack, _NATS + _NOISE * deviation)
     if at_stake > slack:
         yield Finding(
             "warning",

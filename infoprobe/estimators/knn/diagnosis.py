@@ -89,7 +89,9 @@ def findings(
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
             yield from _redundant(x, name)
-        biased = list(_bias(estimator, arguments, samples)) if estimator.calibration is None else []
+        biased = (
+            list(_bias(estimator, arguments, samples)) if estimator.calibration is None else []
+        )
         yield from biased
         if arguments.independent and value is not None and not biased:
             measure = measures.MEASURES[arguments.measure]

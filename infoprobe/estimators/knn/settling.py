@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from infoprobe.estimators.knn.calibration import bias_of
-from infoprobe.estimators.knn.drift import MORE
+from infoprobe.estimators.knn.drift import MORE, amplification
 from infoprobe.estimators.knn.measures import KNNMeasure
 from infoprobe.findings import Finding
 
@@ -48,8 +48,7 @@ def of_change(knn: KNN, measure: KNNMeasure, samples: Sequence[Tensor]) -> Itera
         ]
         change -= float(biases[1].value - biases[0].value)
         noise *= math.sqrt(1 + 1 / knn.repeats)
-    d = samples[0].shape[1]
-    at_stake = abs(change) * max(1.0, 1 / (math.pow(MORE, 2 / d) - 1))
+    at_stake = abs(change) * amplification(samples[0].shape[1], 2)
     if at_stake > _NATS and abs(change) > _CERTAIN * _SHARED * noise:
         yield Finding(
             "warning",
