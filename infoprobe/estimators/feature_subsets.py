@@ -1,14 +1,15 @@
-"""A few features, or directions, that tell something only together.
+"""A few features, or directions, that show more by themselves than an estimate from all features.
 
-Of two variables, a part of one tells no more than the whole. So where a few features show more
-information by themselves, an estimate from all features misses it: as of labels that are the
-exclusive or of two signs, for which no feature by itself says anything, and which neighbours
-among many features do not see.
+Of two variables, a part of one tells no more than the whole, and two distributions differ no more
+in some features than in all. So where a few features show more by themselves, an estimate misses
+it: as of labels that are the exclusive or of two signs, for which no feature by itself says
+anything, and which neighbours among many features do not see.
 
-Candidates are found by the products of functions of features that correlate with the other
-variable, and by the directions along which its conditional covariances differ most (sliced
-average variance estimation; Cook & Weisberg, 1991). They are chosen by one half of the samples
-and measured by nearest neighbours on the other, so that the search among many is no bias.
+Of a divergence, the other variable is from which of the two a sample is. Candidates are found by
+the products of functions of features that correlate with the other variable, and by the
+directions along which its conditional covariances differ most (sliced average variance
+estimation; Cook & Weisberg, 1991). They are chosen by one half of the samples and measured by
+nearest neighbours on the other, so that the search among many is no bias.
 
 References:
     R. D. Cook & S. Weisberg (1991). Discussion of "Sliced inverse regression for dimension
@@ -128,7 +129,8 @@ def difference_of_few(value: float, given_p: Any, given_q: Any) -> Iterator[Find
         try:
             terms = [
                 kozachenko_leonenko.kl_divergence(
-                    *(scores[rows & side] @ pick.axes for side in (~labels, labels)),
+                    scores[rows & ~labels] @ pick.axes,
+                    scores[rows & labels] @ pick.axes,
                     _K,
                     "euclidean",
                 )
@@ -277,4 +279,5 @@ def _directions(z: Tensor, targets: Tensor) -> Tensor:
         weighted = white * target.unsqueeze(1) / n
         of_covariance, of_mean = white.T @ weighted, weighted.sum(0)
         differ += of_covariance @ of_covariance + torch.outer(of_mean, of_mean)
-    return whitening @ torch.linalg.eigh(differ).eigenvectors.flip(1)
+    directions: Tensor = whitening @ torch.linalg.eigh(differ).eigenvectors.flip(1)
+    return directions

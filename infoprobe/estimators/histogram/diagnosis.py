@@ -78,7 +78,7 @@ def _of_divergence(
         value = float(estimator.kl_divergence(p, q))
     else:
         of_entropy = False
-    found = []
+    found: list[Finding] = []
     if measure == KL_DIVERGENCE.measure:
         found += _support(estimator, p, q, value)
         if not of_entropy:

@@ -105,8 +105,8 @@ def _divergence(p: Tensor, q: Tensor, measure: str, most: int) -> tuple[float, f
     else:
         of_p, of_q = (a / b).log(), a / b
         shown, factor = (a * of_p).sum(), 1 / 2
-    variance = _variance(a, of_p) / n + _variance(b, of_q) / m
-    variance = float(variance) + 2 * (bins - 1) * (factor * few) ** 2
+    variance = float(_variance(a, of_p) / n + _variance(b, of_q) / m)
+    variance += 2 * (bins - 1) * (factor * few) ** 2
     return float(shown) - factor * (bins - 1) * few, math.sqrt(variance)
 
 

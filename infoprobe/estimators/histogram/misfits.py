@@ -93,7 +93,7 @@ def _heavy_tails(x: Any, name: str, values: Tensor, grid: Grid) -> Iterator[Find
     low, high = grid.edges()[[middle.first, middle.first + middle.width]]
     tensor = checks.exact_float(checks.as_tensor(x, name), name)
     inside = tensor[(tensor >= low) & (tensor <= high)]
-    if len(inside.unique()) * 2 > len(inside):  # not values such as zero, that are the same
+    if len(torch.unique(inside)) * 2 > len(inside):  # not values such as zero, that are the same
         share = len(inside) / tensor.numel()
         yield Finding(
             "warning",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _NATS, _CERTAIN, _SHARED = 0.1, 3.0, 1.6
 
 
-def of_change(knn: KNN, measure: KNNMeasure, samples: Sequence[Tensor]) -> Iterator[Finding]:
+def of_change(knn: KNN, measure: KNNMeasure, samples: list[Tensor]) -> Iterator[Finding]:
     r"""A finding if a divergence is another from four times as many neighbours.
 
     Where the density varies within the distance of neighbours, as on a checkerboard or among many
