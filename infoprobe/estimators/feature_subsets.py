@@ -116,6 +116,8 @@ def difference_of_few(value: float, given_p: Any, given_q: Any) -> Iterator[Find
     ]
     both = torch.cat(sides)
     varying = torch.cat([(x != x[0]).any(0, keepdim=True) for x in sides]).all(0)
+    if not varying.any():
+        return
     scores = normal_scores(both[:, varying])
     labels = torch.arange(len(both), device=p.device) >= len(sides[0])
     targets, told = _targets(labels)
