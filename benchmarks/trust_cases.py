@@ -28,13 +28,14 @@ from trust_data import Case
 from trust_entropies import ENTROPIES
 from trust_features import FEATURES
 from trust_information import INFORMATION
+from trust_parts import PARTS
 from trust_rows import CLEAN_ROWS, ROWS, RowCase
 
 from infoprobe.estimators.protocols import estimate
 from infoprobe.findings import code_of
 from infoprobe.trust.choose import choose
 
-HARD = [*INFORMATION, *ENTROPIES, *BINS, *COPIES, *FEATURES, *ROWS]
+HARD = [*INFORMATION, *ENTROPIES, *BINS, *COPIES, *FEATURES, *PARTS, *ROWS]
 DRAWS = 30
 
 

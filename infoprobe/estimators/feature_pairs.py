@@ -68,14 +68,14 @@ class FeaturePairs(NamedTuple):
 def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
     """How features of x and of y, (n, d) each, depend on each other."""
     step = math.ceil(len(x) / _MOST)
-    x, y = _uniform(x[::step]), _uniform(y[::step])
+    x, y = uniform(x[::step]), uniform(y[::step])
     n, dx, dy = len(x), x.shape[1], y.shape[1]
     most = min(_MOST_FUNCTIONS // max(dx, dy), n // 4)
     orders = [order for order in _ORDERS if order <= most]
     if n < _LEAST or not orders:
         return FeaturePairs(0.0, [])
     k = orders[-1]
-    found = (_waves(x, k).T @ _waves(y, k) / n).view(dx, k, dy, k).transpose(1, 2)
+    found = (waves(x, k).T @ waves(y, k) / n).view(dx, k, dy, k).transpose(1, 2)
     of_x, of_y = (torch.nn.functional.normalize(torch.special.ndtri(u), dim=0) for u in (x, y))
     rho = of_x.T @ of_y
     # The parts of chi-squared up to each order on either side.
@@ -170,7 +170,7 @@ def _apart(beyond: Tensor) -> list[float]:
     return found
 
 
-def _uniform(x: Tensor) -> Tensor:
+def uniform(x: Tensor) -> Tensor:
     """The ranks of the features, between 0 and 1; 1/2 where too many values repeat."""
     n = len(x)
     line = x.double().T.contiguous()
@@ -181,7 +181,7 @@ def _uniform(x: Tensor) -> Tensor:
     return ranks.masked_fill((ties > _TIES).unsqueeze(1), 0.5).T
 
 
-def _waves(u: Tensor, k: int) -> Tensor:
+def waves(u: Tensor, k: int) -> Tensor:
     """The functions of order 1 to k of features (n, d): (n, d k)."""
     orders = math.pi * torch.arange(1, k + 1, device=u.device, dtype=u.dtype)
     waves = (u.unsqueeze(2) * orders).cos_().mul_(math.sqrt(2)).flatten(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +11,13 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.estimators.arguments import (
     ENTROPY,
+    KL_DIVERGENCE,
     MUTUAL_INFORMATION,
     TOTAL_CORRELATION,
     Arguments,
 )
 from infoprobe.estimators.feature_pairs import unseen_dependence
+from infoprobe.estimators.feature_subsets import dependence_of_few, difference_of_few
 from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.surfaces import on_a_surface
 from infoprobe.findings import Finding
@@ -46,7 +49,10 @@ def with_doubts(
         if has_density and arguments in (ENTROPY, TOTAL_CORRELATION):
             certain = list(on_a_surface(checks.samples(tensors[0], "x"), "x"))
             found = [x for x in found if not certain or x.code != "thin-data"] + certain
+        if arguments is KL_DIVERGENCE and has_density and math.isfinite(value):
+            found += difference_of_few(value, *tensors)
     below = any(finding.code == "below-bound" for finding in found)
     if arguments is MUTUAL_INFORMATION and not below:
-        found += unseen_dependence(value, *tensors)
+        unseen = list(unseen_dependence(value, *tensors))
+        found += unseen or dependence_of_few(value, *tensors)
     return found

@@ -7,9 +7,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from infoprobe.estimators.arguments import ENTROPY, KL_DIVERGENCE, MUTUAL_INFORMATION
+from infoprobe.estimators.arguments import (
+    ARGUMENTS,
+    CROSS_ENTROPY,
+    ENTROPY,
+    KL_DIVERGENCE,
+    MUTUAL_INFORMATION,
+)
 from infoprobe.estimators.ceilings import NEAR
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.equal_shares import hidden
 from infoprobe.estimators.histogram.grids import DyadicGrid
 from infoprobe.estimators.histogram.misfits import finer_than_data, squeezed
 from infoprobe.estimators.histogram.tabulation import counts_of_all
@@ -33,20 +40,8 @@ def diagnose(
 ) -> list[Finding]:
     """The findings on a value of a measure, in nats, and on the tensors or counts it is of."""
     counted = any(isinstance(x, Counts) for x in tensors)
-    if measure == KL_DIVERGENCE.measure:
-        of_p, of_q = tensors
-        p, q = _counted(estimator, of_p), _counted(estimator, of_q)
-        found = [*_support(estimator, p, q, value), *_edge_at_zero(estimator, p, q, value)]
-        if estimator.over == "values" and estimator.range != "own":
-            p_counts, q_counts = counts_of_all(estimator._binning, p=p, q=q)
-            found += finer_than_data(p_counts, q_counts)
-            for name, counts in (("p", p_counts), ("q", q_counts)):
-                found += squeezed(estimator, counts, name, counts)
-            if counted and math.isfinite(value) and not found:
-                found += _wider_bins(estimator, p_counts, q_counts, value)
-        if not counted and math.isfinite(value):
-            found += [*_no_overlap(estimator, p, q, value), *_bins(estimator, of_p, of_q, value)]
-        return found
+    if ARGUMENTS[measure].independent:
+        return _of_divergence(estimator, measure, tensors, value)
     if measure == ENTROPY.measure:
         (x,) = tensors
         counts = _counted(estimator, x)
@@ -65,8 +60,43 @@ def diagnose(
                 found += squeezed(
                     estimator, tensor, name, *counts_of_all(estimator._binning, x=tensor)
                 )
+        if not any(finding.code == "squeezed-bins" for finding in found):
+            found += hidden(estimator, measure, tensors, value)
         return found
     return []
+
+
+def _of_divergence(
+    estimator: Histogram, measure: str, tensors: Sequence[Any], value: float
+) -> list[Finding]:
+    """The findings on a divergence or a cross-entropy."""
+    of_p, of_q = tensors
+    counted = any(isinstance(x, Counts) for x in tensors)
+    p, q = _counted(estimator, of_p), _counted(estimator, of_q)
+    if measure == CROSS_ENTROPY.measure:  # an entropy, and the divergence that is judged here
+        measure, of_entropy = KL_DIVERGENCE.measure, True
+        value = float(estimator.kl_divergence(p, q))
+    else:
+        of_entropy = False
+    found: list[Finding] = []
+    if measure == KL_DIVERGENCE.measure:
+        found += _support(estimator, p, q, value)
+        if not of_entropy:
+            found += _edge_at_zero(estimator, p, q, value)
+    if estimator.over == "values" and estimator.range != "own":
+        p_counts, q_counts = counts_of_all(estimator._binning, p=p, q=q)
+        found += finer_than_data(p_counts, q_counts)
+        for name, counts in (("p", p_counts), ("q", q_counts)):
+            found += squeezed(estimator, counts, name, counts)
+        if measure == KL_DIVERGENCE.measure and counted and math.isfinite(value) and not found:
+            found += _wider_bins(estimator, p_counts, q_counts, value)
+    if not found:
+        found += hidden(estimator, measure, tensors, value)
+    if measure == KL_DIVERGENCE.measure and not counted and math.isfinite(value):
+        found += _no_overlap(estimator, p, q, value)
+        if not of_entropy:
+            found += _bins(estimator, of_p, of_q, value)
+    return found
 
 
 def _counted(estimator: Histogram, x: Any) -> Any:

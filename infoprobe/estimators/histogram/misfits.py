@@ -11,6 +11,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.estimators.histogram.grids import Grid
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # The share of values that may be extreme, how much narrower the rest must be, and in how few bins.
 _EXTREME, _NARROWER, _FEW = 1e-3, 8, 8
+# The same of tails that are heavy.
+_TAILS, _FAR_NARROWER = 0.1, 64
 # By how many nats the entropy changes without the extreme values, for a finding.
 _CHANGE = 0.5
 # A bin is empty for want of precision, not of values, between two that hold this many values.
@@ -52,8 +55,9 @@ def squeezed(estimator: Histogram, x: Any, name: str, counts: Counts) -> Iterato
     if not isinstance(estimator.range, str):
         return
     values = counts.values.cpu()
-    middle = _middle(values)
+    middle = _middle(values, _EXTREME)
     if not middle.outside or middle.width * _NARROWER > len(values):
+        yield from _heavy_tails(x, name, values, counts.grid)
         return
     occupied = int((values[middle.first : middle.first + middle.width] > 0).sum())
     without = math.nan
@@ -66,6 +70,7 @@ def squeezed(estimator: Histogram, x: Any, name: str, counts: Counts) -> Iterato
         inside = tensor[(tensor >= low) & (tensor <= high)]
         entropy, without = (float(estimator.entropy(each)) for each in (tensor, inside))
         if without - entropy < _CHANGE:
+            yield from _heavy_tails(x, name, values, counts.grid)
             return
     of = f"{middle.outside:,} of {int(values.sum()):,} values"
     told = "" if math.isnan(without) else f"; without them the entropy is {without:.2f} nats"
@@ -80,9 +85,31 @@ def squeezed(estimator: Histogram, x: Any, name: str, counts: Counts) -> Iterato
     )
 
 
-def _middle(counts: Tensor) -> _Middle:
+def _heavy_tails(x: Any, name: str, values: Tensor, grid: Grid) -> Iterator[Finding]:
+    """A finding if the tails stretch the bins so far that nearly all values share a few."""
+    middle = _middle(values, _TAILS)
+    if isinstance(x, Counts) or middle.width * _FAR_NARROWER > len(values):
+        return
+    low, high = grid.edges()[[middle.first, middle.first + middle.width]]
+    tensor = checks.exact_float(checks.as_tensor(x, name), name)
+    inside = tensor[(tensor >= low) & (tensor <= high)]
+    if len(torch.unique(inside)) * 2 > len(inside):  # not values such as zero, that are the same
+        share = len(inside) / tensor.numel()
+        yield Finding(
+            "warning",
+            f"heavy tails stretch the bins so far that {share:.0%} of the values share "
+            f"{middle.width} of {len(values):,}",
+            share,
+            "Use a range=(low, high) for the bulk of the values, with outside='clip'.",
+            name,
+            code="squeezed-bins",
+        )
+
+
+def _middle(counts: Tensor, extreme: float) -> _Middle:
+    """The bins that hold all values but such a share, and at least one."""
     total = int(counts.sum())
-    held = total - max(1, int(total * _EXTREME))
+    held = total - max(1, int(total * extreme))
     up_to = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
     last = torch.searchsorted(up_to, up_to[:-1] + held)  # up_to[last] - up_to[first] >= held
     width = torch.where(

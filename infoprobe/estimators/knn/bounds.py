@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _NATS, _NOISE, _LITTLE = 0.1, 4.0, 0.05
 # From how many nats of such moments on the surrogates are meaningless.
 _MUCH = 1.0
+# How many standard deviations of a change are no chance.
+_SURE = 3.0
 # From which neighbours the entropy of one feature is found.
 _NEAR = 3
 # From which share of the rest on, what was extrapolated makes information meaningless.
@@ -269,8 +271,13 @@ def _change_with_k(
         return
     surrogate = next(paired(samples, 1, knn.seed))
     data, like = ((each, measure.raw(raw, *each)) for each in (samples, surrogate))
-    excess, _ = drift.change(raw, measure, data, like)
-    if abs(excess) > slack:
+    excess, deviation = drift.change(raw, measure, data, like)
+    at_stake = abs(excess)
+    # At edges of the density, the error grows with the distance of neighbours.
+    times = drift.amplification(samples[0].shape[1], 1) if arguments is ENTROPY else 1.0
+    if times > 1 and excess > _SURE * deviation:
+        at_stake, slack = times * excess, min(slack, _NATS + _NOISE * deviation)
+    if at_stake > slack:
         yield Finding(
             "warning",
             f"from {drift.MORE * knn.k} instead of {knn.k} neighbours, the estimate is by "

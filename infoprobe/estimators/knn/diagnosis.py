@@ -18,11 +18,12 @@ from infoprobe.estimators.arguments import (
 from infoprobe.estimators.ceilings import near_ceiling
 from infoprobe.estimators.covariance import rank_of
 from infoprobe.estimators.features import atoms_of_features
-from infoprobe.estimators.knn import bounds
+from infoprobe.estimators.knn import bounds, measures
 from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
 from infoprobe.estimators.knn.label_bias import bias_with_labels
 from infoprobe.estimators.knn.labels import is_discrete
+from infoprobe.estimators.knn.settling import of_change
 from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.knn.workings import Workings
 from infoprobe.estimators.pairs import paired, shared_samples
@@ -88,8 +89,13 @@ def findings(
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
             yield from _redundant(x, name)
-        if estimator.calibration is None:
-            yield from _bias(estimator, arguments, samples)
+        biased = (
+            list(_bias(estimator, arguments, samples)) if estimator.calibration is None else []
+        )
+        yield from biased
+        if arguments.independent and value is not None and not biased:
+            measure = measures.MEASURES[arguments.measure]
+            yield from of_change(estimator, measure, list(samples.values()))
     if arguments.independent:
         yield from shared_samples(samples["p"], samples["q"])
         if value is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from torch import Tensor
@@ -15,8 +16,9 @@ from infoprobe.neighbors import Metric, nearest_neighbors
 _COPIES = 0.005
 _TIES = 0.02
 # The share of the samples of p that may lie where q has none, and from how many times the distance
-# among those of q on they do.
-_BEYOND, _APART = 0.05, 3.0
+# among those of q on they do; and how many more may than those of q are apart from each other,
+# beyond so many standard errors.
+_BEYOND, _APART, _MORE, _CERTAIN = 0.05, 3.0, 0.01, 4.0
 
 
 def of_copies(variables: Mapping[str, Tensor]) -> Iterator[Finding]:
@@ -65,15 +67,22 @@ def of_ties(variables: Mapping[str, Tensor], k: int) -> Iterator[Finding]:
 def of_distance(p: Tensor, q: Tensor, k: int, metric: Metric) -> Iterator[Finding]:
     """A finding if samples of p lie where q has none.
 
-    They are several times as far from samples of q as these are from each other.
+    They are several times as far from samples of q as these are from each other. In heavy tails,
+    samples of q are so far from each other, too; where more of p are, q falls off faster than its
+    samples can show, as a Gaussian does against a Laplace distribution.
     """
     scale = spreads(p)
     p, q = p / scale, q / scale
     nearest = nearest_neighbors(q, k, p, metric=metric)
-    own = nearest_neighbors(q, k, metric=metric).distances[:, -1]
-    usual = own[nearest.indices].amax(1)
-    share = float((nearest.distances[:, -1] > _APART * usual).double().mean())
-    if share >= _BEYOND:
+    own = nearest_neighbors(q, k, metric=metric)
+    radii = own.distances[:, -1]
+
+    def apart(distances: Tensor, indices: Tensor) -> float:
+        return float((distances[:, -1] > _APART * radii[indices].amax(1)).double().mean())
+
+    share, of_q = apart(*nearest), apart(*own)
+    noise = math.sqrt(share / len(p) + of_q / len(q))
+    if share >= _BEYOND or share - of_q > max(_MORE, _CERTAIN * noise):
         yield Finding(
             "warning",
             f"{share:.1%} of the samples of the first lie where the second has none nearby: the "

@@ -62,6 +62,19 @@ def excess_bias(knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measur
     return certainty * amplification * excess
 
 
+def amplification(d: int, power: int) -> float:
+    """How many times the change with k an error is that grows as a power of the distance.
+
+    It is at least 1, and no more in so many dimensions that noise would be amplified as much.
+
+    Arguments:
+        d: The number of dimensions.
+        power: 2 for smooth densities, and 1 at their edges.
+    """
+    found = 1 / (math.pow(MORE, power / d) - 1)
+    return max(found, 1.0) if found <= _AMPLIFICATION else 1.0
+
+
 def change(
     knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measured
 ) -> tuple[float, float]:
