@@ -46,6 +46,16 @@ class TestLabels:
         assert value == pytest.approx(math.log(3), abs=0.15)
 
 
+class TestNearCopies:
+    @pytest.mark.parametrize("measure", ["entropy", "mutual_information", "kl_divergence"])
+    def test_a_transport_tells_that_what_is_held_out_was_seen(self, measure):
+        x, y = pair(600, 2)
+        near = [torch.cat([v, v + 1e-3 * normal(600, 2, seed=7)]) for v in (x, y)]
+        tensors = near[:1] if measure == "entropy" else near
+        assert "copied-samples" in told(ip.Gaussianization(), measure, *tensors)
+        assert "copied-samples" not in told(ip.Gaussianization(), measure, *[x, y][: len(tensors)])
+
+
 class TestThinData:
     @pytest.mark.parametrize("estimator", [KNN, COPULA])
     def test_surfaces(self, estimator):

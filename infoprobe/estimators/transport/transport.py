@@ -30,7 +30,7 @@ from infoprobe.estimators.errors import noise_of_parts
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
-from infoprobe.estimators.knn.doubts import of_distance
+from infoprobe.estimators.knn.doubts import of_distance, of_near_copies
 from infoprobe.estimators.knn.knn import KNN
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
@@ -234,7 +234,12 @@ class Transport(ABC):
         if of.independent:
             p, q = (checks.samples(x, name) for x, name in zip(tensors, "pq", strict=True))
             findings += [*paired(p, q), *of_distance(p, q, _NEAR, "euclidean")]
-        given = list(of.samples(tensors).values())
+        samples = of.samples(tensors)
+        given = list(samples.values())
+        alone = {name: [x] for name, x in samples.items()}
+        rows = {of.all_names: given} if of.of_pairs else alone
+        for names, factors in rows.items():
+            findings += of_near_copies(factors, names, "so that what is held out has been seen")
         found = with_doubts(findings, of, given, float(report.value), has_density=True)
         return Estimate(report.value, report.stderr, found)
 
