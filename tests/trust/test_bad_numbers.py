@@ -64,6 +64,32 @@ class TestThinData:
         for thin in (sphere(600, 3), curved, curved * torch.tensor([1, 1e5, 1, 1, 1e-5, 1])):
             assert "thin-data" in told(estimator, "entropy", thin)
 
+    def test_a_discrete_variable_leaves_information_finite(self):
+        z, noise = normal(600, 1), normal(600, 2, seed=1)
+        symbols = (torch.arange(600) % 30).double().unsqueeze(1)
+        binary = (symbols > 14).double()
+        for x, y in (
+            (symbols, symbols),
+            (symbols, symbols + 1e-3 * noise),
+            (symbols + 1e-3 * noise[:, :1], torch.cat([symbols, symbols.sin()], 1)),
+            (z, z.round()),
+            (torch.cat([binary, z], 1), torch.cat([binary, noise[:, :1]], 1)),
+            (torch.cat([symbols, z], 1), symbols),
+        ):
+            for pair in ((x, y), (y, x)):
+                assert "thin-data" not in told(KNN, "mutual_information", *pair)
+
+    def test_what_is_continuous_beside_it_may_make_information_infinite(self):
+        z = normal(600, 1)
+        binary = (torch.arange(600) % 2).double().unsqueeze(1)
+        for x, y in (
+            (z.relu(), 2 * z.relu()),
+            (z.relu(), z),
+            (torch.cat([binary, z], 1), (2 * binary - 1) * z),
+            (torch.cat([binary, z], 1), torch.cat([1 - binary, z.exp()], 1)),
+        ):
+            assert "thin-data" in told(KNN, "mutual_information", x, y)
+
     def test_a_function_of_the_other_variable(self):
         x = normal(800, 3)
         y = (3 * x).sin().sum(1, keepdim=True)
