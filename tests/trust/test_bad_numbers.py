@@ -10,7 +10,7 @@ from infoprobe.estimators.arguments import MUTUAL_INFORMATION
 from infoprobe.estimators.critic.diagnosis import out_of_reach
 from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.protocols import estimate
-from tests.estimators.samples import normal
+from tests.estimators.samples import normal, uniform
 
 KNN, COPULA = ip.KNN(), ip.KNN(calibration="copula")
 
@@ -66,7 +66,7 @@ class TestThinData:
 
     def test_a_discrete_variable_leaves_information_finite(self):
         z, noise = normal(600, 1), normal(600, 2, seed=1)
-        symbols = (torch.arange(600) % 30).double().unsqueeze(1)
+        symbols = (30 * uniform(600, 1, seed=2)).floor()
         binary = (symbols > 14).double()
         for x, y in (
             (symbols, symbols),
