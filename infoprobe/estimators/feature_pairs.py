@@ -67,13 +67,24 @@ class FeaturePairs(NamedTuple):
 
 def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
     """How features of x and of y, (n, d) each, depend on each other."""
+    least, beyond = _pairs(x, y)
+    return FeaturePairs(float(least.max()), _apart(beyond))
+
+
+def shared_by_pairs(x: Tensor, y: Tensor) -> Tensor:
+    """How much information each pair of features certainly shares, at least, in nats: (d, e)."""
+    return _pairs(x, y)[0]
+
+
+def _pairs(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """What each pair (d, e) shares, and how much more that is than a Gaussian copula has."""
     step = math.ceil(len(x) / _MOST)
     x, y = _uniform(x[::step]), _uniform(y[::step])
     n, dx, dy = len(x), x.shape[1], y.shape[1]
     most = min(_MOST_FUNCTIONS // max(dx, dy), n // 4)
     orders = [order for order in _ORDERS if order <= most]
     if n < _LEAST or not orders:
-        return FeaturePairs(0.0, [])
+        return x.new_zeros(dx, dy), x.new_zeros(dx, dy)
     k = orders[-1]
     found = (_waves(x, k).T @ _waves(y, k) / n).view(dx, k, dy, k).transpose(1, 2)
     of_x, of_y = (torch.nn.functional.normalize(torch.special.ndtri(u), dim=0) for u in (x, y))
@@ -101,7 +112,7 @@ def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
     # Fisher's variable has a deviation of 1 over the root of n - 3.
     linear = (rho.abs().clamp(max=1.0).atanh() - _CERTAIN / math.sqrt(n - 3)).clamp_min(0).tanh()
     least = torch.maximum(nats.masked_fill(~certain, 0), -(-linear.square()).log1p() / 2)
-    return FeaturePairs(float(least.max()), _apart(beyond.masked_fill(~certain, 0)))
+    return least, beyond.masked_fill(~certain, 0)
 
 
 def unseen_dependence(value: float, given_x: Any, given_y: Any) -> Iterator[Finding]:

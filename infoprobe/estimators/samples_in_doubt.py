@@ -15,6 +15,7 @@ from infoprobe.estimators.arguments import (
     Arguments,
 )
 from infoprobe.estimators.feature_pairs import unseen_dependence
+from infoprobe.estimators.few_features import beyond_few_features
 from infoprobe.estimators.serial import dependent_samples
 from infoprobe.estimators.surfaces import on_a_surface
 from infoprobe.findings import Finding
@@ -48,5 +49,9 @@ def with_doubts(
             found = [x for x in found if not certain or x.code != "thin-data"] + certain
     below = any(finding.code == "below-bound" for finding in found)
     if arguments is MUTUAL_INFORMATION and not below:
-        found += unseen_dependence(value, *tensors)
+        unseen = list(unseen_dependence(value, *tensors))
+        if has_density and not unseen:
+            x, y = (checks.samples(v, name) for v, name in zip(tensors, "xy", strict=True))
+            unseen += beyond_few_features(value, x, y)
+        found += unseen
     return found
