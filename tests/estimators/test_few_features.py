@@ -5,7 +5,6 @@ import torch
 
 import infoprobe as ip
 from infoprobe.estimators.few_features import beyond_few_features, few_features
-from infoprobe.estimators.protocols import estimate
 from tests.estimators.samples import generator, normal, uniform
 
 
@@ -83,18 +82,19 @@ class TestBound:
 
 
 class TestCritic:
-    def found(self, x, y):
-        codes = {f.code for f in estimate(ip.Critic(steps=300), "mutual_information", x, y)[2]}
-        return "unseen-dependence" in codes
+    def found(self, x, y, value):
+        """Whether a value of a critic is found to lack something."""
+        told = ip.Critic().diagnose("mutual_information", [x, y], torch.tensor(value))
+        return "unseen-dependence" in {finding.code for finding in told}
 
     def test_a_loose_bound_is_told(self):
         x = normal(1500, 30)
-        assert self.found(x, x[:, :1] * x[:, 1:2] + 0.3 * normal(1500, 1, seed=1))
-        symbols, other, _ = channel(1500, 20, 0.8)
-        assert self.found(symbols.double(), other.double())
-        assert self.found(symbols, other)
+        assert self.found(x, x[:, :1] * x[:, 1:2] + 0.3 * normal(1500, 1, seed=1), 0.4)
+        symbols, other, truth = channel(1500, 20, 0.8)
+        assert self.found(symbols.double(), other.double(), truth - 0.6)
+        assert self.found(symbols, other, truth - 0.6)
 
     def test_a_tight_one_is_not(self):
         x, noise = normal(2000, 2), normal(2000, 2, seed=1)
-        assert not self.found(x, 0.6 * x + 0.8 * noise)
-        assert not self.found(x, noise)
+        assert not self.found(x, 0.6 * x + 0.8 * noise, -2 * math.log(0.8) - 0.03)
+        assert not self.found(x, noise, -0.01)
