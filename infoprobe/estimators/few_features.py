@@ -111,7 +111,8 @@ def _as_symbols(x: Tensor) -> Tensor:
     """A number for each kind of sample (n, d), where nearly all samples repeat."""
     if x.shape[1] == 1 or not _is_discrete(x):
         return x
-    return torch.unique(x, dim=0, return_inverse=True)[1].double().unsqueeze(1)
+    numbers: Tensor = torch.unique(x, dim=0, return_inverse=True)[1].double().unsqueeze(1)
+    return numbers
 
 
 def _is_discrete(x: Tensor) -> bool:
