@@ -95,7 +95,35 @@ def _copies() -> list[Case]:
             [y, rounded(y, torch.float16)]
         )
 
+    def noisy(n: int, d: int, share: float, noise: float) -> Draw:
+        def drawn(g: torch.Generator) -> tuple[Tensor, ...]:
+            both = pair(n, d, 0, g)
+            m = int(share * n)
+            return tuple(torch.cat([v, v[:m] + noise * normal(m, d, g)]) for v in both)
+
+        return drawn
+
+    def first(draw: Draw) -> Draw:
+        return lambda g: draw(g)[:1]
+
+    with_noise = [
+        Case(kind, f"{name} with a little noise, {how}", measure, by, draw, truth)
+        for name, n, d, share, noise in (
+            ("a tenth twice", 1000, 1, 0.1, 1e-3),
+            ("a tenth twice in 5 + 5", 1000, 5, 0.1, 1e-2),
+            ("half of them twice", 1000, 2, 0.5, 1e-3),
+            ("twice", 600, 3, 1.0, 1e-2),
+        )
+        for how, measure, by, draw, truth in (
+            ("raw", MI, KNN, noisy(n, d, share, noise), 0.0),
+            ("chosen", MI, None, noisy(n, d, share, noise), 0.0),
+            ("transport", MI, ip.Gaussianization(), noisy(n, d, share, noise), 0.0),
+            ("critic", MI, ip.Critic(steps=1000), noisy(n, d, share, noise), 0.0),
+            ("entropy", H, KNN, first(noisy(n, d, share, noise)), d * GAUSSIAN),
+        )
+    ]
     return [
+        *with_noise,
         Case(kind, "twice", MI, KNN, twice(alone(1000), 2), 0),
         Case(kind, "twice, variant 2", MI, ip.KNN(variant=2), twice(alone(1000), 2), 0),
         Case(kind, "twice, chosen", MI, None, twice(alone(1000, 3), 2), 0),

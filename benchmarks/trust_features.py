@@ -20,7 +20,9 @@ from trust_data import (
     Case,
     Draw,
     H,
+    channel,
     normal,
+    of_channel,
     of_pairs,
     pair,
     planted,
@@ -201,4 +203,51 @@ def _others() -> list[Case]:
     ]
 
 
-FEATURES = [*_single(), *_small(), *_classes(), *_others()]
+def _loose() -> list[Case]:
+    """Dependence that a critic learns slowly."""
+    width, keep = 0.3, 0.8
+
+    def told(n: int, f: Curve, scale: float = width) -> Draw:
+        def drawn(g: torch.Generator) -> tuple[Tensor, ...]:
+            x = normal(n, 30, g)
+            return x, f(x) + scale * normal(n, 1, g)
+
+        return drawn
+
+    def product(x: Tensor) -> Tensor:
+        return x[:, :1] * x[:, 1:2]
+
+    def symbols(k: int, written: Curve) -> Draw:
+        def drawn(g: torch.Generator) -> tuple[Tensor, ...]:
+            x, y = channel(2000, k, keep, g)
+            return written(x), written((7 * y + 3) % k)
+
+        return drawn
+
+    def hot(k: int) -> Curve:
+        return lambda x: torch.nn.functional.one_hot(x, k).double()
+
+    # Given the first factor, a product is normal, and wide where it is large.
+    y = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
+    a = torch.special.ndtri((torch.arange(2000, dtype=torch.float64) + 0.5) / 2000)
+    variances = (a.square() + width**2).unsqueeze(1)
+    density = ((-y.square() / (2 * variances)).exp() / (2 * math.pi * variances).sqrt()).mean(0)
+    of_product = -float(torch.trapezoid(torch.xlogy(density, density), y)) - GAUSSIAN
+    of_product -= math.log(width)
+    critic = ip.Critic()
+    return [
+        Case("loose bounds", f"the product of two of 30, n={n}", MI, critic, draw, of_product)
+        for n in (1000, 2000, 5000)
+        for draw in [told(n, product)]
+    ] + [
+        Case("loose bounds", f"{k} symbols as {name}", MI, critic, draw, of_channel(k, keep))
+        for k in (10, 20, 30)
+        for name, draw in (
+            ("numbers", symbols(k, lambda x: x.double().unsqueeze(1))),
+            ("integers", symbols(k, lambda x: x.unsqueeze(1))),
+            ("one-hot vectors", symbols(k, hot(k))),
+        )
+    ]
+
+
+FEATURES = [*_single(), *_small(), *_classes(), *_others(), *_loose()]

@@ -29,6 +29,7 @@ from infoprobe import checks
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.feature_pairs import uniform, waves
 from infoprobe.estimators.knn import kozachenko_leonenko, ksg
+from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.findings import Finding
 
@@ -41,6 +42,8 @@ _FUNCTIONS, _ORDERS, _TARGETS = (512, 128, 16), (32, 4, 1), 16
 _DIRECTIONS, _PER_FEATURE = (1, 2, 4), 8
 # How many neighbours measure a candidate.
 _K = 3
+# From which share of repeated samples on a variable is discrete.
+_DISCRETE = 0.9
 # From how many nats on, beyond so many standard errors, what an estimate lacks is worth a finding.
 # Terms of neighbours depend on each other, by which the error of their mean is this much larger.
 _NATS, _CERTAIN, _TOGETHER = 0.1, 2.5, 1.5
@@ -63,12 +66,17 @@ class _Pick(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """How much information they share with it, its standard error, and how many there are."""
+    """How much information they share with it, its standard error, and what they are.
+
+    Attributes:
+        nats: The information, or the relative entropy.
+        noise: Its standard error.
+        who: They as the subject of a sentence, with its verb.
+    """
 
     nats: float
     noise: float
-    number: int
-    what: str
+    who: str
 
 
 def dependence_of_few(value: float, given_x: Any, given_y: Any) -> Iterator[Finding]:
@@ -79,20 +87,21 @@ def dependence_of_few(value: float, given_x: Any, given_y: Any) -> Iterator[Find
         given_x: Samples, (n, ...), or labels.
         given_y: Samples in pairs with them, or their labels.
     """
-    x, y = (checks.as_tensor(v, "x").detach() for v in (given_x, given_y))
+    x, y = (_as_symbols(checks.as_tensor(v, "x").detach()) for v in (given_x, given_y))
     if not x.is_floating_point():
         x, y = y, x
-    if not x.is_floating_point() or len(x) < _LEAST or (not y.is_floating_point() and y.dim() > 1):
+    if len(x) < _LEAST:
         return
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0), device="cpu")
     rows = order[: min(len(x) // 2 * 2, _MOST)].to(x.device)
-    x = checks.samples(x, "x").double()[rows]
-    x = x[:, (x != x[0]).any(0)]
-    y = y.to(x.device)[rows]
-    if y.is_floating_point():
-        y = checks.samples(y, "y").double()
-    candidates = [found for sides in _sides(x, y) for found in _measured(*sides)]
+    x, y = x[rows], y.to(x.device)[rows]
     remedy = "Measure these by themselves, or fewer features; compare with ip.Critic()."
+    if not x.is_floating_point():
+        remedy = "Use ip.Histogram(over='samples', correction='grassberger')."
+        yield from _findings([_of_symbols(x, y)], value, remedy, "x, y")
+        return
+    x = x[:, (x != x[0]).any(0)]
+    candidates = [found for sides in _sides(x, y) for found in _measured(*sides)]
     yield from _findings(candidates, value, remedy, "x, y")
 
 
@@ -154,12 +163,9 @@ def _findings(
     best = max(candidates, key=lambda found: found.nats - _CERTAIN * found.noise)
     amount = best.nats - max(value, 0.0)
     if amount > _NATS + _CERTAIN * best.noise:
-        several = f"{best.number} {best.what} by themselves show"
-        one = f"a single {best.what[:-1]} by itself shows"
         yield Finding(
             "error" if amount > min(_MUCH, _SHARE * best.nats) else "warning",
-            f"{several if best.number > 1 else one} {best.nats:.2f} nats, of which {amount:.2f} "
-            "are not in the estimate",
+            f"{best.who} {best.nats:.2f} nats, of which {amount:.2f} are not in the estimate",
             amount,
             remedy,
             arguments,
@@ -169,7 +175,38 @@ def _findings(
 
 def _found(terms: Tensor, pick: _Pick) -> _Found:
     noise = _TOGETHER * float(terms.std()) / math.sqrt(len(terms))
-    return _Found(float(terms.mean()), noise, pick.axes.shape[1], pick.what)
+    number = pick.axes.shape[1]
+    several = f"{number} {pick.what} by themselves show"
+    return _Found(
+        float(terms.mean()),
+        noise,
+        several if number > 1 else f"a single {pick.what[:-1]} by itself shows",
+    )
+
+
+def _as_symbols(x: Tensor) -> Tensor:
+    """The number of each sample's kind, (n,), where nearly all repeat; or else samples (n, d)."""
+    if not x.is_floating_point() and x.dim() == 1:
+        return x
+    samples = checks.samples(x, "x").double()
+    if float(tied(samples, 1).double().mean()) < _DISCRETE:
+        return samples
+    numbers: Tensor = torch.unique(samples, dim=0, return_inverse=True)[1]
+    return numbers
+
+
+def _of_symbols(x: Tensor, y: Tensor) -> _Found:
+    """What the symbols of two variables share, less the bias of counting (Miller)."""
+    n = len(x)
+    kinds = [torch.unique(v, return_inverse=True, return_counts=True)[1:] for v in (x, y)]
+    (of_x, times_x), (of_y, times_y) = kinds
+    of_both, times = torch.unique(
+        of_x * len(times_y) + of_y, return_inverse=True, return_counts=True
+    )[1:]
+    terms = (n * times[of_both] / (times_x[of_x] * times_y[of_y])).log()
+    bias = (len(times) - len(times_x) - len(times_y) + 1) / (2 * n)
+    noise = float(terms.std()) / math.sqrt(n)
+    return _Found(float(terms.mean()) - bias, noise, "samples counted as symbols show")
 
 
 def _sides(x: Tensor, y: Tensor) -> list[tuple[Tensor, Tensor]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from infoprobe.devices import is_here
 from infoprobe.probing.roles import Role
@@ -111,11 +111,24 @@ def hold_integers(tensors: Sequence[Tensor]) -> bool:
     return bool(tensors) and all(dtype_of(x) in _INTEGERS for x in tensors)
 
 
-def random_state(tensors: Iterable[Tensor]) -> bytes:
-    """The state of the generators from which a layer with these tensors may draw."""
+def own_generators(model: object) -> list[torch.Generator]:
+    """The generators that the modules of a model hold as attributes."""
+    modules = model.modules() if isinstance(model, nn.Module) else [model]
+    held = [x for module in modules for x in getattr(module, "__dict__", {}).values()]
+    return [x for x in held if isinstance(x, torch.Generator)]
+
+
+def random_state(tensors: Iterable[Tensor], own: Iterable[torch.Generator] = ()) -> bytes:
+    """The state of the generators from which a layer with these tensors may draw.
+
+    Arguments:
+        tensors: Those of the layer, on whose devices there are global generators.
+        own: Generators of the model's own.
+    """
     with outside_of_transforms():
         devices = {x.device for x in map(plain, tensors) if not is_here(x)}
         states = [torch.get_rng_state()]
         devices.discard(torch.device("meta"))  # the one without a generator of its own
         states += [torch.get_device_module(device).get_rng_state(device) for device in devices]
+        states += [generator.get_state() for generator in own]
         return b"".join(state.numpy().tobytes() for state in states)

@@ -18,6 +18,7 @@ from infoprobe.arrays import ArrayLike
 from infoprobe.directions import OPPOSITE, Direction
 from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators.histogram.counts import Counts
+from infoprobe.probing.circumstances import own_generators
 from infoprobe.probing.drafting import draft_rows
 from infoprobe.probing.masks import require_mask
 from infoprobe.probing.one_width import on_one_width
@@ -87,6 +88,7 @@ class Probe:
         layout = Layout.of(model).select(self._chosen)
         self._layers = [layer.name for layer in layout.chosen]
         require_layers((need.role for need in self._recorder.record.needs), self._layers)
+        self._recorder.generators = own_generators(model)
         self._tap = Tap(layout, self._recorder, self._given)
 
     def __exit__(

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from infoprobe import checks
@@ -52,6 +53,7 @@ class Recorder:
         paused: Whether the passes that begin are ignored.
         wants_log_determinants: Whether layers are to be asked for their log|det J|.
         wants_arguments: Whether events must have the arguments of the calls.
+        generators: Generators of random numbers that the model has of its own.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Recorder:
         self._lock = self._choices.lock
         self._memory = memory
         self._every, self._window = 1, 0
+        self.generators: list[torch.Generator] = []
         self.paused = False
         self.reset()
 
@@ -286,7 +289,7 @@ class Recorder:
 
     def _random_state(self, tensors: list[Tensor]) -> bytes | None:
         known = self._plan.asks_for_noise and not under_vmap()
-        return random_state(tensors) if known else None
+        return random_state(tensors, self.generators) if known else None
 
     def _facts(self, run: Run, event: Event, source: LayerCall | None) -> Facts:
         entered: Entered | None = event.entered

@@ -49,6 +49,23 @@ def test_nothing_is_found_without_dependence(d: int, seed: int) -> None:
     assert list(difference_of_few(0.0, x, normal(300, d, seed + 90))) == []
 
 
+@pytest.mark.parametrize("written", ["labels", "numbers", "one-hot vectors"])
+def test_symbols_that_a_critic_has_not_learned_are_told(written: str) -> None:
+    k, keep, generator = 20, 0.8, torch.Generator().manual_seed(0)
+    x, other = torch.randint(k, (2, 3000), generator=generator)
+    y = torch.where(torch.rand(3000, generator=generator) < keep, (7 * x + 3) % k, other)
+    again, wrong = keep + (1 - keep) / k, (1 - keep) / k
+    truth = math.log(k) + again * math.log(again) + (k - 1) * wrong * math.log(wrong)
+    if written == "numbers":
+        x, y = x.double(), y.double()
+    if written == "one-hot vectors":
+        x, y = (torch.nn.functional.one_hot(v, k).float() for v in (x, y))
+    (found,) = dependence_of_few(truth - 0.5, x, y)
+    assert "counted as symbols" in found.what
+    assert found.figure == pytest.approx(0.5, abs=0.05)
+    assert list(dependence_of_few(truth - 0.05, x, y)) == []
+
+
 def test_divergence_in_one_of_many_features_is_told() -> None:
     p, q = uniform(2000, 8, 0), uniform(2000, 8, 1)
     p[:, 3] = (torch.floor(10 * p[:, 3]) + uniform(2000, 1, 2)[:, 0] / 2) / 10

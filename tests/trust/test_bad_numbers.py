@@ -10,7 +10,7 @@ from infoprobe.estimators.arguments import MUTUAL_INFORMATION
 from infoprobe.estimators.critic.diagnosis import out_of_reach
 from infoprobe.estimators.knn.thinness import of_dimension
 from infoprobe.estimators.protocols import estimate
-from tests.estimators.samples import normal
+from tests.estimators.samples import normal, uniform
 
 KNN, COPULA = ip.KNN(), ip.KNN(calibration="copula")
 
@@ -46,6 +46,16 @@ class TestLabels:
         assert value == pytest.approx(math.log(3), abs=0.15)
 
 
+class TestNearCopies:
+    @pytest.mark.parametrize("measure", ["entropy", "mutual_information", "kl_divergence"])
+    def test_a_transport_tells_that_what_is_held_out_was_seen(self, measure):
+        x, y = pair(600, 2)
+        near = [torch.cat([v, v + 1e-3 * normal(600, 2, seed=7)]) for v in (x, y)]
+        tensors = near[:1] if measure == "entropy" else near
+        assert "copied-samples" in told(ip.Gaussianization(), measure, *tensors)
+        assert "copied-samples" not in told(ip.Gaussianization(), measure, *[x, y][: len(tensors)])
+
+
 class TestThinData:
     @pytest.mark.parametrize("estimator", [KNN, COPULA])
     def test_surfaces(self, estimator):
@@ -53,6 +63,32 @@ class TestThinData:
         curved = torch.cat([x, x.square(), x.sin()], 1)
         for thin in (sphere(600, 3), curved, curved * torch.tensor([1, 1e5, 1, 1, 1e-5, 1])):
             assert "thin-data" in told(estimator, "entropy", thin)
+
+    def test_a_discrete_variable_leaves_information_finite(self):
+        z, noise = normal(600, 1), normal(600, 2, seed=1)
+        symbols = (30 * uniform(600, 1, seed=2)).floor()
+        binary = (symbols > 14).double()
+        for x, y in (
+            (symbols, symbols),
+            (symbols, symbols + 1e-3 * noise),
+            (symbols + 1e-3 * noise[:, :1], torch.cat([symbols, symbols.sin()], 1)),
+            (z, z.round()),
+            (torch.cat([binary, z], 1), torch.cat([binary, noise[:, :1]], 1)),
+            (torch.cat([symbols, z], 1), symbols),
+        ):
+            for pair in ((x, y), (y, x)):
+                assert "thin-data" not in told(KNN, "mutual_information", *pair)
+
+    def test_what_is_continuous_beside_it_may_make_information_infinite(self):
+        z = normal(600, 1)
+        binary = (torch.arange(600) % 2).double().unsqueeze(1)
+        for x, y in (
+            (z.relu(), 2 * z.relu()),
+            (z.relu(), z),
+            (torch.cat([binary, z], 1), (2 * binary - 1) * z),
+            (torch.cat([binary, z], 1), torch.cat([1 - binary, z.exp()], 1)),
+        ):
+            assert "thin-data" in told(KNN, "mutual_information", x, y)
 
     def test_a_function_of_the_other_variable(self):
         x = normal(800, 3)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from infoprobe.devices import ascending
 from infoprobe.errors import ArgumentValueError
 from infoprobe.neighbors import equal_rows, fingerprints, occurrences, search
 
@@ -39,8 +40,12 @@ _STEPS = 100
 _ON_GRID = 0.05
 # So many distinct rows do not all come an even number of times by chance.
 _BY_CHANCE = 20
-# As many near copies of a row are recognised.
-_MOST_COPIES = 8
+# As many near copies of a row are recognised, by so many gaps between distances of neighbours.
+_MOST_COPIES, _GAPS = 8, 12
+# How seldom gaps are to be as wide as those that count, and from which logarithm on they do.
+_LEVELS, _WIDE = (0.1, 0.03, 0.01, 0.003, 0.001), math.log(1.3)
+# From how many standard deviations of chance on rows are near copies.
+_CERTAIN = 4.0
 
 
 def require_no_atoms(factors: Iterable[Tensor], k: int, name: str) -> None:
@@ -133,19 +138,42 @@ def _continuous_ties(column: Tensor, times: Tensor, most: int) -> Tensor:
 def near_copies(factors: Sequence[Tensor]) -> Tensor:
     r"""The share of rows that have others far nearer than chance lets them be, 0-dim float64.
 
-    Such rows are copies up to rounding, or in another precision. Of independent samples in one
-    or more dimensions, the (m + 1)-th neighbour is more than 1/t times as far as the m-th with a
-    probability of at most :math:`t^m`; what is found beyond that, for t = 0.1, 0.01 or 0.001 and
-    for up to eight copies of a row, is reported. Rows that are equal are not among them.
+    Such rows are copies up to rounding, in another precision, or with a little noise. Where a
+    density is even over the nearest neighbours, in D dimensions, the logarithms
+    :math:`m \ln (d_{m + 1} / d_m)` of their distances are exponential variables of the same mean
+    1/D for all m. By the share p that one of k has of their sum, a gap after the m-th neighbour
+    as wide as this has the probability :math:`(1 - p)^{k - 1}`, in whatever number of dimensions
+    (R. A. Fisher's test of the largest spacing). For up to eight copies of a row, it is compared
+    with the levels 0.1, 0.03, 0.01, 0.003 and 0.001; the largest share of rows beyond these is
+    reported, if chance does not explain it. Rows whose neighbours are equally far, as on a grid,
+    are not among them.
     """
-    points = [factor.detach().double() for factor in factors]
-    k = min(_MOST_COPIES + 1, len(points[0]) - 1)
-    distances = search(points, k, None, "euclidean").distances
-    near, far = distances[:, :-1], distances[:, 1:]
-    ratios = torch.where(near > 0, near / far, math.inf)
-    least = ratios.amin(1) if k > 1 else distances.new_full((len(distances),), math.inf)
-    shares = [(least < t).double().mean() - 2 * t for t in (0.1, 0.01, 0.001)]
-    return torch.stack(shares).amax().clamp(min=0)
+    points = [_tamed(factor.detach().double()) for factor in factors]
+    n = len(points[0])
+    most = min(_GAPS, n - 2)
+    if most < 2:
+        return points[0].new_zeros(())
+    distances = search(points, most + 1, None, "euclidean").distances
+    gaps = (distances[:, 1:] / distances[:, :-1]).log()
+    judged = (distances[:, 0] > 0) & (gaps > 0).all(1)
+    terms = gaps * torch.arange(1, most + 1, device=gaps.device)
+    parts = torch.where(judged.unsqueeze(1) & (gaps > _WIDE), terms / terms.sum(1, True), 0)
+    looked_at = parts[:, : min(_MOST_COPIES, most - 1)]
+    chance = looked_at.shape[1] * (1 - looked_at.amax(1)) ** (most - 1)
+    levels = torch.tensor(_LEVELS, dtype=torch.float64, device=gaps.device)
+    beyond = (chance.unsqueeze(1) < levels).double().mean(0) - levels
+    # Near ones come in pairs, each of which is near to the other.
+    noise = (2 * levels * (1 - levels) / n).sqrt()
+    return torch.where(beyond > _CERTAIN * (noise + 1 / n), beyond, 0).amax()
+
+
+def _tamed(x: Tensor) -> Tensor:
+    """Features (n, d) in units of their quartiles' distance, with their tails shortened."""
+    line = ascending(x, 0)
+    n = len(line)
+    low, first, median, third, high = (line[(n - 1) * i // 4] for i in range(5))
+    scale = torch.where(first == third, high - low, third - first)
+    return ((x - median) / scale.where(scale > 0, 1)).asinh()
 
 
 def _granular(column: Tensor) -> bool:

@@ -20,7 +20,7 @@ from infoprobe.estimators.covariance import rank_of
 from infoprobe.estimators.features import atoms_of_features
 from infoprobe.estimators.knn import bounds, measures
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_ties
+from infoprobe.estimators.knn.doubts import of_copies, of_distance, of_near_copies, of_ties
 from infoprobe.estimators.knn.label_bias import bias_with_labels
 from infoprobe.estimators.knn.labels import is_discrete
 from infoprobe.estimators.knn.settling import of_change
@@ -89,6 +89,7 @@ def findings(
             yield from _ties(estimator, x, name)
             yield from atoms_of_features(x, name)
             yield from _redundant(x, name)
+            yield from of_near_copies([x], name, "which look like dense places")
         biased = (
             list(_bias(estimator, arguments, samples)) if estimator.calibration is None else []
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import Tensor
 
@@ -12,8 +12,9 @@ from infoprobe.estimators.knn.scaling import spreads
 from infoprobe.findings import Finding
 from infoprobe.neighbors import Metric, nearest_neighbors
 
-# The share of samples from which copies, near copies and ties are worth a finding.
-_COPIES = 0.005
+# The share of samples from which copies, near copies and ties are worth a finding. Copies with a
+# little noise move an estimate by about half as many nats.
+_COPIES, _NEAR_COPIES = 0.005, 0.03
 _TIES = 0.02
 # The share of the samples of p that may lie where q has none, and from how many times the distance
 # among those of q on they do; and how many more may than those of q are apart from each other,
@@ -22,21 +23,40 @@ _BEYOND, _APART, _MORE, _CERTAIN = 0.05, 3.0, 0.01, 4.0
 
 
 def of_copies(variables: Mapping[str, Tensor]) -> Iterator[Finding]:
-    """Findings on rows that occur again, exactly or but for rounding."""
+    """Findings on rows that occur again, exactly or nearly."""
     factors, names = list(variables.values()), ", ".join(variables)
-    for share, how in (
-        (float((copies(factors) > 0).double().mean()), "copies of other rows"),
-        (float(near_copies(_in_units(factors))), "copies of other rows but for rounding"),
-    ):
-        if share >= _COPIES:
-            yield Finding(
-                "warning",
-                f"{share:.1%} of the rows are {how}, which look like information",
-                share,
-                "Remove the copies, such as those of a second epoch.",
-                names,
-                code="copied-samples",
-            )
+    share = float((copies(factors) > 0).double().mean())
+    if share >= _COPIES:
+        yield Finding(
+            "warning",
+            f"{share:.1%} of the rows are copies of other rows, which look like information",
+            share,
+            "Remove the copies, such as those of a second epoch.",
+            names,
+            code="copied-samples",
+        )
+    yield from of_near_copies(factors, names, "which look like information")
+
+
+def of_near_copies(factors: Sequence[Tensor], names: str, effect: str) -> Iterator[Finding]:
+    """A finding if rows nearly occur again.
+
+    Arguments:
+        factors: The variables (n, d_f) whose rows they are.
+        names: The names of the arguments.
+        effect: What such rows do, the end of a sentence.
+    """
+    share = float(near_copies(factors))
+    if share >= _NEAR_COPIES:
+        yield Finding(
+            "warning",
+            f"about {share:.1%} of the rows, or more, are copies of other rows but for rounding "
+            f"or a little noise, {effect}",
+            share,
+            "Remove the copies, such as those of a second epoch or of augmentation.",
+            names,
+            code="copied-samples",
+        )
 
 
 def of_ties(variables: Mapping[str, Tensor], k: int) -> Iterator[Finding]:
@@ -92,8 +112,3 @@ def of_distance(p: Tensor, q: Tensor, k: int, metric: Metric) -> Iterator[Findin
             "p, q",
             code="distant-samples",
         )
-
-
-def _in_units(factors: list[Tensor]) -> list[Tensor]:
-    units = [spreads(x) for x in factors]
-    return [x.double() / unit.where(unit > 0, 1) for x, unit in zip(factors, units, strict=True)]

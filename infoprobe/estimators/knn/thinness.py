@@ -31,6 +31,7 @@ from torch import Tensor
 
 from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION, Arguments
 from infoprobe.estimators.covariance import at_unit_scale, rank_of
+from infoprobe.estimators.knn.atoms import tied
 from infoprobe.estimators.knn.surrogates import normal_scores, paired
 from infoprobe.findings import Finding
 from infoprobe.neighbors import search
@@ -47,6 +48,8 @@ _NEIGHBORS = 10
 # those that a linear map leaves, which noise fills; and from how many standard errors on a
 # variable is seen to have dimensions of its own.
 _LEFT, _CURVED, _CERTAIN = 0.1, 0.75, 5.0
+# From which share of values that do not repeat on a feature has a continuous part.
+_ALONE = 0.1
 # Which share of a feature's variance rounding leaves unexplained, of a copy in single precision.
 _ROUNDING = 1e-9
 
@@ -54,8 +57,10 @@ _ROUNDING = 1e-9
 def of_dimension(arguments: Arguments, variables: Mapping[str, Tensor]) -> Iterator[Finding]:
     """A finding if samples fill fewer dimensions than they have, near every one of them."""
     tensors = [x.double()[:, (x != x[0]).any(0)] for x in variables.values()]
-    if not all(x.shape[1] for x in tensors):
-        return  # It is told of what is constant.
+    if arguments is MUTUAL_INFORMATION and all(x.numel() for x in tensors):
+        tensors = _continuous(tensors)
+    if not all(x.numel() for x in tensors):
+        return  # It is told of what is constant, and discrete variables have little information.
     reasons = [_missing(arguments, tensors)]
     if arguments is MUTUAL_INFORMATION:
         reasons = [_combination(*tensors), _function(*tensors), *reasons]
@@ -71,6 +76,21 @@ def of_dimension(arguments: Arguments, variables: Mapping[str, Tensor]) -> Itera
             code="thin-data",
         )
         return
+
+
+def _continuous(tensors: list[Tensor]) -> list[Tensor]:
+    """What can make information infinite: features whose values hardly repeat, where none does.
+
+    A discrete variable has no more information about another than its own entropy. So features
+    that are discrete are left out, and then the samples that repeat in one of the variables, as
+    those at 0 of a rectified one.
+    """
+    alone = [torch.stack([~tied(c.unsqueeze(1), 1) for c in x.T], 1) for x in tensors]
+    tensors = [x[:, a.double().mean(0) > _ALONE] for x, a in zip(tensors, alone, strict=True)]
+    if not all(x.shape[1] for x in tensors):
+        return tensors
+    repeated = torch.stack([tied(x, 1) for x in tensors]).any(0)
+    return [x[~repeated] for x in tensors]
 
 
 def _combination(x: Tensor, y: Tensor) -> Iterator[Reason]:

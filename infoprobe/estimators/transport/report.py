@@ -131,8 +131,9 @@ class TransportReport:
         transported: The variables that were carried, by the names of the arguments.
         findings: Reasons not to trust the value; empty where none was found.
         stderr: Its standard error, 0-dim float64 in nats, given the maps: from parts of the
-            carried samples of each fold, and by how much an entropy is above the sum of the
-            entropies of the features. ``None`` where these parts are too small.
+            carried samples of each fold, or of few samples from the terms of each, and by how much
+            an entropy is above the sum of the entropies of the features. ``None`` where the parts
+            are too small and the residual estimator has no terms.
     """
 
     measure: str

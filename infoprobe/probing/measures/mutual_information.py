@@ -50,7 +50,8 @@ class MutualInformation(EstimatedMeasure):
     In a deterministic network, I(input; output) is infinite for continuous inputs, and the
     entropy of the output for discrete ones. What an estimate shows is then the resolution of the
     estimator, above all that of its bins (Saxe et al. 2018, Goldfeld et al. 2019). Where no random
-    number was drawn between the reference and the output, a finding says so.
+    number was drawn between the reference and the output, a finding says so; it knows of torch's
+    global generators and of those that modules hold as attributes when the probe is made.
 
     Units that are constant carry no information and are left out, which a finding says, too. Where
     a layer seems to add information about the input or the target, which none can do, a finding
@@ -147,9 +148,9 @@ def _deterministic(output: Tensor, reference: str) -> Iterator[Finding]:
     if values > _DISCRETE * len(output):
         yield Finding(
             "warning",
-            f"no random number was drawn between {reference} and the output, and of a "
-            "deterministic layer the information is infinite for continuous data; the value "
-            "shows only what the estimator can resolve",
+            "no random number was drawn from torch's generators or those that modules hold "
+            f"between {reference} and the output, and of a deterministic layer the information "
+            "is infinite for continuous data; the value shows only what the estimator can resolve",
             math.inf,
             "Measure reference='target', or add noise to the layer.",
             code="deterministic",

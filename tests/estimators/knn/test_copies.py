@@ -76,6 +76,42 @@ class TestCopies:
         near = torch.cat([x, x[:100] + 1e-9])
         assert near_copies([near]).item() == pytest.approx(200 / 1100, abs=0.02)
 
+    @pytest.mark.parametrize("d", [1, 3])
+    @pytest.mark.parametrize(
+        ("share", "noise"), [(0.1, 1e-3), (0.1, 1e-5), (0.5, 3e-3), (1, 1e-2)]
+    )
+    def test_copies_with_a_little_noise_are_told_of(self, d, share, noise):
+        number = int(1000 * share)
+        pair = []
+        for seed in (0, 2):
+            x = normal(1000, d, seed=seed)
+            pair.append(torch.cat([x, x[:number] + noise * normal(number, d, seed=seed + 1)]))
+        for measure, tensors in (
+            ("mutual_information", pair),
+            ("total_correlation", [torch.cat(pair, 1)]),
+            ("entropy", [torch.cat(pair, 1)]),
+            ("kl_divergence", [torch.cat(pair, 1), normal(1000, 2 * d, seed=9)]),
+        ):
+            found = KNN().estimate_without_error(measure, *tensors).findings
+            (copied,) = (each for each in found if each.code == "copied-samples")
+            copies = 2 * share / (1 + share)
+            assert 0.3 * copies < copied.figure < 1.15 * copies
+
+    def test_dense_places_are_no_copies(self):
+        x = normal(1000, 2)
+        near = normal(1000, 2, seed=3)
+        for cloud in (
+            x / normal(1000, 1, seed=1).abs(),  # Cauchy
+            (2 * x).exp(),
+            x + 8 * (torch.arange(1000) % 6).unsqueeze(1),
+            torch.cat([x, 1e-3 * near]),
+            (10 * x).round() / 10,
+            x.relu(),
+            x.cumsum(0),
+            torch.cat([x, near[:, :1].expand(-1, 2)]),  # on a line, half of them
+        ):
+            assert near_copies([cloud]) < 0.03
+
     @pytest.mark.parametrize("d", [1, 2, 10])
     def test_independent_samples_have_none(self, d):
         for seed in range(5):

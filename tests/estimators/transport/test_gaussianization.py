@@ -7,7 +7,7 @@ import infoprobe as ip
 from infoprobe.estimators.protocols import estimate
 from infoprobe.estimators.transport import bijections, gaussianization, marginals
 from infoprobe.estimators.transport.gaussianization import ROTATIONS, Gaussianization
-from tests.estimators.samples import generator, laplace, normal
+from tests.estimators.samples import generator, laplace, normal, uniform
 
 STANDARD = math.log(2 * math.pi * math.e) / 2
 
@@ -241,3 +241,36 @@ class TestBound:
         report = Gaussianization().report("entropy", x)
         assert "above-bound" not in {f.code for f in report.findings}
         assert report.stderr < 0.2
+
+
+class TestFewSamples:
+    @pytest.mark.parametrize(
+        ("draw", "truth"),
+        [
+            (normal, STANDARD),
+            (uniform, 0.0),
+            (lambda n, d, seed: -(1 - uniform(n, d, seed=seed)).log(), 1.0),
+        ],
+        ids=["normal", "uniform", "exponential"],
+    )
+    def test_intervals_hold_the_truth(self, draw, truth):
+        held, widths = 0, []
+        for seed in range(24):
+            x = draw(40, 1, seed=seed)
+            value, stderr, _ = estimate(Gaussianization(), "entropy", x)
+            held += bool(abs(value - truth) <= 1.96 * stderr)
+            widths.append(float(stderr))
+        assert held >= 20
+        assert 0.1 < sum(widths) / 24 < 0.35
+
+    def test_all_measures_have_an_error(self):
+        x, noise = normal(40, 1), normal(40, 1, seed=1)
+        for measure, other in (
+            ("mutual_information", [x + noise]),
+            ("cross_entropy", [2 * noise]),
+            ("kl_divergence", [2 * noise]),
+            ("total_correlation", []),
+        ):
+            given = [torch.cat([x, x + noise], 1)] if not other else [x, *other]
+            _, stderr, _ = estimate(Gaussianization(), measure, *given)
+            assert 0 < stderr < 1

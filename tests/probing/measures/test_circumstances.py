@@ -40,6 +40,23 @@ class TestDeterministicLayers:
         }
         assert said == {"input": [True, False, False], "previous": [True, False, True]}
 
+    def test_noise_of_generators_that_a_module_holds(self):
+        class Noisy(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.source = torch.Generator().manual_seed(0)
+
+            def forward(self, x):
+                return x + torch.randn(x.shape, generator=self.source, dtype=x.dtype)
+
+        model = nn.Sequential(nn.Linear(4, 4), Noisy(), nn.Linear(4, 2))
+        for reference, said in (
+            ("input", [True, False, False]),
+            ("previous", [True, False, True]),
+        ):
+            rows = measured(model, data(), ip.MutualInformation(reference=reference))
+            assert ["deterministic" in codes(row) for row in rows] == said
+
     def test_not_of_targets_nor_of_discrete_outputs(self):
         rows = measured(
             network(), data(), ip.MutualInformation(reference="target"), target=data()[:, :1]
