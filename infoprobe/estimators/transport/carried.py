@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,7 +15,6 @@ from infoprobe.estimators.protocols import (
     CrossEntropyEstimator,
     EntropyEstimator,
     InformationEstimator,
-    PointwiseEstimator,
 )
 
 # The most numbers that go through a map at a time.
@@ -92,34 +91,6 @@ def cross_entropy_of(residual: EntropyEstimator, p: Carried, q: Carried) -> Tens
 def divergence_of(residual: EntropyEstimator, own: Carried, p: Carried, q: Carried) -> Tensor:
     """The divergence of p and q, both by the map of q, and of p by its own map."""
     return cross_entropy_of(residual, p, q) - entropy_of(residual, own)
-
-
-def entropy_terms(residual: PointwiseEstimator, x: Carried) -> Tensor:
-    """What each sample contributes to :func:`entropy_of`, (n,)."""
-    return residual.pointwise("entropy", x.z) - x.log_det
-
-
-def information_terms(residual: PointwiseEstimator, x: Carried, y: Carried) -> Tensor:
-    """What each pair contributes to :func:`information_of`, (n,)."""
-    return residual.pointwise("mutual_information", x.z, y.z)
-
-
-def cross_entropy_terms(residual: PointwiseEstimator, p: Carried, q: Carried) -> Tensor:
-    """What each sample of p contributes to :func:`cross_entropy_of`, (n,)."""
-    return residual.pointwise("cross_entropy", p.z, q.z) - p.log_det
-
-
-def divergence_terms(residual: PointwiseEstimator, own: Carried, p: Carried, q: Carried) -> Tensor:
-    """What each sample of p contributes to :func:`divergence_of`, (n,)."""
-    return cross_entropy_terms(residual, p, q) - entropy_terms(residual, own)
-
-
-TERMS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
-    entropy_of: entropy_terms,
-    information_of: information_terms,
-    cross_entropy_of: cross_entropy_terms,
-    divergence_of: divergence_terms,
-}
 
 
 @contextlib.contextmanager

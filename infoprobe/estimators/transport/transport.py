@@ -15,7 +15,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,6 @@ from infoprobe.errors import ArgumentTypeError, ArgumentValueError
 from infoprobe.estimators import arguments
 from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.ceilings import HasCeiling, near_ceiling
-from infoprobe.estimators.errors import noise_of_parts
 from infoprobe.estimators.gaussian import Gaussian, require_independent_features
 from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
@@ -37,12 +36,10 @@ from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import (
     EntropyEstimator,
     Estimate,
-    PointwiseEstimator,
     offers,
 )
 from infoprobe.estimators.samples_in_doubt import with_doubts
 from infoprobe.estimators.transport.carried import (
-    TERMS,
     Carried,
     by_itself,
     cross_entropy_of,
@@ -58,6 +55,7 @@ from infoprobe.estimators.transport.folds import (
     split,
     weighted_mean,
 )
+from infoprobe.estimators.transport.noise import noise_of
 from infoprobe.estimators.transport.report import (
     Transported,
     TransportReport,
@@ -68,13 +66,9 @@ from infoprobe.estimators.transport.report import (
 )
 from infoprobe.progress import progress_bar
 
-# The least samples of a part by which a standard error is found.
-_PART = 25
-# How many times as far a mean of terms from few samples is off as one of independent terms, for an
-# entropy and for measures of two samples: neighbours depend on each other, and so do the maps of
-# folds. Of an entropy in one dimension, of n = 40 and 100, intervals then hold the truth in 90 to
-# 100 % of the cases.
-_DEPENDENT, _DEPENDENT_OF_TWO = 1.3, 2.0
+# What gives the standard error of a measure of carried samples, or ``None``.
+_Noise: TypeAlias = Callable[..., "Tensor | None"]
+
 # Which neighbours tell whether two samples lie far apart.
 _NEAR = 3
 
@@ -123,7 +117,7 @@ class Transport(ABC):
                 features.
             FloatingPointError: The fit diverged.
         """
-        return self.report("entropy", x).value
+        return self._report("entropy", [x], with_error=False).value
 
     def upper_bound(self, x: ArrayLike) -> UpperBound:
         r"""An upper bound of h(X): the negative log-likelihood of samples not fitted to.
@@ -134,7 +128,7 @@ class Transport(ABC):
         is over samples, given the maps. The arguments and errors are the same as in
         :meth:`entropy`.
         """
-        return self.report("entropy", x).transported["x"].bound
+        return self._report("entropy", [x], with_error=False).transported["x"].bound
 
     def cross_entropy(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Cross-entropy :math:`-\int p \ln q`, with a map f fitted to samples of q.
@@ -151,7 +145,7 @@ class Transport(ABC):
             TypeError, ValueError, FloatingPointError: :meth:`entropy` would raise it for p or q,
                 or they differ in d.
         """
-        return self.report("cross_entropy", p, q).value
+        return self._report("cross_entropy", [p, q], with_error=False).value
 
     def kl_divergence(self, p: ArrayLike, q: ArrayLike) -> Tensor:
         r"""Relative entropy :math:`KL(P \| Q)`, the cross-entropy less the entropy of P.
@@ -163,7 +157,7 @@ class Transport(ABC):
         where two maps missed 0.03. The arguments and errors are the same as in
         :meth:`cross_entropy`.
         """
-        return self.report("kl_divergence", p, q).value
+        return self._report("kl_divergence", [p, q], with_error=False).value
 
     def mutual_information(self, x: ArrayLike, y: ArrayLike) -> Tensor:
         r"""Mutual information :math:`I(X;Y) = I(f(X); g(Y))`, with a map for each variable.
@@ -176,7 +170,7 @@ class Transport(ABC):
             TypeError, ValueError, FloatingPointError: :meth:`entropy` would raise it for x or y,
                 or they differ in n.
         """
-        return self.report("mutual_information", x, y).value
+        return self._report("mutual_information", [x, y], with_error=False).value
 
     def total_correlation(self, x: ArrayLike) -> Tensor:
         r"""Total correlation :math:`\sum_i h(X_i) - h(X)` of the d features of a sample.
@@ -185,7 +179,7 @@ class Transport(ABC):
         Gaussian by their ranks, before the entropy of all is taken. The arguments and errors are
         the same as in :meth:`entropy`.
         """
-        return self.report("total_correlation", x).value
+        return self._report("total_correlation", [x], with_error=False).value
 
     def report(self, measure: str, *tensors: ArrayLike) -> TransportReport:
         """An estimate together with the maps, the bound, what they left, and findings.
@@ -198,10 +192,20 @@ class Transport(ABC):
             TypeError, ValueError, FloatingPointError: The method raises it, or there is no such
                 measure.
         """
+        return self._report(measure, tensors, with_error=True)
+
+    def _report(
+        self, measure: str, tensors: Sequence[ArrayLike], *, with_error: bool
+    ) -> TransportReport:
+        """The report; the standard error may take as long as the maps, and can be left out."""
         found = _MEASURES[arguments_of(measure, _MEASURES, tensors).measure]
         self.require_measure(measure)
+
+        def noise(measure: Callable[..., Tensor], *samples: Sequence[Carried]) -> Tensor | None:
+            return noise_of(self.residual, measure, *samples) if with_error else None
+
         with by_itself():
-            return found.report(self, *self._prepare(found.arguments, tensors))
+            return found.report(self, noise, *self._prepare(found.arguments, tensors))
 
     def require_measure(self, measure: str) -> None:
         """Raises a TypeError if the residual estimator lacks what the method needs of it.
@@ -254,90 +258,44 @@ class Transport(ABC):
         found = with_doubts(findings, of, given, float(report.value), has_density=True)
         return Estimate(report.value, report.stderr, found)
 
-    def _entropy(self, x: Tensor) -> TransportReport:
+    def _entropy(self, noise: _Noise, x: Tensor) -> TransportReport:
         variable, xs = self._carry(x, split([x], self.folds, self.seed))
-        stderr = self._noise(entropy_of, [xs], [True], x.shape[1])
+        stderr = noise(entropy_of, xs)
         return bounded(reported("entropy", variable.entropy, stderr, x=variable), x)
 
-    def _total_correlation(self, x: Tensor) -> TransportReport:
-        of_all = self._entropy(normal_scores(x))
+    def _total_correlation(self, noise: _Noise, x: Tensor) -> TransportReport:
+        of_all = self._entropy(noise, normal_scores(x))
         value = x.shape[1] * math.log(2 * math.pi * math.e) / 2 - of_all.value
         return replace(of_all, measure="total_correlation", value=value)
 
-    def _mutual_information(self, x: Tensor, y: Tensor) -> TransportReport:
+    def _mutual_information(self, noise: _Noise, x: Tensor, y: Tensor) -> TransportReport:
         folds = split([x, y], self.folds, self.seed)
         (of_x, xs), (of_y, ys) = self._carry(x, folds), self._carry(y, folds)
         value = self._mean(information_of, xs, ys)
-        d = x.shape[1] + y.shape[1]
-        stderr = self._noise(information_of, [xs, ys], [True, False], d, halves=True)
+        stderr = noise(information_of, xs, ys)
         report = reported("mutual_information", value, stderr, x=of_x, y=of_y)
         pairs = [torch.cat([a.z, b.z], 1) for a, b in zip(xs, ys, strict=True)]
         report.findings.extend(curved_between(mean_of(list(map(moments, pairs))).significant))
         return report
 
-    def _cross_entropy(self, p: Tensor, q: Tensor) -> TransportReport:
+    def _cross_entropy(self, noise: _Noise, p: Tensor, q: Tensor) -> TransportReport:
         of_q, qs = self._carry(q, split([q], self.folds, self.seed))
         ps = self._carried_by(of_q, p)
-        stderr = self._noise(cross_entropy_of, [ps, qs], [True, True], p.shape[1])
+        stderr = noise(cross_entropy_of, ps, qs)
         return reported("cross_entropy", self._mean(cross_entropy_of, ps, qs), stderr, q=of_q)
 
-    def _kl_divergence(self, p: Tensor, q: Tensor) -> TransportReport:
+    def _kl_divergence(self, noise: _Noise, p: Tensor, q: Tensor) -> TransportReport:
         of_p, own = self._carry(p, split([p], self.folds, self.seed))
         of_q, qs = self._carry(q, split([q], self.folds, self.seed))
         ps = self._carried_by(of_q, p)
         value = self._mean(cross_entropy_of, ps, qs) - of_p.entropy
-        stderr = self._noise(divergence_of, [own, ps, qs], [True, False, True], p.shape[1])
+        stderr = noise(divergence_of, own, ps, qs)
         return reported("kl_divergence", value, stderr, p=of_p, q=of_q)
 
     def _mean(self, measure: Callable[..., Tensor], *samples: Sequence[Carried]) -> Tensor:
         """The mean over folds of a measure of the samples in each."""
         values = [measure(self.residual, *fold) for fold in zip(*samples, strict=True)]
         return weighted_mean(values, [len(fold) for fold in samples[0]])
-
-    def _noise(
-        self,
-        measure: Callable[..., Tensor],
-        samples: Sequence[Sequence[Carried]],
-        orders: Sequence[bool],
-        d: int,
-        *,
-        halves: bool = False,
-    ) -> Tensor | None:
-        """The standard error of that mean.
-
-        It comes from parts of the samples of each fold or, where these are too small, from what
-        each sample contributes.
-        """
-
-        def of_part(number: int, *part: Carried) -> Tensor:
-            return measure(self._residual(number), *part)
-
-        least = max(_PART, 2 * d)
-        sizes = torch.tensor([len(fold) for fold in samples[0]], dtype=torch.float64, device="cpu")
-        squares = torch.zeros_like(sizes[0])
-        for fold, share in zip(zip(*samples, strict=True), sizes / sizes.sum(), strict=True):
-            noise = noise_of_parts(of_part, fold, orders, least, halves=halves)
-            if noise is None:
-                noise = self._noise_of_terms(measure, fold)
-            if noise is None:
-                return None
-            squares = squares.to(noise.device) + (share.to(noise.device) * noise).square()
-        return squares.sqrt()
-
-    def _noise_of_terms(
-        self, measure: Callable[..., Tensor], fold: Sequence[Carried]
-    ) -> Tensor | None:
-        if not isinstance(self.residual, PointwiseEstimator):
-            return None
-        terms = TERMS[measure](self.residual, *fold)
-        dependence = _DEPENDENT if measure is entropy_of else _DEPENDENT_OF_TWO
-        return dependence * terms.std() / math.sqrt(len(terms))
-
-    def _residual(self, number: int) -> EntropyEstimator:
-        """The residual estimator for a part of the samples, with surrogates of its own."""
-        if isinstance(self.residual, KNN):
-            return self.residual.with_other_surrogates(number)
-        return self.residual
 
     def _carry(self, x: Tensor, folds: Sequence[Fold]) -> tuple[Transported, list[Carried]]:
         """Every sample once, through the map of its fold."""
@@ -407,7 +365,8 @@ class _Measure(NamedTuple):
 
     Attributes:
         arguments: Its arguments.
-        report: The estimate, from the estimator and the prepared samples (n, d).
+        report: The estimate, from the estimator, what gives its standard error, and the prepared
+            samples (n, d).
         residual: The measure that the residual estimator takes for it.
     """
 
