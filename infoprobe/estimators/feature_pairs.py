@@ -85,23 +85,27 @@ def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
         for squares in (found, found - _gaussian(rho, k))
     )
     cells = (last + 1).double().unsqueeze(1) * (last + 1).double()
-    tail = torch.special.gammaincc(cells / 2, n * excess / _VARIANCE / 2)
-    seldom, box = tail.flatten(2).min(2)
-    certain = (seldom * dx * dy * len(orders) ** 2 < _CHANCE) & (rho.abs() < _LINEAR)
-    nats, beyond = (
-        (squares - _VARIANCE * cells / n)
-        .flatten(2)
-        .gather(2, box.unsqueeze(2))
-        .squeeze(2)
-        .clamp_min(0)
-        .log1p()
-        / 2
-        for squares in (whole, excess)
-    )
+    seldom = _CHANCE / (dx * dy * cells.numel())
+    certain = (n * excess / _VARIANCE > _quantiles(cells, seldom)).flatten(2).any(2)
+    nats, beyond = torch.zeros_like(rho), torch.zeros_like(rho)
+    i, j = (certain & (rho.abs() < _LINEAR)).nonzero(as_tuple=True)
+    if len(i):
+        tail = torch.special.gammaincc(cells / 2, n * excess[i, j] / _VARIANCE / 2)
+        box = tail.flatten(1).argmin(1, keepdim=True)
+        for found_there, squares in ((nats, whole), (beyond, excess)):
+            surely = (squares[i, j] - _VARIANCE * cells / n).flatten(1).gather(1, box)
+            found_there[i, j] = surely.squeeze(1).clamp_min(0).log1p() / 2
     # Fisher's variable has a deviation of 1 over the root of n - 3.
     linear = (rho.abs().clamp(max=1.0).atanh() - _CERTAIN / math.sqrt(n - 3)).clamp_min(0).tanh()
-    least = torch.maximum(nats.masked_fill(~certain, 0), -(-linear.square()).log1p() / 2)
-    return FeaturePairs(float(least.max()), _apart(beyond.masked_fill(~certain, 0)))
+    least = torch.maximum(nats, -(-linear.square()).log1p() / 2)
+    return FeaturePairs(float(least.max()), _apart(beyond))
+
+
+def _quantiles(freedom: Tensor, chance: float) -> Tensor:
+    """What chi-squared numbers of these degrees of freedom exceed with this chance."""
+    from scipy.special import gammainccinv
+
+    return torch.from_numpy(2 * gammainccinv(freedom.cpu().numpy() / 2, chance)).to(freedom.device)
 
 
 def unseen_dependence(value: float, given_x: Any, given_y: Any) -> Iterator[Finding]:
@@ -155,9 +159,11 @@ def _components(x: Tensor) -> Tensor:
     """The principal components of samples (n, d), whose features have the same variance."""
     scaled = at_unit_scale(x[:: math.ceil(len(x) / _MOST)])
     centred = torch.nn.functional.normalize(scaled - scaled.mean(0), dim=0)
-    axes = torch.linalg.eigh(centred.T @ centred)[1]
-    components: Tensor = torch.nn.functional.normalize(centred @ axes, dim=0)
-    return components
+    n, d = centred.shape
+    # The axes of the products of few samples are the components themselves, but for the first,
+    # which is constant.
+    axes: Tensor = torch.linalg.eigh(centred.T @ centred if d < n else centred @ centred.T)[1]
+    return torch.nn.functional.normalize(centred @ axes, dim=0) if d < n else axes[:, 1:]
 
 
 def _apart(beyond: Tensor) -> list[float]:
