@@ -13,7 +13,7 @@ from torch import Tensor
 from infoprobe import checks
 from infoprobe.arrays import ArrayLike
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.arguments import ARGUMENTS, Arguments, arguments_of
+from infoprobe.estimators.arguments import Arguments, arguments_of
 from infoprobe.estimators.errors import noise_of_parts
 from infoprobe.estimators.gaussian import Gaussian
 from infoprobe.estimators.knn import diagnosis, measures
@@ -321,18 +321,14 @@ class KNN:
         Raises:
             TypeError, ValueError: The method raises it, or there is no such measure.
         """
-        found = self.estimate_without_error(measure, *tensors)
-        return found._replace(stderr=self._stderr(ARGUMENTS[measure], tensors))
+        return self._estimate(measure, tensors, with_error=True)
 
     def estimate_without_error(self, measure: str, *tensors: Any) -> Estimate:
         """The same without a standard error, which takes many times as long as the value.
 
         The arguments and errors are those of :meth:`estimate`.
         """
-        arguments = arguments_of(measure, measures.MEASURES, tensors)
-        workings = work(self, measures.MEASURES[measure], tensors)
-        value = workings.value
-        return Estimate(value, None, self._doubts(arguments, tensors, value, workings))
+        return self._estimate(measure, tensors, with_error=False)
 
     def diagnose(
         self, measure: str, tensors: Sequence[Any], value: Tensor | None
@@ -348,6 +344,13 @@ class KNN:
         workings = None if value is None else work(self, found, tensors)
         return self._doubts(found.arguments, tensors, value, workings)
 
+    def _estimate(self, measure: str, tensors: Sequence[Any], *, with_error: bool) -> Estimate:
+        arguments = arguments_of(measure, measures.MEASURES, tensors)
+        workings = work(self, measures.MEASURES[measure], tensors)
+        stderr = self._stderr(arguments, tensors, workings) if with_error else None
+        value = workings.value
+        return Estimate(value, stderr, self._doubts(arguments, tensors, value, workings))
+
     def _doubts(
         self,
         arguments: Arguments,
@@ -360,7 +363,9 @@ class KNN:
             return found
         return with_doubts(found, arguments, tensors, float(value), has_density=True)
 
-    def _stderr(self, arguments: Arguments, tensors: Sequence[Any]) -> Tensor | None:
+    def _stderr(
+        self, arguments: Arguments, tensors: Sequence[Any], workings: Workings
+    ) -> Tensor | None:
         measure = arguments.measure
         samples = [
             checks.as_tensor(x, name) for name, x in zip(arguments.names, tensors, strict=True)
@@ -375,9 +380,11 @@ class KNN:
         orders = [arguments.independent] * len(samples)
         halves = not measures.MEASURES[measure].differentiable
         noise = noise_of_parts(of_part, samples, orders, least, halves=halves)
-        return self._noise_of_terms(measure, tensors) if noise is None else noise
+        return self._noise_of_terms(measure, tensors, workings) if noise is None else noise
 
-    def _noise_of_terms(self, measure: str, tensors: Sequence[Any]) -> Tensor | None:
+    def _noise_of_terms(
+        self, measure: str, tensors: Sequence[Any], workings: Workings
+    ) -> Tensor | None:
         """The standard error where the samples are too few to be divided into parts.
 
         The mean of terms that depend on each other varies up to twice as much as that of
@@ -385,11 +392,13 @@ class KNN:
         """
         found = measures.MEASURES[measure]
         with torch.no_grad():
-            terms = work(replace(self, calibration=None), found, tensors).terms
-            noise = 2 * terms.std() / math.sqrt(len(terms))
-            if self.calibration is None:
-                return noise
-            samples = prepared(self, found, tensors)
-            known = Gaussian().estimate(measure, *samples).stderr
-            bias = bias_of(self, found, samples, found.raw(self, *samples)).stderr
+            if workings.bias is None:
+                return _noise_of_mean(workings.terms)
+            noise = _noise_of_mean(work(replace(self, calibration=None), found, tensors).terms)
+            known = Gaussian().estimate(measure, *prepared(self, found, tensors)).stderr
+            bias = workings.bias.stderr
         return None if known is None else (noise.square() + known.square() + bias.square()).sqrt()
+
+
+def _noise_of_mean(terms: Tensor) -> Tensor:
+    return 2 * terms.std() / math.sqrt(len(terms))
