@@ -14,7 +14,7 @@ from scipy.special import digamma, gammaln
 from torch import Tensor
 
 from infoprobe.estimators.knn import ksg
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.ranks import normal_scores
 
 Pair = tuple[Tensor, Tensor]
 Draw = Callable[[int, torch.Generator], Pair]

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.estimators.covariance import at_unit_scale
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.findings import Finding
 
 # Up to which order features are expanded, in steps; and how many functions there may be in all.

@@ -30,7 +30,7 @@ from infoprobe.errors import ArgumentError
 from infoprobe.estimators.feature_pairs import uniform, waves
 from infoprobe.estimators.knn import kozachenko_leonenko, ksg
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.findings import Finding
 
 # The most samples that are looked at, and the fewest.

@@ -8,14 +8,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from infoprobe.devices import ascending
+from infoprobe.estimators.ranks import standard_ranks
 from infoprobe.findings import Finding
 from infoprobe.neighbors import fingerprints
 
 # How seldom independent samples are taken for pairs.
 _CHANCE = 1e-4
-# The most features of each sample that are compared.
-_FEATURES = 256
 
 
 def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
@@ -26,7 +24,7 @@ def paired(p: Tensor, q: Tensor) -> Iterator[Finding]:
     n = len(p)
     if len(q) != n or n < 8:
         return
-    correlations = (ranks_of_features(p) @ ranks_of_features(q).T).abs() / n
+    correlations = (standard_ranks(p) @ standard_ranks(q).T).abs() / n
     strongest = float(correlations.max())
     # Of independent samples, each is a standard normal number over the root of n - 1.
     chance = correlations.numel() * math.erfc(strongest * math.sqrt((n - 1) / 2))
@@ -57,14 +55,3 @@ def shared_samples(p: Tensor, q: Tensor) -> Iterator[Finding]:
             "p, q",
             code="shared-samples",
         )
-
-
-def ranks_of_features(x: Tensor) -> Tensor:
-    """The ranks of each feature that varies, with mean 0 and variance 1: (d, n) float64."""
-    features = x.detach()[:, :: math.ceil(x.shape[1] / _FEATURES)].T.contiguous()
-    line = ascending(features, 1)
-    # Equal values share the mean of their ranks.
-    ranks = torch.searchsorted(line, features) + torch.searchsorted(line, features, right=True)
-    ranks = ranks.double()
-    ranks -= ranks.mean(1, keepdim=True)
-    return ranks / ranks.square().mean(1, keepdim=True).sqrt().clamp_min(1e-9)

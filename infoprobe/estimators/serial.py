@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from infoprobe import checks
-from infoprobe.estimators.pairs import ranks_of_features
+from infoprobe.estimators.ranks import standard_ranks
 from infoprobe.findings import Finding
 
 # From how many dependent samples on, in place of one independent one, there is a finding.
@@ -48,8 +48,9 @@ def dependent_samples(x: Any, y: Any) -> Iterator[Finding]:
             return
         means = (classes.T @ samples[0].double()) / classes.sum(0).unsqueeze(1)
         variables = [samples[0].double() - classes @ means, classes]
-    of_x, of_y = (_autocorrelations(checks.samples(v, "x")) for v in variables)
-    of_y = of_y.to(of_x.device)
+    of_x = of_y = _autocorrelations(checks.samples(variables[0], "x"))
+    if x is not y:
+        of_y = _autocorrelations(checks.samples(variables[1], "y")).to(of_x.device)
     # Labels in long blocks resemble each other for long, and by chance the others do, too.
     chance = 2 * _CHANCE * float(of_y.norm(dim=1).max()) / math.sqrt(n) if labels else 0.0
     inflation = 1 + 2 * float((of_x @ of_y.T).max()) - chance
@@ -84,7 +85,7 @@ def _autocorrelations(x: Tensor) -> Tensor:
     They are 0 for a feature that never falls or never rises, since it was sorted.
     """
     n = len(x)
-    ranks = ranks_of_features(x)
+    ranks = standard_ranks(x)
     steps = ranks.diff()
     ranks[(steps >= 0).all(1) | (steps <= 0).all(1)] = 0
     spectrum = torch.fft.rfft(ranks, 2 * n)

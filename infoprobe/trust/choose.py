@@ -21,8 +21,8 @@ from infoprobe.estimators.arguments import (
     arguments_of,
 )
 from infoprobe.estimators.gaussian import require_independent_features
-from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.protocols import method_of
+from infoprobe.estimators.ranks import normal_scores
 
 Estimate = Callable[..., Tensor]
 Measure = Estimate | str

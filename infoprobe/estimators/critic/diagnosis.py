@@ -10,7 +10,7 @@ from torch import Tensor
 from infoprobe.errors import ArgumentError
 from infoprobe.estimators.ceilings import NEAR
 from infoprobe.estimators.gaussian import Gaussian
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.findings import Finding
 
 # From how many nats below another estimate on a value is worth a finding, beyond so much noise.

@@ -23,8 +23,9 @@ from infoprobe.estimators.hermite import moments
 from infoprobe.estimators.knn import drift, measures, student
 from infoprobe.estimators.knn.calibration import Bias, bias_of
 from infoprobe.estimators.knn.preparation import prepared
-from infoprobe.estimators.knn.surrogates import normal_scores, paired
+from infoprobe.estimators.knn.surrogates import paired
 from infoprobe.estimators.knn.workings import Workings
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:

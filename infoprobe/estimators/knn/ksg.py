@@ -48,7 +48,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.estimators.knn.scaling import spreads_within
-from infoprobe.estimators.knn.surrogates import normal_scores
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.estimators.special import digamma
 from infoprobe.neighbors import (
     TIE,

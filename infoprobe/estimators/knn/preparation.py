@@ -10,9 +10,10 @@ from torch import Tensor
 
 from infoprobe import checks
 from infoprobe.errors import ArgumentValueError
-from infoprobe.estimators.knn import measures, surrogates
+from infoprobe.estimators.knn import measures
 from infoprobe.estimators.knn.atoms import require_no_atoms, require_no_copies
 from infoprobe.estimators.knn.measures import KNNMeasure
+from infoprobe.estimators.ranks import normal_scores
 
 if TYPE_CHECKING:
     from infoprobe.estimators.knn.knn import KNN
@@ -41,7 +42,7 @@ def prepared(knn: KNN, measure: KNNMeasure, tensors: Sequence[Any]) -> list[Tens
             "expected None or 'gaussian' for two samples, got 'copula': no "
             "ranks are common to both. Use calibration='gaussian'.",
         )
-    return [surrogates.normal_scores(x) for x in samples.values()]
+    return [normal_scores(x) for x in samples.values()]
 
 
 def _require_enough(knn: KNN, name: str, *samples: Tensor) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from infoprobe.estimators.knn import surrogates
+from infoprobe.estimators.ranks import doubled_ranks, normal_scores
 from infoprobe.estimators.special import digamma
 
 # The degrees of freedom among which a fit looks, and how exactly, as logarithms.
@@ -53,7 +54,7 @@ class Copula(NamedTuple):
                 half = torch.from_numpy(gammaincinv(self.freedom / 2, u.numpy()))
                 divisors = (half * 2 / self.freedom).sqrt().to(parts[0])
                 parts = [part / divisors for part in parts]
-            yield [surrogates.normal_scores(part) for part in parts]
+            yield [normal_scores(part) for part in parts]
 
     def excess_information(self) -> float:
         """By how much the information exceeds that of a Gaussian copula of the same dispersion.
@@ -102,7 +103,7 @@ def fit(scores: Sequence[Tensor]) -> Copula:
     from scipy.optimize import minimize_scalar
 
     joint = torch.cat([x.to(scores[0].device) for x in scores], 1)
-    ranks = surrogates.doubled_ranks(joint)
+    ranks = doubled_ranks(joint)
     gaussian = Copula(math.inf, list(scores))
     start = _correlations(joint.double())
     factor, failed = torch.linalg.cholesky_ex(start)

@@ -1,4 +1,4 @@
-r"""Gaussian surrogates of data, and normal scores.
+r"""Gaussian surrogates of data.
 
 What an estimator gets wrong on Gaussian data can be found out exactly: draw Gaussian data with
 the very covariance of the given data, where the truth is known, and look. This module makes such
@@ -63,31 +63,3 @@ def _surrogates(
 def _cholesky(centred: Tensor) -> Tensor:
     factor: Tensor = torch.linalg.cholesky(centred.T @ centred)
     return factor
-
-
-def normal_scores(x: Tensor) -> Tensor:
-    r"""Each feature carried by an increasing map to a standard Gaussian one, by its ranks.
-
-    .. math:: \Phi^{-1}\left(\frac{r - 1/2}{n}\right), \quad r = 1, \dots, n
-
-    where equal values have the mean of their ranks.
-    """
-    scores: Tensor = torch.special.ndtri(doubled_ranks(x).double() / (2 * len(x)))
-    return scores.to(x.dtype).contiguous()
-
-
-def doubled_ranks(x: Tensor) -> Tensor:
-    r"""Twice the ranks of the values of each feature, less 1: integers from 1 to :math:`2n - 1`.
-
-    Equal values have the mean of their ranks.
-    """
-    n, d = x.shape
-    line, order = x.T.contiguous().sort(1)
-    first = last = torch.arange(n, device=x.device).expand(d, n)
-    same = line[:, 1:] == line[:, :-1]
-    if same.any():
-        edge = same.new_zeros(d, 1)
-        first = first.masked_fill(torch.cat([edge, same], 1), 0).cummax(1).values
-        last = last.masked_fill(torch.cat([same, edge], 1), n)
-        last = last.flip(1).cummin(1).values.flip(1)
-    return torch.empty_like(order).scatter_(1, order, first + last + 1).T

@@ -32,7 +32,8 @@ from torch import Tensor
 from infoprobe.estimators.arguments import ENTROPY, MUTUAL_INFORMATION, Arguments
 from infoprobe.estimators.covariance import at_unit_scale, rank_of
 from infoprobe.estimators.knn.atoms import tied
-from infoprobe.estimators.knn.surrogates import normal_scores, paired
+from infoprobe.estimators.knn.surrogates import paired
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.findings import Finding
 from infoprobe.neighbors import search
 

@@ -31,13 +31,13 @@ from infoprobe.estimators.hermite import mean_of, moments
 from infoprobe.estimators.knn.atoms import require_no_atoms
 from infoprobe.estimators.knn.doubts import of_distance, of_near_copies
 from infoprobe.estimators.knn.knn import KNN
-from infoprobe.estimators.knn.surrogates import normal_scores
 from infoprobe.estimators.pairs import paired
 from infoprobe.estimators.protocols import (
     EntropyEstimator,
     Estimate,
     offers,
 )
+from infoprobe.estimators.ranks import normal_scores
 from infoprobe.estimators.samples_in_doubt import with_doubts
 from infoprobe.estimators.transport.carried import (
     Carried,

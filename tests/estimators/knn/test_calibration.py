@@ -8,6 +8,7 @@ import torch
 
 from infoprobe.estimators import KNN, Gaussian
 from infoprobe.estimators.knn import student, surrogates
+from infoprobe.estimators.ranks import normal_scores
 from tests.estimators.knn.cases import (
     COUNT_MEASURES,
     MEASURES,
@@ -139,7 +140,7 @@ class TestCalibration:
         gain = 0.0
         pair = measure in ("cross_entropy", "kl_divergence")
         if calibration == "copula":
-            scores = [surrogates.normal_scores(x) for x in tensors]
+            scores = [normal_scores(x) for x in tensors]
             copula = student.fit(scores)
             drawn = copula.draw(4, seed=0)
             truth = getattr(Gaussian(), measure)(*copula.samples) + copula.excess_information()

@@ -4,6 +4,7 @@ import torch
 
 import infoprobe as ip
 from infoprobe.estimators.knn import drift, measures, surrogates
+from infoprobe.estimators.ranks import normal_scores
 from tests.estimators.samples import normal
 
 KNN = ip.KNN(calibration="copula", repeats=1)
@@ -11,7 +12,7 @@ KNN = ip.KNN(calibration="copula", repeats=1)
 
 def excess(measure, *tensors, knn=KNN):
     """The excess bias of data over plain Gaussian surrogates."""
-    samples = [surrogates.normal_scores(x) for x in tensors]
+    samples = [normal_scores(x) for x in tensors]
     drawn = next(surrogates.paired(samples, 1, seed=0))
     first, second = ((each, measure.raw(knn, *each)) for each in (samples, drawn))
     return drift.excess_bias(knn, measure, first, second)

@@ -7,6 +7,7 @@ import torch
 
 import infoprobe as ip
 from infoprobe.estimators.knn import student, surrogates
+from infoprobe.estimators.ranks import normal_scores
 from tests.estimators.samples import normal
 
 
@@ -18,7 +19,7 @@ def students(n, d, freedom, seed=0, correlation=0.0):
 
 
 def scores(x, *widths):
-    return [surrogates.normal_scores(part) for part in torch.split(x, widths, 1)]
+    return [normal_scores(part) for part in torch.split(x, widths, 1)]
 
 
 class TestClosedForm:
@@ -99,10 +100,10 @@ class TestInformation:
         """The calibration is the one by Gaussian surrogates."""
         x = normal(500, 4)
         y = x + normal(500, 4, seed=1)
-        parts = [surrogates.normal_scores(v) for v in (x, y)]
+        parts = [normal_scores(v) for v in (x, y)]
         expected = ip.KNN().mutual_information(*parts).item()
         errors = [
-            ip.KNN().mutual_information(*map(surrogates.normal_scores, drawn))
+            ip.KNN().mutual_information(*map(normal_scores, drawn))
             - ip.Gaussian().mutual_information(*parts)
             for drawn in surrogates.paired(parts, 4, seed=0)
         ]

@@ -39,18 +39,3 @@ class TestSurrogates:
         z = z @ torch.linalg.inv(torch.linalg.cholesky(z.T.cov())).T
         radii = z.square().sum(1)
         assert scipy.stats.kstest(radii, "chi2", args=(2,)).pvalue > 0.01
-
-    def test_normal_scores(self):
-        x = torch.tensor([[3.0, -1.0], [1e9, -2.0], [-5.0, -3.0]], dtype=torch.float64)
-        third = scipy.stats.norm.ppf(5 / 6)
-        expected = torch.tensor([[0, third], [third, 0], [-third, -third]], dtype=torch.float64)
-        torch.testing.assert_close(surrogates.normal_scores(x), expected)
-        x = laplace(101, 3)
-        scores = surrogates.normal_scores(x)
-        assert torch.equal(scores.argsort(0), x.argsort(0))
-        expected = scipy.stats.norm.ppf((scipy.stats.rankdata(x.numpy(), axis=0) - 0.5) / 101)
-        np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
-        # Equal values have the mean of their ranks.
-        x = (2 * x).round()
-        expected = scipy.stats.norm.ppf((scipy.stats.rankdata(x.numpy(), axis=0) - 0.5) / 101)
-        np.testing.assert_allclose(surrogates.normal_scores(x), expected, rtol=1e-9, atol=1e-12)
