@@ -90,13 +90,13 @@ def findings(
             yield from atoms_of_features(x, name)
             yield from _redundant(x, name)
             yield from of_near_copies([x], name, "which look like dense places")
-        biased = (
-            list(_bias(estimator, arguments, samples)) if estimator.calibration is None else []
-        )
+        biased = []
+        if estimator.calibration is None:
+            biased = list(_bias(estimator, arguments, samples))
         yield from biased
-        if arguments.independent and value is not None and not biased:
+        if arguments.independent and workings and not biased:
             measure = measures.MEASURES[arguments.measure]
-            yield from of_change(estimator, measure, list(samples.values()))
+            yield from of_change(estimator, measure, list(samples.values()), workings)
     if arguments.independent:
         yield from shared_samples(samples["p"], samples["q"])
         if value is not None:

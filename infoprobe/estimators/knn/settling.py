@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from infoprobe.estimators.knn.calibration import bias_of
 from infoprobe.estimators.knn.drift import MORE, amplification
 from infoprobe.estimators.knn.measures import KNNMeasure
+from infoprobe.estimators.knn.workings import Workings, work
 from infoprobe.findings import Finding
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _NATS, _CERTAIN, _SHARED = 0.1, 3.0, 1.6
 
 
-def of_change(knn: KNN, measure: KNNMeasure, samples: list[Tensor]) -> Iterator[Finding]:
+def of_change(
+    knn: KNN, measure: KNNMeasure, samples: list[Tensor], workings: Workings
+) -> Iterator[Finding]:
     r"""A finding if a divergence is another from four times as many neighbours.
 
     Where the density varies within the distance of neighbours, as on a checkerboard or among many
@@ -31,22 +33,17 @@ def of_change(knn: KNN, measure: KNNMeasure, samples: list[Tensor]) -> Iterator[
     change stands for a larger error.
 
     Arguments:
-        knn: The estimator; what its calibration takes off is compared as well.
+        knn: The estimator.
         measure: A divergence or a cross-entropy.
         samples: Samples of both distributions, (n, d) and (m, d).
+        workings: The estimate from them.
     """
     wider = replace(knn, k=MORE * knn.k)
     if min(len(x) for x in samples) <= wider.k:
         return
-    of_samples = [measure.terms(each, *samples) for each in (knn, wider)]
-    terms = of_samples[1] - of_samples[0]
+    terms = work(wider, measure, samples).terms - workings.terms
     change, noise = float(terms.mean()), float(terms.std()) / math.sqrt(len(terms))
     if knn.calibration is not None:
-        biases = [
-            bias_of(each, measure, samples, raw.mean())
-            for each, raw in zip((knn, wider), of_samples, strict=True)
-        ]
-        change -= float(biases[1].value - biases[0].value)
         noise *= math.sqrt(1 + 1 / knn.repeats)
     at_stake = abs(change) * amplification(samples[0].shape[1], 2)
     if at_stake > _NATS and abs(change) > _CERTAIN * _SHARED * noise:
