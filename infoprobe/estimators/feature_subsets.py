@@ -131,7 +131,7 @@ def difference_of_few(value: float, given_p: Any, given_q: Any) -> Iterator[Find
     labels = torch.arange(len(both), device=p.device) >= len(sides[0])
     targets, told = _targets(labels)
     halves = [
-        torch.cat([torch.arange(len(x)) % 2 == half for x in sides]).to(p.device)
+        torch.cat([torch.arange(len(x), device=p.device) % 2 == half for x in sides])
         for half in (0, 1)
     ]
     picked = [_picks(scores[rows], targets[rows], told) for rows in halves]
@@ -269,7 +269,7 @@ def _picks(z: Tensor, targets: Tensor, told: Tensor) -> list[_Pick]:
         order = min(highest, most // d)
         if order and number <= d:
             squares = _squares(waves(torch.special.ndtr(z), order), targets, number, order)
-            of_told = torch.zeros(int(told.max()) + 1, d**number).to(squares)
+            of_told = squares.new_zeros(int(told.max()) + 1, d**number)
             of_told.index_add_(0, told, squares)
             feature, place = divmod(int(of_told.argmax()), d**number)
             columns = [place // d**i % d for i in range(number)]

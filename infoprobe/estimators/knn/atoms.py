@@ -15,6 +15,7 @@ from torch import Tensor
 
 from infoprobe.devices import ascending
 from infoprobe.errors import ArgumentValueError
+from infoprobe.estimators.covariance import at_unit_scale
 from infoprobe.neighbors import equal_rows, fingerprints, occurrences, search
 
 REMEDY = (
@@ -148,7 +149,7 @@ def near_copies(factors: Sequence[Tensor]) -> Tensor:
     reported, if chance does not explain it. Rows whose neighbours are equally far, as on a grid,
     are not among them.
     """
-    points = [_tamed(factor.detach().double()) for factor in factors]
+    points = [_tamed(factor.detach()) for factor in factors]
     n = len(points[0])
     most = min(_GAPS, n - 2)
     if most < 2:
@@ -169,6 +170,7 @@ def near_copies(factors: Sequence[Tensor]) -> Tensor:
 
 def _tamed(x: Tensor) -> Tensor:
     """Features (n, d) in units of their quartiles' distance, with their tails shortened."""
+    x = at_unit_scale(x)  # a range of numbers may be greater than the greatest number
     line = ascending(x, 0)
     n = len(line)
     low, first, median, third, high = (line[(n - 1) * i // 4] for i in range(5))
