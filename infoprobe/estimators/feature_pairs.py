@@ -78,12 +78,14 @@ def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
     found = (waves(x, k).T @ waves(y, k) / n).view(dx, k, dy, k).transpose(1, 2)
     of_x, of_y = (torch.nn.functional.normalize(torch.special.ndtri(u), dim=0) for u in (x, y))
     rho = of_x.T @ of_y
-    # The parts of chi-squared up to each order on either side.
     last = torch.tensor(orders, device=x.device) - 1
-    whole, excess = (
-        squares.square().cumsum(2).cumsum(3)[:, :, last][:, :, :, last]
-        for squares in (found, found - _gaussian(rho, k))
-    )
+
+    def up_to(correlations: Tensor) -> Tensor:
+        """The parts of chi-squared up to each order on either side."""
+        sums = correlations.square().cumsum(-2)[..., last, :].cumsum(-1)
+        return sums[..., last]
+
+    excess = up_to(found - _gaussian(rho, k))
     cells = (last + 1).double().unsqueeze(1) * (last + 1).double()
     seldom = _CHANCE / (dx * dy * cells.numel())
     certain = (n * excess / _VARIANCE > _quantiles(cells, seldom)).flatten(2).any(2)
@@ -92,9 +94,9 @@ def dependent_features(x: Tensor, y: Tensor) -> FeaturePairs:
     if len(i):
         tail = torch.special.gammaincc(cells / 2, n * excess[i, j] / _VARIANCE / 2)
         box = tail.flatten(1).argmin(1, keepdim=True)
-        for found_there, squares in ((nats, whole), (beyond, excess)):
-            surely = (squares[i, j] - _VARIANCE * cells / n).flatten(1).gather(1, box)
-            found_there[i, j] = surely.squeeze(1).clamp_min(0).log1p() / 2
+        for shared, squares in ((nats, up_to(found[i, j])), (beyond, excess[i, j])):
+            surely = (squares - _VARIANCE * cells / n).flatten(1).gather(1, box)
+            shared[i, j] = surely.squeeze(1).clamp_min(0).log1p() / 2
     # Fisher's variable has a deviation of 1 over the root of n - 3.
     linear = (rho.abs().clamp(max=1.0).atanh() - _CERTAIN / math.sqrt(n - 3)).clamp_min(0).tanh()
     least = torch.maximum(nats, -(-linear.square()).log1p() / 2)
