@@ -48,14 +48,14 @@ def hidden(
     """
     if estimator.range not in ("dyadic", "minmax") or any(isinstance(x, Counts) for x in tensors):
         return
+    if estimator.bins < 4:
+        return
     x, y = (checks.as_tensor(each, "x").detach().double() for each in tensors)
     y = y.to(x.device)
     if estimator.over != "values" and not x.numel() == y.numel() == len(x):
         return
     of_pairs = measure == "mutual_information"
     x, y = _some(x), _some(y)  # the same of both, if they are equally many
-    if estimator.bins < 4:
-        return
     # Where even half as many bins show more, it is where they lie, and not how many they are.
     shown, noise = (_information if of_pairs else _divergence)(x, y, measure, estimator.bins // 2)
     missed = shown - value

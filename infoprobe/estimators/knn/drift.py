@@ -52,27 +52,31 @@ def excess_bias(knn: KNN, measure: KNNMeasure, data: Measured, surrogate: Measur
     """
     samples, _ = data
     d = sum(x.shape[1] for x in samples)
-    amplification = 1 / (math.pow(MORE, 2 / d) - 1)
-    if amplification > _AMPLIFICATION:
+    times = _errors_of_change(d, 2)
+    if times > _AMPLIFICATION:
         return 0.0
     sense = 1 if measure is ENTROPY else -1
     excess, deviation = change(knn, measure, data, surrogate)
     deviations = sense * excess / deviation
     certainty = min(max((deviations - _NOISE) / (_CERTAIN - _NOISE), 0.0), 1.0)
-    return certainty * amplification * excess
+    return certainty * times * excess
 
 
 def amplification(d: int, power: int) -> float:
-    """How many times the change with k an error is that grows as a power of the distance.
+    """How many times as large as the change with k an error is that is a power of the distance.
 
-    It is at least 1, and no more in so many dimensions that noise would be amplified as much.
+    It is at least 1. In many dimensions, where it would amplify the noise too much, it is 1.
 
     Arguments:
         d: The number of dimensions.
         power: 2 for smooth densities, and 1 at their edges.
     """
-    found = 1 / (math.pow(MORE, power / d) - 1)
-    return max(found, 1.0) if found <= _AMPLIFICATION else 1.0
+    times = _errors_of_change(d, power)
+    return max(times, 1.0) if times <= _AMPLIFICATION else 1.0
+
+
+def _errors_of_change(d: int, power: int) -> float:
+    return 1 / (math.pow(MORE, power / d) - 1)
 
 
 def change(
